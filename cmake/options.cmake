@@ -1,0 +1,37 @@
+add_library(ddpm_options INTERFACE)
+target_compile_features(ddpm_options INTERFACE cxx_std_20)
+if(DDPM_SANITIZE)
+  target_compile_options(ddpm_options INTERFACE -fsanitize=${DDPM_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(ddpm_options INTERFACE -fsanitize=${DDPM_SANITIZE})
+endif()
+if(DDPM_CCACHE AND DDPM_PCH AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(ddpm_options INTERFACE $<BUILD_INTERFACE:-fpch-preprocess>)
+endif()
+
+add_library(ddpm_warnings INTERFACE)
+target_compile_options(ddpm_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wold-style-cast
+  -Wnon-virtual-dtor -Woverloaded-virtual $<$<BOOL:${DDPM_WERROR}>:-Werror>)
+
+# -fPIC everywhere, programs too, so that one precompiled header fits all.
+add_compile_options(-fPIC)
+find_program(DDPM_MOLD mold)
+if(DDPM_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+# One precompiled header for everything that sees LibTorch: ATen/ATen.h costs 5 to 10 s a file without
+# it. torch/nn.h is left out: loading it would cost every file more than it saves the few that use it.
+if(DDPM_PCH)
+  file(WRITE ${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in "// Carries the precompiled header.\n")
+  configure_file(${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in ${PROJECT_BINARY_DIR}/ddpm_pch.cpp COPYONLY)
+  add_library(ddpm_pch OBJECT ${PROJECT_BINARY_DIR}/ddpm_pch.cpp)
+  target_link_libraries(ddpm_pch PRIVATE ddpm_options ddpm_warnings torch)
+  target_precompile_headers(ddpm_pch PRIVATE
+    <ATen/ATen.h> <algorithm> <functional> <map> <memory> <string> <vector>)
+endif()
+function(ddpm_use_pch target)
+  if(DDPM_PCH)
+    target_precompile_headers(${target} REUSE_FROM ddpm_pch)
+  endif()
+endfunction()

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "ddpm/config/field.h"
+
+namespace ddpm {
+
+/// Noise schedules, by the field's names. kLinearScaled multiplies both ends by 1000 / T
+/// [IDDPM code]; kSigmoidBeta is GeoDiff's, on beta; kSigmoidAlphaBar is Jabri's, on alpha_bar.
+enum class ScheduleKind {
+  kLinear,
+  kLinearScaled,
+  kQuad,
+  kCosine,
+  kSigmoidBeta,
+  kSigmoidAlphaBar,
+  kConst,
+  kJsd,
+  kCustom
+};
+/// What the network's output means.
+enum class PredictionType { kEpsilon, kSample, kVelocity };
+/// The fixed variance of p(x_{t-1} | x_t): beta_tilde_t, or beta_t.
+enum class VarianceType { kFixedSmall, kFixedLarge };
+
+template <>
+struct EnumNames<ScheduleKind> {
+  static constexpr std::array names{"linear", "linear_scaled", "quad",
+                                    "cosine", "sigmoid_beta",  "sigmoid_alpha_bar",
+                                    "const",  "jsd",           "custom"};
+};
+template <>
+struct EnumNames<PredictionType> {
+  static constexpr std::array names{"epsilon", "sample", "v_prediction"};
+};
+template <>
+struct EnumNames<VarianceType> {
+  static constexpr std::array names{"fixed_small", "fixed_large"};
+};
+
+/// The forward process, and what the network predicts about it.
+struct DiffusionConfig {
+  ScheduleKind schedule = ScheduleKind::kLinear;
+  int64_t num_timesteps = 1000;
+  double beta_start = 1e-4;
+  double beta_end = 0.02;
+  std::vector<double> betas;
+  bool zero_terminal_snr = false;
+  PredictionType prediction = PredictionType::kEpsilon;
+  VarianceType variance = VarianceType::kFixedSmall;
+
+  template <typename Visitor>
+  void visit_fields(Visitor&& visit) {
+    visit("schedule", schedule, "noise schedule");
+    visit("num_timesteps", num_timesteps, "T, the number of noising steps", between(1, 1'000'000));
+    visit("beta_start", beta_start, "first beta of linear, quad, sigmoid_beta", between(0, 1));
+    visit("beta_end", beta_end, "last beta of linear, quad, sigmoid_beta; const's beta",
+          between(0, 1));
+    visit("betas", betas, "schedule = custom: every beta, T of them");
+    visit("zero_terminal_snr", zero_terminal_snr,
+          "rescale so that x_T holds no signal; needs "
+          "prediction sample or v_prediction");
+    visit("prediction", prediction, "what the network predicts");
+    visit("variance", variance, "variance of ancestral sampling");
+  }
+};
+
+}  // namespace ddpm

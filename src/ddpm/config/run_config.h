@@ -1,0 +1,32 @@
+#pragma once
+
+#include "ddpm/config/data_config.h"
+#include "ddpm/config/diffusion_config.h"
+#include "ddpm/config/model_config.h"
+#include "ddpm/config/train_config.h"
+
+namespace ddpm {
+
+/// Everything that `ddpm train` takes: a recipe. Saved, resolved, in every run and checkpoint.
+struct RunConfig {
+  DataConfig data;
+  DiffusionConfig diffusion;
+  ModelConfig model;
+  LossConfig loss;
+  OptimizerConfig optimizer;
+  EmaConfig ema;
+  TrainConfig train;
+
+  template <typename Visitor>
+  void visit_fields(Visitor&& visit) {
+    visit("data", data, "the training images");
+    visit("diffusion", diffusion, "the forward process and what is predicted");
+    visit("model", model, "the network");
+    visit("loss", loss, "the training loss");
+    visit("optimizer", optimizer, "the optimizer and its learning rate");
+    visit("ema", ema, "the moving average of the weights, which sampling uses");
+    visit("train", train, "the run");
+  }
+};
+
+}  // namespace ddpm

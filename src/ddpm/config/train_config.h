@@ -1,0 +1,142 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "ddpm/config/field.h"
+
+namespace ddpm {
+
+enum class LossKind { kL1, kL2, kHuber };
+/// Weights over timesteps; kMinSnr is min(SNR, gamma), as each prediction type needs it.
+enum class LossWeighting { kNone, kMinSnr };
+enum class OptimizerKind { kAdam, kAdamW };
+enum class LrDecay { kConstant, kLinear, kCosine };
+enum class EmaKind { kFixed, kWarmup };
+enum class Precision { kFp32, kBf16 };
+
+template <>
+struct EnumNames<LossKind> {
+  static constexpr std::array names{"l1", "l2", "huber"};
+};
+template <>
+struct EnumNames<LossWeighting> {
+  static constexpr std::array names{"none", "min_snr"};
+};
+template <>
+struct EnumNames<OptimizerKind> {
+  static constexpr std::array names{"adam", "adamw"};
+};
+template <>
+struct EnumNames<LrDecay> {
+  static constexpr std::array names{"constant", "linear", "cosine"};
+};
+template <>
+struct EnumNames<EmaKind> {
+  static constexpr std::array names{"fixed", "warmup"};
+};
+template <>
+struct EnumNames<Precision> {
+  static constexpr std::array names{"fp32", "bf16"};
+};
+
+struct LossConfig {
+  LossKind kind = LossKind::kL2;
+  double huber_delta = 0.1;
+  LossWeighting weighting = LossWeighting::kNone;
+  double min_snr_gamma = 5.0;
+
+  template <typename Visitor>
+  void visit_fields(Visitor&& visit) {
+    visit("kind", kind, "distance between prediction and target");
+    visit("huber_delta", huber_delta, "where huber turns from square to line", at_least(1e-12));
+    visit("weighting", weighting, "weight of each timestep");
+    visit("min_snr_gamma", min_snr_gamma, "gamma of min_snr", at_least(1e-12));
+  }
+};
+
+struct OptimizerConfig {
+  OptimizerKind kind = OptimizerKind::kAdam;
+  double lr = 2e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0.0;
+  int64_t warmup_steps = 0;
+  LrDecay decay = LrDecay::kConstant;
+  double final_lr_ratio = 0.0;
+  double max_grad_norm = 1.0;
+
+  template <typename Visitor>
+  void visit_fields(Visitor&& visit) {
+    visit("kind", kind, "optimizer");
+    visit("lr", lr, "learning rate after warm-up", at_least(0));
+    visit("beta1", beta1, "decay of the first moment", between(0, 1));
+    visit("beta2", beta2, "decay of the second moment", between(0, 1));
+    visit("eps", eps, "added to the root of the second moment", at_least(0));
+    visit("weight_decay", weight_decay, "adamw: decoupled; adam: added to the gradient",
+          at_least(0));
+    visit("warmup_steps", warmup_steps, "the learning rate rises linearly over these", at_least(0));
+    visit("decay", decay, "of the learning rate, from the end of warm-up to the last step");
+    visit("final_lr_ratio", final_lr_ratio, "learning rate at the last step over lr",
+          between(0, 1));
+    visit("max_grad_norm", max_grad_norm, "gradients are scaled down to this norm; 0 never",
+          at_least(0));
+  }
+};
+
+struct EmaConfig {
+  EmaKind kind = EmaKind::kWarmup;
+  double decay = 0.9999;
+  double warmup_power = 0.75;
+
+  template <typename Visitor>
+  void visit_fields(Visitor&& visit) {
+    visit("kind", kind, "fixed, or warmed up: min(decay, 1 - (1 + step)^-power)");
+    visit("decay", decay, "largest decay", between(0, 1));
+    visit("warmup_power", warmup_power, "power of the warm-up", between(0, 10));
+  }
+};
+
+struct TrainConfig {
+  int64_t steps = 100'000;
+  int64_t batch_size = 128;
+  int64_t accumulation = 1;
+  uint64_t seed = 0;
+  Precision precision = Precision::kFp32;
+  std::string device = "auto";
+  int64_t threads = 0;
+  int64_t log_every = 50;
+  int64_t preview_every = 1000;
+  int64_t preview_images = 36;
+  int64_t preview_steps = 50;
+  int64_t checkpoint_every = 1000;
+  int64_t keep_checkpoints = 3;
+  int64_t max_nonfinite_in_a_row = 5;
+  bool class_conditional = false;
+
+  template <typename Visitor>
+  void visit_fields(Visitor&& visit) {
+    visit("steps", steps, "optimizer steps of the whole run", at_least(1));
+    visit("batch_size", batch_size, "images an optimizer step sees", at_least(1));
+    visit("accumulation", accumulation, "parts the batch is computed in; divides batch_size",
+          at_least(1));
+    visit("seed", seed, "of weights, order, timesteps, noise and previews", at_least(0));
+    visit("precision", precision, "of the network; masters, optimizer and EMA stay fp32");
+    visit("device", device, "auto, cpu, cuda or cuda:N");
+    visit("threads", threads, "CPU threads; 0: one a core", at_least(0));
+    visit("log_every", log_every, "steps between metrics", at_least(1));
+    visit("preview_every", preview_every, "steps between sample grids; 0 never", at_least(0));
+    visit("preview_images", preview_images, "images of a sample grid", between(1, 4096));
+    visit("preview_steps", preview_steps, "DDIM steps of a sample grid", at_least(1));
+    visit("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: at the end only",
+          at_least(0));
+    visit("keep_checkpoints", keep_checkpoints, "older ones are removed; 0 keeps all", at_least(0));
+    visit("max_nonfinite_in_a_row", max_nonfinite_in_a_row,
+          "steps of non-finite loss in a row that stop the run", at_least(1));
+    visit("class_conditional", class_conditional, "give the network the class labels");
+  }
+};
+
+}  // namespace ddpm
