@@ -1,0 +1,50 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "ddpm/config/model_config.h"
+#include "ddpm/core/tensor.h"
+
+namespace ddpm {
+
+/// A denoising network: what training fits and sampling calls.
+class NetworkImpl : public torch::nn::Module {
+ public:
+  /// @param x            [N, C, H, W] of the weights' dtype; channels_last avoids a copy.
+  /// @param t            [N] int64 or float, on x's device.
+  /// @param class_labels [N] int64 ([N, 4 * block_out_channels[0]] float where class_embed_type is
+  ///                     identity); undefined for a network without classes.
+  /// @return             [N, out_channels, H, W], x's dtype, channels_last.
+  /// @throws std::invalid_argument if a shape does not fit, class_labels are missing, or they are
+  ///         given to a network without classes.
+  virtual Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) = 0;
+};
+
+/// Fills the sizes that are 0 from the data, for the network that `config.kind` names.
+///
+/// @param num_classes 0: no class labels. Otherwise a UNet2D whose class_embed_type is none gets a
+///                    table of that many classes where num_class_embeds is 0.
+/// @throws std::invalid_argument if a size was given and disagrees with the data, or the network
+///         can't take class labels.
+ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t image_size,
+                                 int64_t num_classes);
+
+/// Builds the network, its weights in channels_last float32 on the CPU, not yet initialised
+/// (zeros).
+///
+/// @throws std::invalid_argument if an option is out of range, 0 where a size is needed, or not
+///         supported; the message names the field.
+std::shared_ptr<NetworkImpl> make_network(const ModelConfig& config);
+
+/// The number of trained weights.
+int64_t count_parameters(const NetworkImpl& network);
+
+/// Draws all weights from PyTorch's default initialisation of each kind of layer. Tensor k of the
+/// state dict takes its own stream of `seed`, so the values depend on the seed and the config
+/// alone, not on the device or on the platform's generator. Running statistics are reset.
+void initialize(NetworkImpl& network, uint64_t seed);
+
+}  // namespace ddpm
