@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace ddpm {
+
+/// An 8-bit picture: rows from the top, pixels from the left, channels together (HWC).
+struct Image {
+  int64_t width = 0;
+  int64_t height = 0;
+  int64_t channels = 0;  ///< 1 grey, 3 RGB.
+  std::vector<uint8_t> pixels;
+
+  /// An image of one value; black unless told otherwise.
+  static Image filled(int64_t width, int64_t height, int64_t channels, uint8_t value = 0) {
+    return {width, height, channels,
+            std::vector<uint8_t>(static_cast<size_t>(width * height * channels), value)};
+  }
+
+  /// Where the pixel (x, y) begins. Not checked.
+  uint8_t* at(int64_t x, int64_t y) { return pixels.data() + (y * width + x) * channels; }
+  const uint8_t* at(int64_t x, int64_t y) const {
+    return pixels.data() + (y * width + x) * channels;
+  }
+};
+
+}  // namespace ddpm
