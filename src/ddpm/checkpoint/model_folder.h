@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "ddpm/checkpoint/safetensors.h"
+#include "ddpm/config/diffusion_config.h"
+#include "ddpm/config/model_config.h"
+
+namespace ddpm {
+
+/// How diffusers' scheduler file says to sample, in its words; sampling starts from these.
+struct SchedulerOptions {
+  bool clip_sample = true;
+  double clip_sample_range = 1.0;
+  bool thresholding = false;
+  double dynamic_thresholding_ratio = 0.995;
+  double sample_max_value = 1.0;
+  std::string timestep_spacing = "leading";  ///< leading, linspace or trailing
+};
+
+/// What diffusers' files have no place for; kept in ddpm.json, which diffusers ignores.
+struct ModelExtras {
+  std::vector<std::string> class_names;
+  std::string data_name;
+  std::int64_t image_size = 0;  ///< 0 unknown; read from sample_size where ddpm.json is missing
+  std::int64_t step = 0;        ///< optimizer steps of training
+  std::uint64_t seed = 0;       ///< of the training run
+  double value_min = -1.0;      ///< the network's pixel range
+  double value_max = 1.0;
+};
+
+/// A trained model, as diffusers lays it out: model_index.json, unet/, scheduler/.
+struct ModelFolder {
+  ModelConfig model;
+  DiffusionConfig diffusion;
+  SchedulerOptions scheduler;
+  /// Written where diffusers lacks the schedule: the T betas before any zero-terminal-SNR rescale.
+  std::vector<double> betas;
+  NamedTensors weights;
+  ModelExtras extras;
+  std::string model_hash;       ///< SHA-256 of the weights file; set by reading
+  bool scheduler_found = true;  ///< false: a bare network folder; `diffusion` is the default
+};
+
+/// Reads a model folder that this project or diffusers wrote. Taken as well: the files of unet/ and
+/// scheduler/ side by side (google/ddpm-cifar10-32), or a network folder alone; the older names of
+/// attention weights (query, key, value, proj_attn); DDIMScheduler's file. Weights are mapped: they
+/// must not be written to.
+///
+/// A schedule that comes as trained_betas is read as kCustom.
+///
+/// @throws std::invalid_argument, naming file, key and value, if the folder is not a model folder
+/// or
+///         asks for something that isn't supported (another class, an unknown key, pickled
+///         weights).
+/// @throws std::runtime_error if a file can't be read or is damaged.
+ModelFolder read_model_folder(const std::filesystem::path& path);
+
+/// Writes a model folder that `DDPMPipeline.from_pretrained` loads (kUNet2D), or the same layout
+/// under our class name (kSimpleUnet): all of it, or nothing.
+///
+/// @param overwrite replace a model folder that is there.
+/// @return          the model hash: SHA-256 of the weights file, 64 hex digits.
+/// @throws std::invalid_argument if the path exists and overwrite is false, or holds something else
+///         than a model folder; if a size of the network is unresolved (0); or if `betas` is needed
+///         and does not have T values.
+/// @throws std::runtime_error, naming the file, if it can't be written.
+std::string write_model_folder(const std::filesystem::path& path, const ModelFolder& folder,
+                               bool overwrite = false);
+
+/// The first 12 digits of a model hash: what PNG text chunks hold.
+std::string short_model_hash(const std::string& model_hash);
+
+}  // namespace ddpm
