@@ -1,0 +1,14 @@
+#pragma once
+
+#include <functional>
+
+#include "ddpm/core/tensor.h"
+
+namespace ddpm {
+
+/// output = denoise(x_t, t): the network as a sampler sees it; class labels are bound by the
+/// caller. x_t [N, C, H, W] float32, t [N] int64, both on one device. The output is like x_t, in
+/// any floating dtype; what it means is the sampler's PredictionType.
+using DenoiseFn = std::function<Tensor(const Tensor& x_t, const Tensor& t)>;
+
+}  // namespace ddpm

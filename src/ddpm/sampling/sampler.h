@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "ddpm/config/diffusion_config.h"
+#include "ddpm/config/sample_config.h"
+#include "ddpm/core/tensor.h"
+#include "ddpm/diffusion/noise_schedule.h"
+#include "ddpm/sampling/denoise_fn.h"
+
+namespace ddpm {
+
+/// Which images to draw. Image i of the request is image first_image + i of the seed: the same
+/// picture whatever batch it is drawn in.
+struct SampleRequest {
+  uint64_t seed = 0;
+  uint64_t first_image = 0;
+  int64_t num_images = 1;
+  std::vector<int64_t> image_shape;  ///< [C, H, W].
+  at::Device device = at::kCPU;
+};
+
+/// What a sampler knows before it takes a step.
+struct SampleTrace {
+  int64_t step = 0;     ///< 0 for the first.
+  int64_t t = 0;        ///< The timestep of x_t.
+  Tensor x_t;           ///< [N, C, H, W] float32.
+  Tensor eps;           ///< like x_t: predicted noise, that which belongs to pred_x_start.
+  Tensor pred_x_start;  ///< like x_t, after clipping.
+};
+using TraceFn = std::function<void(const SampleTrace&)>;
+
+/// Standard normal [num_images, C, H, W] float32: where the request's images begin, x_T.
+///
+/// @throws std::invalid_argument if the request asks for no image or has no [C, H, W].
+Tensor initial_noise(const SampleRequest& request);
+
+/// Draws images: initial_noise, then every step of make_sampler_steps, without gradients.
+///
+/// Noise is keyed by (seed, image, timestep), the state is float32, and x_t is never clamped.
+///
+/// @param trace called once a step if given, before x_t is replaced.
+/// @return      [num_images, C, H, W] float32 on request.device, mostly in [-1, 1].
+/// @throws std::invalid_argument as make_sampler_steps and initial_noise do, or if the network's
+///         output has another shape than x_t.
+Tensor sample(const NoiseSchedule& schedule, PredictionType prediction, const DenoiseFn& denoise,
+              const SamplerOptions& options, const SampleRequest& request,
+              const TraceFn& trace = {});
+
+}  // namespace ddpm
