@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "ddpm/core/tensor.h"
+
+namespace ddpm {
+
+/// The device that `name` means: "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N".
+///
+/// @throws std::invalid_argument if name is none of these.
+/// @throws std::runtime_error if the GPU is not there, or this LibTorch has no CUDA.
+at::Device select_device(const std::string& name);
+
+/// Prepares the process for work on the CPU. Call it once, first: it sets the number of threads
+/// (0 keeps LibTorch's choice), flushes denormals to zero, and makes malloc keep freed memory
+/// (activations that go back to the kernel at every step cost a page fault a page).
+///
+/// @throws std::invalid_argument if threads < 0.
+void configure_cpu(int64_t threads);
+
+}  // namespace ddpm
