@@ -49,7 +49,7 @@ AdamEmaState make_adam_ema_state(const Tensor& master);
 /// @param weights [n] bfloat16, receives the rounded master; may be undefined.
 /// @return        [] float32, the gradient's norm before clipping.
 /// @throws std::invalid_argument if a shape or dtype is not as above.
-Tensor adam_ema_step(const AdamEmaOptions& options, AdamEmaState& state, Tensor& master,
+Tensor adam_ema_step(const AdamEmaOptions& options, AdamEmaState& state, const Tensor& master,
                      const Tensor& grad, const Tensor& loss, const Tensor& weights);
 
 }  // namespace ddpm

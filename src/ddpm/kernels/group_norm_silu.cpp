@@ -1,0 +1,54 @@
+#include "ddpm/kernels/group_norm_silu.h"
+
+#include <ATen/ATen.h>
+
+#include "ddpm/core/check.h"
+
+namespace ddpm {
+namespace {
+
+void check_per_image(const char* name, const Tensor& values, const Tensor& x) {
+  check_arg(!values.defined() || values.sizes() == at::IntArrayRef({x.size(0), x.size(1)}),
+            "[group_norm_silu] ", name, " must be [N, C]: expected [", x.size(0), ", ", x.size(1),
+            "], got ", values.defined() ? values.sizes() : at::IntArrayRef());
+}
+
+void check_args(const GroupNormSiluArgs& args) {
+  const Tensor& x = args.x;
+  check_arg(x.dim() == 4,
+            "[group_norm_silu] x must be a batch of maps: expected [N, C, H, W], got ", x.sizes());
+  const int64_t channels = x.size(1);
+  check_arg(args.num_groups >= 1 && channels % args.num_groups == 0,
+            "[group_norm_silu] num_groups must divide the channels: expected a divisor of ",
+            channels, ", got ", args.num_groups);
+  for (const Tensor& affine : {args.weight, args.bias}) {
+    check_arg(affine.sizes() == at::IntArrayRef({channels}),
+              "[group_norm_silu] weight and bias must hold one value a channel: expected [",
+              channels, "], got ", affine.sizes());
+  }
+  check_per_image("time_embedding", args.time_embedding, x);
+  check_per_image("scale", args.scale, x);
+  check_per_image("shift", args.shift, x);
+  check_arg(args.scale.defined() == args.shift.defined(),
+            "[group_norm_silu] scale and shift come together: expected both or none, got one");
+}
+
+/// One value an image and channel, for every pixel of a map.
+Tensor per_pixel(const Tensor& values) { return values.unsqueeze(2).unsqueeze(3); }
+
+}  // namespace
+
+Tensor group_norm_silu(const GroupNormSiluArgs& args) {
+  check_args(args);
+  Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
+  if (args.time_embedding.defined()) x = x + per_pixel(args.time_embedding);
+  // The CUDA group norm answers in NCHW.
+  Tensor y = at::group_norm(x, args.num_groups, args.weight, args.bias, args.eps)
+                 .contiguous(at::MemoryFormat::ChannelsLast);
+  if (args.scale.defined()) y = y * (1 + per_pixel(args.scale)) + per_pixel(args.shift);
+  // Where autograd needs no input of SiLU, its place is reused.
+  if (args.silu) y = y.requires_grad() ? at::silu(y) : at::silu_(y);
+  return at::dropout(y, args.dropout, args.training);
+}
+
+}  // namespace ddpm
