@@ -21,7 +21,8 @@ enum class RandomStream : uint32_t {
   kInitialNoise,
   kStepNoise,
   kDropout,
-  kTest
+  kTest,
+  kShapes
 };
 
 /// Names an endless random sequence. Block b of (key, image, step) is
