@@ -17,6 +17,7 @@ ALLOWED = {  # layer -> layers it may include, besides itself; the order is the 
     "checkpoint": BASE,
     "sampling": [*BASE, "diffusion", "kernels"],
     "training": [*BASE, "data", "diffusion", "kernels", "model", "loss", "checkpoint", "sampling"],
+    "pipeline": [*BASE, "diffusion", "model", "checkpoint", "sampling"],
 }
 HEAVY = re.compile(r'#include [<"](torch/torch\.h|torch/nn\.h)')
 SOURCES = ("*.h", "*.cpp", "*.cu", "*.cuh")

@@ -1,0 +1,163 @@
+#include "ddpm/pipeline/pipeline.h"
+
+#include <algorithm>
+
+#include "ddpm/checkpoint/checkpoint_folder.h"
+#include "ddpm/config/json_config.h"
+#include "ddpm/config/run_config.h"
+#include "ddpm/core/check.h"
+#include "ddpm/core/device.h"
+#include "ddpm/model/network.h"
+#include "ddpm/pipeline/load_weights.h"
+
+namespace ddpm {
+namespace {
+
+namespace fs = std::filesystem;
+
+ModelFolder model_of_checkpoint(const fs::path& folder, bool raw_weights) {
+  CheckpointContents contents = read_checkpoint(folder);
+  const std::string where = (folder / "recipe").string();
+  const RunConfig recipe = from_json<RunConfig>(contents.recipe, where);
+  ModelFolder model;
+  model.model = recipe.model;
+  model.diffusion = recipe.diffusion;
+  model.scheduler.timestep_spacing = "trailing";
+  model.weights = std::move(raw_weights ? contents.weights : contents.ema);
+  model.extras.class_names = contents.state.value("class_names", std::vector<std::string>());
+  model.extras.data_name = contents.state.value("data_name", std::string());
+  model.extras.image_size = contents.state.value("image_size", int64_t{0});
+  model.extras.step = contents.state.value("step", int64_t{0});
+  model.extras.seed = recipe.train.seed;
+  return model;
+}
+
+int64_t num_channels(const ModelConfig& config) {
+  switch (config.kind) {
+    case ModelKind::kUNet2D:
+      return config.unet2d.in_channels;
+    case ModelKind::kSimpleUnet:
+      return config.simple_unet.image_channels;
+  }
+  throw std::logic_error("[num_channels] not a ModelKind");
+}
+
+X0Clip clip_of(const SchedulerOptions& scheduler) {
+  if (scheduler.thresholding) return X0Clip::kDynamic;
+  return scheduler.clip_sample ? X0Clip::kClip : X0Clip::kNone;
+}
+
+TimestepSpacing spacing_of(const std::string& name) {
+  const auto& names = EnumNames<TimestepSpacing>::names;
+  const auto found = std::find(names.begin(), names.end(), name);
+  check_arg(found != names.end(),
+            "[scheduler_config.json] timestep_spacing: expected leading, "
+            "linspace or trailing, got '",
+            name, "'");
+  return static_cast<TimestepSpacing>(found - names.begin());
+}
+
+void check_labels(const Pipeline& pipeline, const ImageRequest& request) {
+  const int64_t classes = pipeline.folder.model.kind == ModelKind::kUNet2D
+                              ? pipeline.folder.model.unet2d.num_class_embeds
+                              : 0;
+  const Tensor& labels = request.class_labels;
+  check_arg(!labels.defined() || classes > 0,
+            "[sample_images] class: expected none for a model without classes");
+  check_arg(labels.defined() || classes == 0, "[sample_images] class: this model needs one of its ",
+            classes, " classes");
+  if (!labels.defined()) return;
+  check_arg(labels.dim() == 1 && labels.size(0) == request.num_images,
+            "[sample_images] class_labels: expected one for each of ", request.num_images,
+            " images, got shape ", labels.sizes());
+  check_arg(labels.min().item<int64_t>() >= 0 && labels.max().item<int64_t>() < classes,
+            "[sample_images] class: expected 0 to ", classes - 1);
+}
+
+}  // namespace
+
+std::vector<int64_t> Pipeline::image_shape() const {
+  const int64_t size = folder.model.kind == ModelKind::kUNet2D && folder.extras.image_size == 0
+                           ? folder.model.unet2d.sample_size
+                           : folder.extras.image_size;
+  check_arg(size > 0, "[image_shape] the model's files do not say the size of its images");
+  return {num_channels(folder.model), size, size};
+}
+
+ModelFolder read_model(const fs::path& path, bool raw_weights) {
+  check_arg(fs::is_directory(path), "[", path.string(),
+            "] expected a model folder, a run folder or a checkpoint, got ",
+            fs::exists(path) ? "a file" : "nothing there");
+  if (fs::exists(path / "manifest.json")) return model_of_checkpoint(path, raw_weights);
+  if (fs::is_directory(path / "checkpoints")) {
+    const auto found = find_checkpoint(path);
+    check_arg(found.has_value(), "[", path.string(), "] the run has no checkpoint yet");
+    return model_of_checkpoint(found->entry.folder, raw_weights);
+  }
+  check_arg(!raw_weights, "[", path.string(),
+            "] raw weights: expected a run or a checkpoint, got a model folder");
+  return read_model_folder(path);
+}
+
+Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
+  Pipeline pipeline;
+  pipeline.device = select_device(options.device);
+  pipeline.folder = read_model(path, options.raw_weights);
+  pipeline.network = make_network(pipeline.folder.model);
+  load_weights(*pipeline.network, pipeline.folder.weights, path.string());
+  pipeline.folder.weights.clear();
+  pipeline.network->to(pipeline.device,
+                       options.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat);
+  pipeline.network->eval();
+  pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion).to(pipeline.device);
+  return pipeline;
+}
+
+SamplerOptions default_sampler_options(const Pipeline& pipeline) {
+  const SchedulerOptions& scheduler = pipeline.folder.scheduler;
+  SamplerOptions options;
+  options.clip = clip_of(scheduler);
+  options.spacing = spacing_of(scheduler.timestep_spacing);
+  options.dynamic_ratio = scheduler.dynamic_thresholding_ratio;
+  options.dynamic_max = scheduler.sample_max_value;
+  return options;
+}
+
+DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) {
+  const auto network = pipeline.network;
+  const at::ScalarType dtype = network->parameters().front().scalar_type();
+  const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
+  return [network, dtype, labels](const Tensor& x_t, const Tensor& t) {
+    const at::NoGradGuard no_grad;
+    return network->forward(
+        x_t.to(dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast), t,
+        labels);
+  };
+}
+
+Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,
+                     const ImageRequest& request, const TraceFn& trace) {
+  check_arg(request.num_images > 0, "[sample_images] num_images: expected 1 or more, got ",
+            request.num_images);
+  check_arg(request.batch_size > 0, "[sample_images] batch_size: expected 1 or more, got ",
+            request.batch_size);
+  check_labels(pipeline, request);
+  std::vector<Tensor> batches;
+  for (int64_t first = 0; first < request.num_images; first += request.batch_size) {
+    const int64_t count = std::min(request.batch_size, request.num_images - first);
+    const Tensor labels = request.class_labels.defined()
+                              ? request.class_labels.narrow(/*dim=*/0, first, count)
+                              : Tensor();
+    const SampleRequest batch{.seed = request.seed,
+                              .first_image = request.first_image + static_cast<uint64_t>(first),
+                              .num_images = count,
+                              .image_shape = pipeline.image_shape(),
+                              .device = pipeline.device};
+    batches.push_back(sample(pipeline.schedule, pipeline.folder.diffusion.prediction,
+                             make_denoise_fn(pipeline, labels), options, batch, trace)
+                          .cpu());
+  }
+  return at::cat(batches);
+}
+
+}  // namespace ddpm

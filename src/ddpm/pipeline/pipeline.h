@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ddpm/checkpoint/model_folder.h"
+#include "ddpm/config/sample_config.h"
+#include "ddpm/config/train_config.h"
+#include "ddpm/core/tensor.h"
+#include "ddpm/diffusion/noise_schedule.h"
+#include "ddpm/sampling/denoise_fn.h"
+#include "ddpm/sampling/sampler.h"
+
+namespace ddpm {
+
+class NetworkImpl;
+
+/// How load_pipeline reads a model.
+struct PipelineOptions {
+  std::string device = "auto";             ///< auto, cpu, cuda or cuda:N.
+  Precision precision = Precision::kFp32;  ///< of the network; sampler states stay fp32.
+  bool raw_weights = false;                ///< a checkpoint's own weights instead of their EMA.
+};
+
+/// A trained model, ready to sample: network, schedule, and what its files say about it.
+struct Pipeline {
+  ModelFolder folder;  ///< Configs and extras; `weights` is empty, the network holds them.
+  NoiseSchedule schedule;
+  std::shared_ptr<NetworkImpl> network;  ///< In eval mode, on `device`.
+  at::Device device = at::kCPU;
+
+  /// [C, H, W] of the images that the model makes.
+  std::vector<int64_t> image_shape() const;
+};
+
+/// Opens a model folder (ours or diffusers'), a run folder (its newest checkpoint) or a checkpoint.
+///
+/// @throws std::invalid_argument if the path holds none of these, or the weights don't fit.
+/// @throws std::runtime_error if a file is damaged.
+Pipeline load_pipeline(const std::filesystem::path& path, const PipelineOptions& options = {});
+
+/// What load_pipeline reads, before the network is built: for `ddpm info`.
+ModelFolder read_model(const std::filesystem::path& path, bool raw_weights = false);
+
+/// The sampler options that the model's scheduler file asks for: clipping and spacing.
+SamplerOptions default_sampler_options(const Pipeline& pipeline);
+
+/// The network as samplers see it.
+///
+/// @param class_labels [N] int64 for a network with classes, else undefined.
+DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels = {});
+
+/// What sample_images draws.
+struct ImageRequest {
+  uint64_t seed = 0;
+  uint64_t first_image = 0;
+  int64_t num_images = 1;
+  int64_t batch_size = 64;  ///< Images that the network sees at once; results don't depend on it
+                            ///< beyond the rounding of its convolutions.
+  Tensor class_labels;      ///< [num_images] int64, or undefined.
+};
+
+/// Draws images from a model.
+///
+/// @param trace called once a step of each batch, if given.
+/// @return      [num_images, C, H, W] float32 on the CPU, mostly in [-1, 1].
+/// @throws std::invalid_argument as sample() does, or if the labels don't fit the model.
+Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,
+                     const ImageRequest& request, const TraceFn& trace = {});
+
+}  // namespace ddpm
