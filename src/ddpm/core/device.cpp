@@ -1,0 +1,58 @@
+#include "ddpm/core/device.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <charconv>
+#include <malloc.h>
+#include <string_view>
+
+#include "ddpm/core/check.h"
+
+namespace ddpm {
+namespace {
+
+constexpr std::string_view kIndexedPrefix = "cuda:";
+
+at::Device select_gpu(const std::string& name, int64_t index) {
+  check_state(at::hasCUDA(),
+              "[select_device] no GPU: expected a LibTorch with CUDA and a GPU for '", name,
+              "', got a machine without");
+  const auto count = static_cast<int64_t>(at::getNumGPUs());
+  check_state(index < count, "[select_device] no such GPU: expected a number below ", count,
+              ", got '", name, "'");
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+}  // namespace
+
+at::Device select_device(const std::string& name) {
+  if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (name == "cpu") return at::kCPU;
+  if (name == "cuda") return select_gpu(name, 0);
+
+  int index = -1;
+  if (name.starts_with(kIndexedPrefix)) {
+    const char* const end = name.data() + name.size();
+    const auto parsed = std::from_chars(name.data() + kIndexedPrefix.size(), end, index);
+    if (parsed.ec != std::errc() || parsed.ptr != end) index = -1;
+  }
+  check_arg(index >= 0, "[select_device] unknown device: expected auto, cpu, cuda or cuda:N, got '",
+            name, "'");
+  return select_gpu(name, index);
+}
+
+void configure_cpu(int64_t threads) {
+  check_arg(threads >= 0 && threads <= 4096, "[configure_cpu] threads: expected 0 to 4096, got ",
+            threads);
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+  at::globalContext().setFlushDenormal(true);  // threads that start later inherit it
+#ifdef __GLIBC__
+  // By default every block above 32 MiB is mapped and unmapped anew, and a free heap top is given
+  // back. A sanitizer's malloc ignores both.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
+
+}  // namespace ddpm
