@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ddpm/core/check.h"
+
 namespace ddpm {
 
 /// An 8-bit picture: rows from the top, pixels from the left, channels together (HWC).
@@ -25,5 +27,16 @@ struct Image {
     return pixels.data() + (y * width + x) * channels;
   }
 };
+
+/// @throws std::invalid_argument naming `function` if the image is empty, has other channels than 1
+///         or 3, or its pixels are more or fewer than its size says.
+inline void check_image(const char* function, const Image& image) {
+  const bool ok =
+      image.width >= 1 && image.height >= 1 && (image.channels == 1 || image.channels == 3) &&
+      static_cast<int64_t>(image.pixels.size()) == image.width * image.height * image.channels;
+  check_arg(ok, "[", function, "] image: expected at least 1 x 1 pixels of 1 or 3 channels, got ",
+            image.width, " x ", image.height, " of ", image.channels, " in ", image.pixels.size(),
+            " bytes");
+}
 
 }  // namespace ddpm
