@@ -45,7 +45,7 @@ class BatchLoader {
   double waited_seconds() const;
 
  private:
-  void run();
+  void run(int64_t first_batch);
   Batch gather(int64_t batch) const;
 
   const Tensor images_;
@@ -60,7 +60,6 @@ class BatchLoader {
   std::deque<Batch> ready_;
   std::exception_ptr failure_;
   bool stopping_ = false;
-  int64_t next_batch_;
   double waited_seconds_ = 0;
   std::thread thread_;  // last: it uses everything above
 };

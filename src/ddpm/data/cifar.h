@@ -5,8 +5,8 @@
 namespace ddpm {
 
 /// Loads the training images of CIFAR-10 in its binary version from the folder config.path:
-/// data_batch_1.bin to data_batch_5.bin (those present, at least the first; without a gap), class
-/// names from batches.meta.txt or, where it is absent, the published ones.
+/// data_batch_1.bin to data_batch_5.bin, class names from batches.meta.txt or, where it is absent,
+/// the published ones.
 ///
 /// @return [N, 3, 32, 32] unless config.image_size or config.channels say otherwise.
 /// @throws std::runtime_error if a file is absent, is not a whole number of records, or has a label

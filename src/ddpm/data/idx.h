@@ -24,13 +24,14 @@ IdxArray read_idx(const std::filesystem::path& path);
 
 /// Loads IDX images with their labels. config.path names the images or a folder that holds them
 /// (train-images-idx3-ubyte, with .gz or without, before others; then the only *images-idx3*).
-/// Labels come from config.labels_path, or else the name with 'labels-idx1' for 'images-idx3'.
+/// Labels come from config.labels_path, or else from the file named 'labels-idx1' where the images'
+/// name has 'images-idx3' (.gz or not). A set has no classes only if neither names a file.
 ///
-/// Images are grey and keep their size, unless config.image_size says otherwise: up to a quarter
-/// larger than the data (28 to 32, say), they get a border of zeros; further away, they are
-/// resized. Classes are named "0", "1", ...; those of Fashion-MNIST by garment when the path says
-/// 'fashion'.
+/// Images are grey and keep their size, unless config.image_size says otherwise. Where it is up to
+/// a quarter larger than the data (28 to 32, say), they get a border of zeros; else, a resize.
+/// Classes are named "0", "1", ..., or by garment (Fashion-MNIST) when the path says 'fashion'.
 ///
+/// @throws std::invalid_argument if no images or labels are found.
 /// @throws std::runtime_error as read_idx, or if images are not [N, H, W], labels not [N] of the
 ///         same N, or a label has no name in Fashion-MNIST.
 ImageSet load_idx(const DataConfig& config);

@@ -10,11 +10,11 @@ namespace ddpm {
 
 /// A whole set of training images on the CPU.
 struct ImageSet {
-  Tensor images;  ///< [N, C, H, W] uint8, contiguous; may be a read-only mapping of a file
-  Tensor labels;  ///< [N] int64, indices into class_names; all 0 if the set has no classes
-  std::vector<std::string> class_names;  ///< empty if the set has no classes
-  std::string name;                      ///< what was read: a path or "shapes"
-  std::vector<std::string> skipped;      ///< "file: reason", one for each damaged image left out
+  Tensor images{};  ///< [N, C, H, W] uint8, contiguous; may be a read-only mapping of a file
+  Tensor labels{};  ///< [N] int64, indices into class_names; all 0 if the set has no classes
+  std::vector<std::string> class_names{};  ///< empty if the set has no classes
+  std::string name{};                      ///< what was read: a path or "shapes"
+  std::vector<std::string> skipped{};      ///< "file: reason", one for each damaged image left out
 };
 
 /// Reads (or draws) the images that `config` describes. kAuto takes a folder with data_batch_1.bin
