@@ -17,8 +17,10 @@ struct CheckpointContents {
   NamedTensors weights;
   NamedTensors ema;
   NamedTensors optimizer;
-  nlohmann::json state;   ///< counters, data position: what is not a tensor
-  nlohmann::json recipe;  ///< the resolved recipe
+  nlohmann::json state;      ///< counters, data position: what is not a tensor
+  nlohmann::json recipe;     ///< the resolved recipe
+  std::string weights_hash;  ///< SHA-256 of the weights' file; set by reading
+  std::string ema_hash;      ///< the same of the moving average's
 };
 
 /// A checkpoint by its folder's name; verify_checkpoint() says whether it is whole.
@@ -37,6 +39,8 @@ struct FoundCheckpoint {
 /// leaves either the whole checkpoint or none: files go to a temporary folder and to the disk, then
 /// manifest.json with the size and SHA-256 of each, then the folder gets its name. A checkpoint of
 /// the same step is replaced in one exchange of names (two renames on file systems without it).
+/// Checkpoints of later steps, which a run meets that went on from an older one, are
+/// renamed to `set-aside-step-...`: the one written is the newest then.
 /// One process at a time writes to a run folder.
 ///
 /// @param step at least 0.

@@ -14,7 +14,6 @@ namespace ddpm {
 /// How diffusers' scheduler file says to sample, in its words; sampling starts from these.
 struct SchedulerOptions {
   bool clip_sample = true;
-  double clip_sample_range = 1.0;
   bool thresholding = false;
   double dynamic_thresholding_ratio = 0.995;
   double sample_max_value = 1.0;
@@ -37,7 +36,8 @@ struct ModelFolder {
   ModelConfig model;
   DiffusionConfig diffusion;
   SchedulerOptions scheduler;
-  /// Written where diffusers lacks the schedule: the T betas before any zero-terminal-SNR rescale.
+  /// The T betas (NoiseSchedule::betas). Written where diffusers lacks the schedule (const, jsd,
+  /// sigmoid_alpha_bar), and needed only there; left empty by reading.
   std::vector<double> betas;
   NamedTensors weights;
   ModelExtras extras;
@@ -50,7 +50,7 @@ struct ModelFolder {
 /// attention weights (query, key, value, proj_attn); DDIMScheduler's file. Weights are mapped: they
 /// must not be written to.
 ///
-/// A schedule that comes as trained_betas is read as kCustom.
+/// Schedules are read as DiffusionConfig names them; one that comes as trained_betas as kCustom.
 ///
 /// @throws std::invalid_argument, naming file, key and value, if the folder is not a model folder
 /// or

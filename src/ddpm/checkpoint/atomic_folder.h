@@ -1,0 +1,43 @@
+#pragma once
+
+#include <filesystem>
+
+namespace ddpm {
+
+/// A folder that appears under its name complete, or not at all: files go to a hidden folder beside
+/// it; commit() puts it in place. Without commit() the hidden folder is removed.
+class AtomicFolder {
+ public:
+  /// Creates the hidden folder, and the folders above it.
+  ///
+  /// @throws std::runtime_error, naming the folder, if it can't be created.
+  explicit AtomicFolder(const std::filesystem::path& folder);
+  ~AtomicFolder();
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
+
+  /// Where to write until commit(). Files must be on the disk already (fsync), as AtomicFile does.
+  const std::filesystem::path& path() const { return hidden_; }
+
+  /// Syncs the folders and renames. A folder that is there already is replaced, in one exchange of
+  /// the two names, or in two renames on file systems that can't exchange.
+  ///
+  /// @throws std::runtime_error, naming the folder.
+  void commit();
+
+ private:
+  std::filesystem::path folder_;
+  std::filesystem::path hidden_;
+};
+
+/// Removes a folder so that a kill half-way leaves no half of it under its name.
+///
+/// @throws std::runtime_error, naming the folder.
+void remove_folder_atomic(const std::filesystem::path& folder);
+
+/// Removes the hidden folders that killed processes left in `parent`.
+///
+/// @throws std::runtime_error, naming the folder.
+void remove_stale_folders(const std::filesystem::path& parent);
+
+}  // namespace ddpm

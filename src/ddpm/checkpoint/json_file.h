@@ -1,0 +1,19 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+
+namespace ddpm {
+
+/// @throws std::runtime_error, naming the file, if it can't be read or is not one JSON value in
+///         which every object has each key once.
+nlohmann::json read_json_file(const std::filesystem::path& path);
+
+/// Writes indented JSON: all of it, or nothing (temporary name, fsync, rename).
+///
+/// @throws std::invalid_argument, naming the file, if a string is not UTF-8.
+/// @throws std::runtime_error, naming the file, if it can't be written.
+void write_json_file(const std::filesystem::path& path, const nlohmann::json& json);
+
+}  // namespace ddpm
