@@ -49,7 +49,7 @@ std::string_view header_text(std::span<const std::uint8_t> file, const std::stri
   const auto bytes = file.subspan(kLengthBytes, length);
   check_state(!bytes.empty() && bytes.front() == '{', "[read_safetensors] header of '", name,
               "': expected it to begin with '{', got ",
-              bytes.empty() ? "none" : "byte " + std::to_string(bytes.front()));
+              bytes.empty() ? "none" : c10::str("byte ", int{bytes.front()}));
   const auto* zero = std::find(bytes.data(), bytes.data() + bytes.size(), 0);
   check_state(zero == bytes.data() + bytes.size(), "[read_safetensors] header of '", name,
               "': expected no zero byte, got one at its byte ", zero - bytes.data());
@@ -116,10 +116,10 @@ std::string format_safetensors_header(const std::vector<TensorEntry>& tensors,
                                       const std::map<std::string, std::string>& metadata) {
   std::string json;
   for (const auto& [key, value] : metadata) {
-    json += (json.empty() ? "" : ",") + quoted(key) + ":" + quoted(value);
+    json += c10::str(json.empty() ? "" : ",", quoted(key), ":", quoted(value));
   }
   if (!metadata.empty()) json = c10::str(R"("__metadata__":{)", json, "}");
-  for (const auto& tensor : tensors) json += (json.empty() ? "" : ",") + entry_json(tensor);
+  for (const auto& tensor : tensors) json += c10::str(json.empty() ? "" : ",", entry_json(tensor));
   json = c10::str("{", json, "}");
   json.append((kLengthBytes - json.size() % kLengthBytes) % kLengthBytes, ' ');
   check_arg(json.size() <= kMaxHeaderBytes, "[write_safetensors] header: expected at most ",
