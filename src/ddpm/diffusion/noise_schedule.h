@@ -61,13 +61,14 @@ struct NoiseSchedule {
 /// Builds every table from `betas`, on their device.
 ///
 /// @param betas [T] floating, each in (0, 1); the last one may be 1 (zero terminal SNR).
-/// @throws std::invalid_argument if betas is not 1-D, is empty or leaves that range.
+/// @throws std::invalid_argument if betas is not 1-D, is empty or leaves that range, or alpha_bar
+///         falls to 0 before the last timestep.
 NoiseSchedule make_schedule(const Tensor& betas);
 
 /// The schedule that `config` describes, on the CPU: make_betas, then make_schedule.
 ///
-/// @throws std::invalid_argument as make_betas does, or if zero_terminal_snr meets
-///         prediction = epsilon.
+/// @throws std::invalid_argument as make_betas and make_schedule do, or if the schedule has zero
+///         terminal SNR and the prediction is epsilon.
 NoiseSchedule make_noise_schedule(const DiffusionConfig& config);
 
 }  // namespace ddpm

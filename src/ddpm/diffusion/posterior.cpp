@@ -1,0 +1,52 @@
+#include "ddpm/diffusion/posterior.h"
+
+#include <ATen/ATen.h>
+
+#include <stdexcept>
+
+#include "ddpm/core/check.h"
+#include "ddpm/diffusion/forward_process.h"
+
+namespace ddpm {
+namespace {
+
+Tensor variance_as_defined(const NoiseSchedule& schedule, VarianceType type) {
+  switch (type) {
+    case VarianceType::kFixedSmall:
+      return schedule.posterior_variance;
+    case VarianceType::kFixedLarge:
+      return schedule.betas;
+  }
+  throw std::logic_error("[variance_table] not a VarianceType");
+}
+
+}  // namespace
+
+Tensor q_posterior_mean(const NoiseSchedule& schedule, const Tensor& x_start, const Tensor& x_t,
+                        const Tensor& t) {
+  check_batch("q_posterior_mean", x_start, t, x_t, "x_t");
+  return gather_at(schedule.posterior_mean_coef1, t, x_start) * x_start +
+         gather_at(schedule.posterior_mean_coef2, t, x_start) * x_t;
+}
+
+Tensor variance_table(const NoiseSchedule& schedule, VarianceType type, FirstVariance first) {
+  const Tensor variance = variance_as_defined(schedule, type);
+  switch (first) {
+    case FirstVariance::kAsDefined:
+      return variance;
+    case FirstVariance::kFromSecondStep:
+      check_arg(schedule.num_timesteps() >= 2,
+                "[variance_table] the variance of t = 0 comes from t = 1: expected 2 timesteps or "
+                "more, got ",
+                schedule.num_timesteps());
+      return at::cat(
+          {schedule.posterior_variance.slice(/*dim=*/0, 1, 2), variance.slice(/*dim=*/0, 1)});
+  }
+  throw std::logic_error("[variance_table] not a FirstVariance");
+}
+
+Tensor log_variance_table(const NoiseSchedule& schedule, VarianceType type) {
+  return variance_table(schedule, type, FirstVariance::kFromSecondStep).log();
+}
+
+}  // namespace ddpm
