@@ -15,7 +15,8 @@ std::string field_help(Config config) {
   return fields_help(list_fields(config));
 }
 
-/// docs/config.md: a recipe's sections, a table each. CONTRIBUTING.md says how to write it anew.
+/// The text of docs/config.md: a recipe's sections, a table each. To write the file anew:
+/// `DDPM_UPDATE_DOCS=1 build/release/tests/config/config_test --gtest_filter='ConfigDocsTest.*'`.
 std::string config_markdown();
 
 }  // namespace ddpm

@@ -43,8 +43,11 @@ void assign_fields(const std::vector<Field>& fields, const ConfigTree& tree);
 /// The fields' values as nested objects.
 nlohmann::json fields_to_json(const std::vector<Field>& fields);
 
-/// What a field takes: "integer, at least 1", "one of l1, l2, huber", "list of numbers".
+/// What a field takes: "integer at least 1", "one of l1, l2, huber", "list, each number".
 std::string describe_type(const Field& field);
+
+/// The shortest text that reads back as `number`: "1000000", "0.0001".
+std::string number_text(double number);
 
 namespace detail {
 

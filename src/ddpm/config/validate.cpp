@@ -1,0 +1,63 @@
+#include "ddpm/config/validate.h"
+
+#include "ddpm/core/check.h"
+
+namespace ddpm {
+namespace {
+
+void validate_diffusion(const DiffusionConfig& diffusion, const std::string& where) {
+  check_arg(!diffusion.zero_terminal_snr || diffusion.prediction != PredictionType::kEpsilon, "[",
+            where,
+            "] zero_terminal_snr leaves no signal in x_T to predict noise against: expected ",
+            "diffusion.prediction sample or v_prediction, got epsilon");
+  const auto count = static_cast<int64_t>(diffusion.betas.size());
+  if (diffusion.schedule != ScheduleKind::kCustom) {
+    check_arg(count == 0, "[", where, "] diffusion.betas is for schedule = custom alone: expected ",
+              "no betas, got ", count);
+    return;
+  }
+  check_arg(count == diffusion.num_timesteps, "[", where,
+            "] a custom schedule takes one beta a timestep: expected diffusion.betas of length ",
+            diffusion.num_timesteps, ", got ", count);
+  for (const double beta : diffusion.betas) {
+    check_arg(beta >= 0 && beta <= 1, "[", where, "] diffusion.betas: expected each from 0 to 1, ",
+              "got ", beta);
+  }
+}
+
+void validate_unet2d(const UNet2DConfig& unet, const std::string& where) {
+  const size_t levels = unet.block_out_channels.size();
+  check_arg(levels > 0, "[", where, "] model.unet2d.block_out_channels: expected at least one ",
+            "level, got none");
+  check_arg(unet.down_block_types.size() == levels && unet.up_block_types.size() == levels, "[",
+            where, "] model.unet2d.down_block_types and up_block_types: expected ", levels,
+            " blocks each, one a level of block_out_channels, got ", unet.down_block_types.size(),
+            " and ", unet.up_block_types.size());
+  for (const int64_t channels : unet.block_out_channels) {
+    check_arg(channels >= 1, "[", where, "] model.unet2d.block_out_channels: expected each at ",
+              "least 1, got ", channels);
+  }
+}
+
+void validate_train(const RunConfig& config, const std::string& where) {
+  const TrainConfig& train = config.train;
+  check_arg(train.batch_size % train.accumulation == 0, "[", where,
+            "] train.accumulation divides the batch: expected a divisor of train.batch_size ",
+            train.batch_size, ", got ", train.accumulation);
+  check_arg(train.preview_every == 0 || train.preview_steps <= config.diffusion.num_timesteps, "[",
+            where, "] train.preview_steps: expected at most diffusion.num_timesteps ",
+            config.diffusion.num_timesteps, ", got ", train.preview_steps);
+  check_arg(!train.class_conditional || config.model.kind == ModelKind::kUNet2D, "[", where,
+            "] train.class_conditional needs a network that takes labels: expected model.kind ",
+            "unet2d, got simple_unet");
+}
+
+}  // namespace
+
+void validate(const RunConfig& config, const std::string& where) {
+  validate_diffusion(config.diffusion, where);
+  if (config.model.kind == ModelKind::kUNet2D) validate_unet2d(config.model.unet2d, where);
+  validate_train(config, where);
+}
+
+}  // namespace ddpm
