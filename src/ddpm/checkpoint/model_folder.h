@@ -24,11 +24,22 @@ struct SchedulerOptions {
 struct ModelExtras {
   std::vector<std::string> class_names;
   std::string data_name;
-  std::int64_t image_size = 0;  ///< 0 unknown; read from sample_size where ddpm.json is missing
-  std::int64_t step = 0;        ///< optimizer steps of training
-  std::uint64_t seed = 0;       ///< of the training run
-  double value_min = -1.0;      ///< the network's pixel range
+  int64_t image_size = 0;
+  int64_t step = 0;
+  uint64_t seed = 0;
+  double value_min = -1.0;
   double value_max = 1.0;
+
+  template <typename Visitor>
+  void visit_fields(Visitor&& visit) {
+    visit("class_names", class_names, "of class labels 0, 1, ..");
+    visit("data_name", data_name, "what the network was trained on");
+    visit("image_size", image_size, "side of the images; 0 unknown", at_least(0));
+    visit("step", step, "optimizer steps of training", at_least(0));
+    visit("seed", seed, "of the training run");
+    visit("value_min", value_min, "the network's value for a dark pixel");
+    visit("value_max", value_max, "the network's value for a bright pixel");
+  }
 };
 
 /// A trained model, as diffusers lays it out: model_index.json, unet/, scheduler/.
