@@ -47,8 +47,8 @@ struct ModelFolder {
   ModelConfig model;
   DiffusionConfig diffusion;
   SchedulerOptions scheduler;
-  /// The T betas (NoiseSchedule::betas). Written where diffusers lacks the schedule (const, jsd,
-  /// sigmoid_alpha_bar), and needed only there; left empty by reading.
+  /// The T betas before any zero-terminal-SNR rescale. Written where diffusers lacks the schedule
+  /// (const, jsd, sigmoid_alpha_bar), and needed only there; left empty by reading.
   std::vector<double> betas;
   NamedTensors weights;
   ModelExtras extras;

@@ -75,13 +75,11 @@ ScheduleKind schedule_kind(BetaSchedule schedule) {
   throw std::logic_error("[schedule_kind] not a BetaSchedule");
 }
 
-/// The final betas, which a rescale has been through already, where it was asked for.
-void use_final_betas(SchedulerKeys& keys, const std::vector<double>& betas) {
+void use_betas(SchedulerKeys& keys, const std::vector<double>& betas) {
   check_arg(static_cast<int64_t>(betas.size()) == keys.num_train_timesteps,
-            "[scheduler_to_json] betas of a schedule that diffusers lacks: expected ",
+            "[scheduler_to_json] betas, which this schedule is written as: expected ",
             keys.num_train_timesteps, ", got ", betas.size());
   keys.trained_betas = betas;
-  keys.rescale_betas_zero_snr = false;
 }
 
 void set_schedule(SchedulerKeys& keys, const DiffusionConfig& config,
@@ -107,15 +105,12 @@ void set_schedule(SchedulerKeys& keys, const DiffusionConfig& config,
       keys.beta_schedule = BetaSchedule::kSigmoid;
       return;
     case ScheduleKind::kCustom:
-      keys.trained_betas = config.betas;
-      check_arg(static_cast<int64_t>(config.betas.size()) == config.num_timesteps,
-                "[scheduler_to_json] betas: expected ", config.num_timesteps, ", got ",
-                config.betas.size());
+      use_betas(keys, config.betas);
       return;
     case ScheduleKind::kSigmoidAlphaBar:
     case ScheduleKind::kConst:
     case ScheduleKind::kJsd:
-      use_final_betas(keys, betas);
+      use_betas(keys, betas);
       return;
   }
   throw std::logic_error("[set_schedule] not a ScheduleKind");
