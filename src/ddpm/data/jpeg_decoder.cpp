@@ -142,11 +142,14 @@ Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& name, int64
   const J_COLOR_SPACE colours = decoded_colours(reader, name);
   const int64_t channels = colours == JCS_GRAYSCALE ? 1 : colours == JCS_RGB ? 3 : 4;
 
+  const bool inks_inverted = reader.info.saw_Adobe_marker != 0;
+  const int orientation = orientation_of(reader);  // the end of decoding frees the markers
+
   Image image = Image::filled(width, height, channels);
   ok = read_rows(reader, colours, image);
   check_state(ok, "[decode_image] damaged JPEG '", name, "': ", reader.reason.data());
-  if (channels == 4) image = rgb_from_cmyk(image, reader.info.saw_Adobe_marker != 0);
-  return orient_image(image, orientation_of(reader));
+  if (channels == 4) image = rgb_from_cmyk(image, inks_inverted);
+  return orient_image(image, orientation);
 }
 
 }  // namespace ddpm
