@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ddpm/core/tensor.h"
+#include "ddpm/model/layers.h"
+
+namespace ddpm {
+
+struct AttentionOptions {
+  int64_t head_channels = 0;    ///< channels of a head; 0: one head of all channels.
+  int64_t norm_num_groups = 0;  ///< 0: no norm before.
+  double norm_eps = 1e-5;
+  double output_scale_factor = 1.0;  ///< divides the residual sum.
+};
+
+/// Self-attention over the pixels of a map:
+///
+///     y = (x + to_out(attention(to_q(n), to_k(n), to_v(n)))) / output_scale_factor,  n = norm(x)
+///
+/// with channels / head_channels heads, and scores scaled by 1 / sqrt(head_channels). Names:
+/// group_norm, to_q, to_k, to_v, to_out.0.
+class AttentionImpl : public torch::nn::Module {
+ public:
+  AttentionImpl(int64_t channels, const AttentionOptions& options);
+  /// @param x [N, channels, H, W] channels_last. @return like x.
+  Tensor forward(const Tensor& x);
+
+ private:
+  AttentionOptions options_;
+  int64_t num_heads_;
+  GroupNorm group_norm_{nullptr};
+  Linear to_q_{nullptr}, to_k_{nullptr}, to_v_{nullptr}, to_out_{nullptr};
+};
+TORCH_MODULE(Attention);
+
+}  // namespace ddpm

@@ -1,0 +1,145 @@
+#include "ddpm/model/layers.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <array>
+#include <cmath>
+
+#include "ddpm/core/philox.h"
+
+namespace ddpm {
+namespace {
+
+RandomKey weights_key(uint64_t seed) { return {.seed = seed, .stream = RandomStream::kWeights}; }
+
+/// Uniform in [-bound, bound), drawn in the tensor's logical order.
+void draw_uniform(const Tensor& target, double bound, uint64_t seed, uint64_t tensor) {
+  const Tensor draws = at::empty(target.sizes(), at::kFloat);
+  fill_uniform(weights_key(seed), tensor, /*step=*/0, draws.mutable_data_ptr<float>(),
+               draws.numel());
+  const at::NoGradGuard no_grad;
+  target.copy_(draws.mul_(2.0).sub_(1.0).mul_(bound));
+}
+
+/// PyTorch's default of convolutions and linear layers, for the weight and for the bias.
+void draw_by_fan_in(const Tensor& weight, const Tensor& bias, uint64_t seed, uint64_t first) {
+  const int64_t fan_in = weight.size(1) * weight[0][0].numel();
+  const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+  draw_uniform(weight, bound, seed, first);
+  draw_uniform(bias, bound, seed, first + 1);
+}
+
+void reset_affine(const Tensor& weight, const Tensor& bias) {
+  const at::NoGradGuard no_grad;
+  weight.fill_(1.0);
+  bias.fill_(0.0);
+}
+
+}  // namespace
+
+Conv2dImpl::Conv2dImpl(int64_t in_channels, int64_t out_channels, Options options)
+    : options_(options) {
+  const int64_t rows = options.transposed ? in_channels : out_channels;
+  const int64_t columns = options.transposed ? out_channels : in_channels;
+  weight_ = register_parameter("weight", at::zeros({rows, columns, options.kernel, options.kernel})
+                                             .contiguous(at::MemoryFormat::ChannelsLast));
+  bias_ = register_parameter("bias", at::zeros({out_channels}));
+}
+
+Tensor Conv2dImpl::forward(const Tensor& x) {
+  const std::array<int64_t, 2> stride{options_.stride, options_.stride};
+  const std::array<int64_t, 2> padding{options_.padding, options_.padding};
+  return at::convolution(x, weight_, bias_, stride, padding, /*dilation=*/{1, 1},
+                         options_.transposed, /*output_padding=*/{0, 0}, /*groups=*/1)
+      .contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {
+  draw_by_fan_in(weight_, bias_, seed, first_tensor);
+}
+
+LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
+  weight_ = register_parameter("weight", at::zeros({out_features, in_features}));
+  bias_ = register_parameter("bias", at::zeros({out_features}));
+}
+
+Tensor LinearImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
+
+void LinearImpl::initialize(uint64_t seed, uint64_t first_tensor) {
+  draw_by_fan_in(weight_, bias_, seed, first_tensor);
+}
+
+GroupNormImpl::GroupNormImpl(int64_t num_groups, int64_t num_channels, double eps)
+    : num_groups_(num_groups), eps_(eps) {
+  weight_ = register_parameter("weight", at::zeros({num_channels}));
+  bias_ = register_parameter("bias", at::zeros({num_channels}));
+}
+
+GroupNormSiluArgs GroupNormImpl::args(const Tensor& x) const {
+  GroupNormSiluArgs args;
+  args.x = x;
+  args.num_groups = num_groups_;
+  args.weight = weight_;
+  args.bias = bias_;
+  args.eps = eps_;
+  return args;
+}
+
+void GroupNormImpl::initialize(uint64_t /*seed*/, uint64_t /*first_tensor*/) {
+  reset_affine(weight_, bias_);
+}
+
+BatchNorm2dImpl::BatchNorm2dImpl(int64_t num_channels) {
+  weight_ = register_parameter("weight", at::zeros({num_channels}));
+  bias_ = register_parameter("bias", at::zeros({num_channels}));
+  running_mean_ = register_buffer("running_mean", at::zeros({num_channels}));
+  running_var_ = register_buffer("running_var", at::ones({num_channels}));
+  num_batches_tracked_ = register_buffer("num_batches_tracked", at::zeros({}, at::kLong));
+}
+
+Tensor BatchNorm2dImpl::forward(const Tensor& x) {
+  constexpr double kMomentum = 0.1;
+  constexpr double kEps = 1e-5;
+  if (is_training()) num_batches_tracked_.add_(1);
+  const auto dtype = running_mean_.scalar_type();
+  return at::batch_norm(x, weight_.to(dtype), bias_.to(dtype), running_mean_, running_var_,
+                        is_training(), kMomentum, kEps, /*cudnn_enabled=*/true);
+}
+
+void BatchNorm2dImpl::to(at::ScalarType dtype, bool non_blocking) {
+  const Tensor mean = running_mean_.detach();
+  const Tensor variance = running_var_.detach();
+  Module::to(dtype, non_blocking);
+  if (dtype == at::kBFloat16) {
+    running_mean_.set_data(mean.to(at::kFloat));
+    running_var_.set_data(variance.to(at::kFloat));
+  }
+}
+
+void BatchNorm2dImpl::initialize(uint64_t /*seed*/, uint64_t /*first_tensor*/) {
+  reset_affine(weight_, bias_);
+  running_mean_.fill_(0.0);
+  running_var_.fill_(1.0);
+  num_batches_tracked_.fill_(0);
+}
+
+EmbeddingImpl::EmbeddingImpl(int64_t num_rows, int64_t num_features) {
+  weight_ = register_parameter("weight", at::zeros({num_rows, num_features}));
+}
+
+Tensor EmbeddingImpl::forward(const Tensor& index) { return at::embedding(weight_, index); }
+
+void EmbeddingImpl::initialize(uint64_t seed, uint64_t first_tensor) {
+  const Tensor draws = at::empty(weight_.sizes(), at::kFloat);
+  fill_normal(weights_key(seed), first_tensor, /*step=*/0, draws.mutable_data_ptr<float>(),
+              draws.numel());
+  const at::NoGradGuard no_grad;
+  weight_.copy_(draws);
+}
+
+std::shared_ptr<torch::nn::Module> add_list(torch::nn::Module& parent, const std::string& name) {
+  return parent.register_module(name, std::make_shared<torch::nn::Module>(name));
+}
+
+}  // namespace ddpm

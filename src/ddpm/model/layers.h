@@ -1,0 +1,106 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "ddpm/core/tensor.h"
+#include "ddpm/kernels/group_norm_silu.h"
+
+namespace ddpm {
+
+/// A module that holds tensors itself and knows how PyTorch initialises them by default. Weights
+/// are float32 zeros until then; those of convolutions are channels_last.
+class LayerImpl : public torch::nn::Module {
+ public:
+  /// Draws the layer's tensors; tensor i of the layer takes stream `first_tensor + i` of `seed`.
+  virtual void initialize(uint64_t seed, uint64_t first_tensor) = 0;
+};
+
+/// A convolution with a square kernel and a bias.
+class Conv2dImpl : public LayerImpl {
+ public:
+  struct Options {
+    int64_t kernel = 3;
+    int64_t stride = 1;
+    int64_t padding = 1;
+    bool transposed = false;
+  };
+  Conv2dImpl(int64_t in_channels, int64_t out_channels, Options options);
+  Conv2dImpl(int64_t in_channels, int64_t out_channels)
+      : Conv2dImpl(in_channels, out_channels, Options()) {}
+
+  /// @param x [N, in_channels, H, W] @return [N, out_channels, H', W'], channels_last.
+  Tensor forward(const Tensor& x);
+  void initialize(uint64_t seed, uint64_t first_tensor) override;
+
+ private:
+  Options options_;
+  Tensor weight_, bias_;
+};
+TORCH_MODULE(Conv2d);
+
+/// y = x W^T + b over the last dimension.
+class LinearImpl : public LayerImpl {
+ public:
+  LinearImpl(int64_t in_features, int64_t out_features);
+  Tensor forward(const Tensor& x);
+  void initialize(uint64_t seed, uint64_t first_tensor) override;
+
+ private:
+  Tensor weight_, bias_;
+};
+TORCH_MODULE(Linear);
+
+/// A group norm, with what a res block does around it.
+class GroupNormImpl : public LayerImpl {
+ public:
+  GroupNormImpl(int64_t num_groups, int64_t num_channels, double eps);
+  void initialize(uint64_t seed, uint64_t first_tensor) override;
+
+  /// The arguments of group_norm_silu() for `x` with this norm's weights; the caller adds the rest.
+  GroupNormSiluArgs args(const Tensor& x) const;
+
+ private:
+  int64_t num_groups_;
+  double eps_;
+  Tensor weight_, bias_;
+};
+TORCH_MODULE(GroupNorm);
+
+/// Batch norm with running statistics, momentum 0.1, eps 1e-5. The statistics stay float32 when the
+/// network is converted to bf16.
+class BatchNorm2dImpl : public LayerImpl {
+ public:
+  explicit BatchNorm2dImpl(int64_t num_channels);
+  /// Normalises by the batch's statistics in training, and by the running ones otherwise.
+  Tensor forward(const Tensor& x);
+  void initialize(uint64_t seed, uint64_t first_tensor) override;
+
+  using torch::nn::Module::to;
+  void to(at::ScalarType dtype, bool non_blocking = false) override;
+
+ private:
+  Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;
+};
+TORCH_MODULE(BatchNorm2d);
+
+/// A table with one row for each class.
+class EmbeddingImpl : public LayerImpl {
+ public:
+  EmbeddingImpl(int64_t num_rows, int64_t num_features);
+  /// @param index [N] int64 @return [N, num_features]
+  Tensor forward(const Tensor& index);
+  void initialize(uint64_t seed, uint64_t first_tensor) override;
+
+ private:
+  Tensor weight_;
+};
+TORCH_MODULE(Embedding);
+
+/// A module that only numbers its children, as PyTorch's ModuleList and Sequential do.
+std::shared_ptr<torch::nn::Module> add_list(torch::nn::Module& parent, const std::string& name);
+
+}  // namespace ddpm

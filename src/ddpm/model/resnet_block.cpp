@@ -1,0 +1,66 @@
+#include "ddpm/model/resnet_block.h"
+
+#include <ATen/ATen.h>
+
+#include <stdexcept>
+
+#include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/model/resample.h"
+
+namespace ddpm {
+
+ResnetBlockImpl::ResnetBlockImpl(int64_t in_channels, int64_t out_channels,
+                                 const ResnetOptions& options, Resampling resampling)
+    : options_(options), resampling_(resampling) {
+  const int64_t projections = options.time_scale_shift == TimeScaleShift::kScaleShift ? 2 : 1;
+  norm1_ =
+      register_module("norm1", GroupNorm(options.norm_num_groups, in_channels, options.norm_eps));
+  conv1_ = register_module("conv1", Conv2d(in_channels, out_channels));
+  time_emb_proj_ =
+      register_module("time_emb_proj", Linear(options.time_channels, projections * out_channels));
+  norm2_ =
+      register_module("norm2", GroupNorm(options.norm_num_groups, out_channels, options.norm_eps));
+  conv2_ = register_module("conv2", Conv2d(out_channels, out_channels));
+  if (in_channels != out_channels) {
+    conv_shortcut_ = register_module(
+        "conv_shortcut",
+        Conv2d(in_channels, out_channels, Conv2dImpl::Options{.kernel = 1, .padding = 0}));
+  }
+}
+
+Tensor ResnetBlockImpl::resample(const Tensor& x) const {
+  switch (resampling_) {
+    case Resampling::kNone:
+      return x;
+    case Resampling::kDown:
+      return downsample_mean(x);
+    case Resampling::kUp:
+      return upsample_nearest(x);
+  }
+  throw std::logic_error("[ResnetBlock] not a Resampling");
+}
+
+Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& e) {
+  Tensor h = conv1_->forward(resample(group_norm_silu(norm1_->args(x))));
+
+  GroupNormSiluArgs second = norm2_->args(h);
+  const Tensor time = time_emb_proj_->forward(e);
+  switch (options_.time_scale_shift) {
+    case TimeScaleShift::kDefault:
+      second.time_embedding = time;
+      break;
+    case TimeScaleShift::kScaleShift:
+      second.scale = time.narrow(/*dim=*/1, 0, h.size(1));
+      second.shift = time.narrow(/*dim=*/1, h.size(1), h.size(1));
+      break;
+  }
+  second.dropout = options_.dropout;
+  second.training = is_training();
+  h = conv2_->forward(group_norm_silu(second));
+
+  const Tensor shortcut = resample(x);
+  const Tensor sum = (conv_shortcut_ ? conv_shortcut_->forward(shortcut) : shortcut) + h;
+  return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
+}
+
+}  // namespace ddpm

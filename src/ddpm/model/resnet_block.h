@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ddpm/config/model_config.h"
+#include "ddpm/core/tensor.h"
+#include "ddpm/model/layers.h"
+
+namespace ddpm {
+
+/// What a res block does with the sides of its map.
+enum class Resampling { kNone, kDown, kUp };
+
+/// Options that all res blocks of a network, or of its middle, share.
+struct ResnetOptions {
+  int64_t time_channels = 0;
+  int64_t norm_num_groups = 32;
+  double norm_eps = 1e-5;
+  double dropout = 0.0;
+  TimeScaleShift time_scale_shift = TimeScaleShift::kDefault;
+  double output_scale_factor = 1.0;  ///< divides the residual sum.
+};
+
+/// The res block of DDPM's U-Net:
+///
+///     h = conv1(resample(silu(norm1(x))))
+///     h = conv2(dropout(silu(norm2(h + time_emb_proj(e)))))        time_scale_shift kDefault
+///     h = conv2(dropout(silu((1 + scale) norm2(h) + shift)))       kScaleShift [ADM, 4.3]
+///     y = (shortcut(resample(x)) + h) / output_scale_factor
+///
+/// shortcut is a 1x1 convolution where the channels change, and nothing otherwise. Names: norm1,
+/// conv1, time_emb_proj, norm2, conv2, conv_shortcut.
+class ResnetBlockImpl : public torch::nn::Module {
+ public:
+  ResnetBlockImpl(int64_t in_channels, int64_t out_channels, const ResnetOptions& options,
+                  Resampling resampling = Resampling::kNone);
+
+  /// @param x [N, in_channels, H, W] channels_last.
+  /// @param e [N, time_channels], SiLU already taken: all blocks of a network share it.
+  /// @return  [N, out_channels, H', W'] channels_last.
+  Tensor forward(const Tensor& x, const Tensor& e);
+
+ private:
+  Tensor resample(const Tensor& x) const;
+
+  ResnetOptions options_;
+  Resampling resampling_;
+  GroupNorm norm1_{nullptr}, norm2_{nullptr};
+  Conv2d conv1_{nullptr}, conv2_{nullptr}, conv_shortcut_{nullptr};
+  Linear time_emb_proj_{nullptr};
+};
+TORCH_MODULE(ResnetBlock);
+
+}  // namespace ddpm

@@ -1,0 +1,63 @@
+#include <stdexcept>
+
+#include "ddpm/core/check.h"
+#include "ddpm/model/network.h"
+
+namespace ddpm {
+namespace {
+
+constexpr const char* kWhere = "[resolve_model_config] ";
+constexpr int64_t kSimpleUnetFactor = 16;
+
+void resolve_size(const char* field, int64_t& value, int64_t from_data) {
+  check_arg(value == 0 || value == from_data, kWhere, field, " disagrees with the data: expected ",
+            from_data, ", got ", value);
+  value = from_data;
+}
+
+void resolve_classes(UNet2DConfig& config, int64_t num_classes) {
+  const bool has_table =
+      config.class_embed_type == ClassEmbedType::kNone && config.num_class_embeds > 0;
+  if (num_classes == 0) {
+    check_arg(!has_table && config.class_embed_type == ClassEmbedType::kNone, kWhere,
+              "the network wants class labels and the run gives none: expected "
+              "class_embed_type = none and num_class_embeds = 0, got num_class_embeds = ",
+              config.num_class_embeds);
+    return;
+  }
+  check_arg(config.class_embed_type != ClassEmbedType::kIdentity, kWhere,
+            "class labels do not fit the network: expected unet2d.class_embed_type none or "
+            "timestep, got identity");
+  check_arg(!has_table || config.num_class_embeds >= num_classes, kWhere,
+            "unet2d.num_class_embeds is smaller than the data's classes: expected at least ",
+            num_classes, ", got ", config.num_class_embeds);
+  if (config.class_embed_type == ClassEmbedType::kNone && !has_table) {
+    config.num_class_embeds = num_classes;
+  }
+}
+
+}  // namespace
+
+ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t image_size,
+                                 int64_t num_classes) {
+  switch (config.kind) {
+    case ModelKind::kUNet2D:
+      resolve_size("unet2d.in_channels", config.unet2d.in_channels, channels);
+      resolve_size("unet2d.out_channels", config.unet2d.out_channels, channels);
+      resolve_size("unet2d.sample_size", config.unet2d.sample_size, image_size);
+      resolve_classes(config.unet2d, num_classes);
+      return config;
+    case ModelKind::kSimpleUnet:
+      resolve_size("simple_unet.image_channels", config.simple_unet.image_channels, channels);
+      check_arg(image_size % kSimpleUnetFactor == 0, kWhere,
+                "data.image_size does not fit simple_unet: expected a multiple of ",
+                kSimpleUnetFactor, ", got ", image_size);
+      check_arg(num_classes == 0, kWhere,
+                "simple_unet takes no class labels: expected train.class_conditional = false, got "
+                "true");
+      return config;
+  }
+  throw std::logic_error("[resolve_model_config] not a ModelKind");
+}
+
+}  // namespace ddpm

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ddpm/core/tensor.h"
+
+namespace ddpm {
+
+/// Tensors in a fixed order, each under its name.
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// All parameters and buffers in PyTorch's order: a module's own parameters, then its own buffers,
+/// then its children's. The tensors are the module's own, not copies.
+NamedTensors state_dict(const torch::nn::Module& module);
+
+/// Copies `tensors`, in any order, into the module's; dtypes and devices are converted.
+///
+/// @param where what the message names first, for example the file that the tensors came from.
+/// @throws std::invalid_argument, before anything is changed, if a tensor is missing, unknown,
+/// there
+///         twice, or of another shape.
+void load_state_dict(torch::nn::Module& module, const NamedTensors& tensors,
+                     const std::string& where);
+
+}  // namespace ddpm

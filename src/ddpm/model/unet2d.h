@@ -1,0 +1,40 @@
+#pragma once
+
+#include <vector>
+
+#include "ddpm/config/model_config.h"
+#include "ddpm/core/tensor.h"
+#include "ddpm/model/network.h"
+#include "ddpm/model/timestep_embedding.h"
+#include "ddpm/model/unet_blocks.h"
+
+namespace ddpm {
+
+/// The U-Net of DDPM and its successors: structure, options and tensor names of diffusers'
+/// UNet2DModel, so that weights go both ways.
+class UNet2DImpl : public NetworkImpl {
+ public:
+  /// @param config checked by check_model_config().
+  explicit UNet2DImpl(const UNet2DConfig& config);
+
+  /// H and W must be multiples of 2^(levels - 1). The timestep embedding is computed in float32.
+  Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) override;
+
+ private:
+  void add_levels();
+  void check_input(const Tensor& x, const Tensor& t) const;
+  /// [N, 4 * block_out_channels[0]], SiLU taken.
+  Tensor embed(const Tensor& t, const Tensor& class_labels, at::ScalarType dtype);
+  Tensor embed_classes(const Tensor& class_labels, int64_t images, at::ScalarType dtype);
+
+  UNet2DConfig config_;
+  Conv2d conv_in_{nullptr}, conv_out_{nullptr};
+  TimestepMlp time_embedding_{nullptr}, class_timestep_embedding_{nullptr};
+  Embedding class_embedding_{nullptr};
+  std::vector<DownBlock> down_blocks_;
+  std::vector<UpBlock> up_blocks_;
+  MidBlock mid_block_{nullptr};
+  GroupNorm conv_norm_out_{nullptr};
+};
+
+}  // namespace ddpm

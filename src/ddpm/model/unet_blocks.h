@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "ddpm/core/tensor.h"
+#include "ddpm/model/attention.h"
+#include "ddpm/model/resample.h"
+#include "ddpm/model/resnet_block.h"
+
+namespace ddpm {
+
+/// What stands at the end of a level, between it and the next.
+enum class LevelResampling { kNone, kConv, kResnet };
+
+/// One level of a U-Net's way down or up.
+struct LevelOptions {
+  int64_t num_layers = 2;
+  bool attention = false;  ///< one after each res block.
+  LevelResampling resampling = LevelResampling::kConv;
+  int64_t downsample_padding = 1;  ///< of kConv on the way down.
+  ResnetOptions resnet;
+  AttentionOptions attention_options;
+};
+
+/// Channels that enter an up level: from below, and from the two levels whose maps it takes over.
+struct UpChannels {
+  int64_t below = 0;  ///< of the map that comes from the level below.
+  int64_t skip = 0;   ///< of the last map taken over; the others have `out`.
+  int64_t out = 0;    ///< of this level.
+};
+
+/// num_layers of (res block, attention), then the downsampling. Names: attentions, resnets,
+/// downsamplers.
+class DownBlockImpl : public torch::nn::Module {
+ public:
+  DownBlockImpl(int64_t in_channels, int64_t out_channels, const LevelOptions& options);
+
+  /// @param e     [N, time_channels], SiLU taken.
+  /// @param skips every map that an up level will take over is appended.
+  Tensor forward(const Tensor& x, const Tensor& e, std::vector<Tensor>& skips);
+
+ private:
+  std::vector<ResnetBlock> resnets_;
+  std::vector<Attention> attentions_;
+  Downsample conv_downsampler_{nullptr};
+  ResnetBlock resnet_downsampler_{nullptr};
+};
+TORCH_MODULE(DownBlock);
+
+/// num_layers of (join a map of the way down, res block, attention), then the upsampling. Names:
+/// attentions, resnets, upsamplers.
+class UpBlockImpl : public torch::nn::Module {
+ public:
+  UpBlockImpl(const UpChannels& channels, const LevelOptions& options);
+
+  /// @param skips the maps of the way down; num_layers of them are taken from its end.
+  Tensor forward(const Tensor& x, const Tensor& e, std::vector<Tensor>& skips);
+
+ private:
+  std::vector<ResnetBlock> resnets_;
+  std::vector<Attention> attentions_;
+  Upsample conv_upsampler_{nullptr};
+  ResnetBlock resnet_upsampler_{nullptr};
+};
+TORCH_MODULE(UpBlock);
+
+/// Res block, attention where it is asked for, res block. Names: attentions, resnets.
+class MidBlockImpl : public torch::nn::Module {
+ public:
+  MidBlockImpl(int64_t channels, bool attention, const ResnetOptions& resnet,
+               const AttentionOptions& attention_options);
+  Tensor forward(const Tensor& x, const Tensor& e);
+
+ private:
+  ResnetBlock first_{nullptr}, second_{nullptr};
+  Attention attention_{nullptr};
+};
+TORCH_MODULE(MidBlock);
+
+}  // namespace ddpm
