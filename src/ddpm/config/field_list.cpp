@@ -1,10 +1,13 @@
 #include "ddpm/config/field_list.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
 
 #include "ddpm/config/nearest_name.h"
+#include "ddpm/config/printable.h"
 #include "ddpm/core/check.h"
 
 namespace ddpm {
@@ -17,27 +20,16 @@ std::string last_name(const std::string& key) { return key.substr(key.rfind('.')
 /// "train." of "train.steps", "" of "train".
 std::string section_of(const std::string& key) { return key.substr(0, key.rfind('.') + 1); }
 
-std::string printable(const json& value) {
-  constexpr size_t kLongest = 60;
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
-}
-
 std::string describe_value(const json& value) {
   if (value.is_object()) return "a table";
   if (value.is_null()) return "nothing";
-  if (value.is_array()) return "the list " + printable(value);
-  if (value.is_string()) return "the text " + printable(value);
+  if (value.is_array()) return "the list " + describe_json(value);
+  if (value.is_string()) return "the text " + describe_json(value);
   if (value.is_number_float()) return number_text(value.get<double>());
-  return printable(value);
+  return describe_json(value);
 }
 
-/// `key` with what a terminal must not see escaped.
-std::string quoted(const std::string& key) {
-  std::string text = printable(key);
-  text.front() = text.back() = '\'';
-  return text;
-}
+std::string quoted(const std::string& key) { return c10::str("'", one_line(key), "'"); }
 
 std::string join(const std::vector<std::string>& words) {
   std::string text;
@@ -151,16 +143,21 @@ class TreeChecker {
 
   [[noreturn]] void fail_unknown(const std::string& key, const std::string& prefix) const {
     std::vector<std::string> siblings;
-    std::vector<std::string> all;
-    std::vector<std::string> same_name;
+    std::vector<std::string> sibling_names;
+    std::vector<std::string> all_names;
     for (const Field& field : fields_) {
-      all.push_back(field.key);
-      if (section_of(field.key) == prefix) siblings.push_back(field.key);
-      if (last_name(field.key) == last_name(key)) same_name.push_back(field.key);
+      all_names.push_back(last_name(field.key));
+      if (section_of(field.key) != prefix) continue;
+      siblings.push_back(field.key);
+      sibling_names.push_back(last_name(field.key));
     }
-    std::string nearest = nearest_name(key, siblings);
-    if (nearest.empty()) nearest = nearest_name(key, all);
-    if (nearest.empty() && !same_name.empty()) nearest = same_name.front();
+    std::string nearest = nearest_name(last_name(key), sibling_names);
+    if (!nearest.empty()) {
+      nearest = prefix + nearest;
+    } else if (const std::string name = nearest_name(last_name(key), all_names); !name.empty()) {
+      const auto at = std::find(all_names.begin(), all_names.end(), name) - all_names.begin();
+      nearest = fields_[static_cast<size_t>(at)].key;
+    }
     const std::string expected = nearest.empty()
                                      ? "one of " + join(siblings)
                                      : "one of the known fields (did you mean '" + nearest + "'?)";

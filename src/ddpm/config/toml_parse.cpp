@@ -3,6 +3,7 @@
 #include <string_view>
 #include <toml++/toml.h>
 
+#include "ddpm/config/printable.h"
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/check.h"
 
@@ -27,7 +28,7 @@ class TomlToJson {
     if (const auto* integer = node.as_integer()) return integer->get();
     if (const auto* number = node.as_floating_point()) return number->get();
     if (const auto* boolean = node.as_boolean()) return boolean->get();
-    throw std::invalid_argument("[" + origin + "] wrong type for '" + key +
+    throw std::invalid_argument("[" + origin + "] wrong type for '" + one_line(key) +
                                 "': expected no field that is a date or a time, got one");
   }
 
@@ -82,10 +83,11 @@ toml::table parse_override_value(const std::string& text, const std::string& pla
 }
 
 void apply_override(ConfigTree& tree, const std::string& text) {
-  const std::string place = "--set " + text;
+  const std::string place = "--set " + one_line(text);
   const size_t equals = text.find('=');
   check_arg(equals != std::string::npos && is_plain_key(text.substr(0, equals)), "[", place,
-            "] bad override: expected NAME=VALUE, such as train.steps=1000, got '", text, "'");
+            "] bad override: expected NAME=VALUE, such as train.steps=1000, got '", one_line(text),
+            "'");
   const std::string key = text.substr(0, equals);
   const std::string value_text = text.substr(equals + 1);
 

@@ -1,0 +1,94 @@
+#include "ddpm/config/validate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "config/config_error.h"
+
+namespace ddpm {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string error_after(const std::function<void(RunConfig&)>& change) {
+  RunConfig config;
+  change(config);
+  return testing::config_error([&] { validate(config, "x.toml"); });
+}
+
+TEST(ValidateTest, TheDefaultsPass) {
+  EXPECT_EQ(error_after([](RunConfig&) {}), "no error");
+}
+
+TEST(ValidateTest, AccumulationDividesTheBatch) {
+  EXPECT_EQ(error_after([](RunConfig& c) { c.train.accumulation = 3; }),
+            "[x.toml] train.accumulation divides the batch: expected a divisor of train.batch_size "
+            "128, got 3");
+  EXPECT_EQ(error_after([](RunConfig& c) { c.train.accumulation = 4; }), "no error");
+}
+
+TEST(ValidateTest, ZeroTerminalSnrNeedsAnotherTargetThanNoise) {
+  EXPECT_THAT(error_after([](RunConfig& c) { c.diffusion.zero_terminal_snr = true; }),
+              HasSubstr("expected diffusion.prediction sample or v_prediction, got epsilon"));
+  EXPECT_EQ(error_after([](RunConfig& c) {
+              c.diffusion.zero_terminal_snr = true;
+              c.diffusion.prediction = PredictionType::kVelocity;
+            }),
+            "no error");
+}
+
+TEST(ValidateTest, ACustomScheduleHasOneBetaATimestep) {
+  const auto with_betas = [](std::vector<double> betas) {
+    return error_after([&](RunConfig& c) {
+      c.diffusion.schedule = ScheduleKind::kCustom;
+      c.diffusion.num_timesteps = 2;
+      c.diffusion.betas = std::move(betas);
+      c.train.preview_steps = 2;
+    });
+  };
+  EXPECT_EQ(with_betas({0.1, 0.2}), "no error");
+  EXPECT_THAT(with_betas({0.1}), HasSubstr("expected diffusion.betas of length 2, got 1"));
+  EXPECT_THAT(with_betas({}), HasSubstr("of length 2, got 0"));
+  EXPECT_THAT(with_betas({0.1, 1.5}), HasSubstr("expected each from 0 to 1, got 1.5"));
+  EXPECT_THAT(error_after([](RunConfig& c) { c.diffusion.betas = {0.1}; }),
+              HasSubstr("diffusion.betas is for schedule = custom alone"));
+}
+
+TEST(ValidateTest, BlockListsHaveOneEntryALevel) {
+  EXPECT_THAT(error_after([](RunConfig& c) { c.model.unet2d.up_block_types.pop_back(); }),
+              HasSubstr("expected 4 blocks each, one a level of block_out_channels, got 4 and 3"));
+  EXPECT_THAT(error_after([](RunConfig& c) { c.model.unet2d.down_block_types.clear(); }),
+              HasSubstr("got 0 and 4"));
+  EXPECT_THAT(error_after([](RunConfig& c) { c.model.unet2d.block_out_channels.clear(); }),
+              HasSubstr("at least one level"));
+  EXPECT_THAT(error_after([](RunConfig& c) { c.model.unet2d.block_out_channels[1] = 0; }),
+              HasSubstr("expected each at least 1, got 0"));
+  EXPECT_EQ(error_after([](RunConfig& c) {
+              c.model.kind = ModelKind::kSimpleUnet;
+              c.model.unet2d.block_out_channels.clear();
+            }),
+            "no error");
+}
+
+TEST(ValidateTest, PreviewsTakeNoMoreStepsThanThereAre) {
+  EXPECT_THAT(error_after([](RunConfig& c) { c.diffusion.num_timesteps = 20; }),
+              HasSubstr("expected at most diffusion.num_timesteps 20, got 50"));
+  EXPECT_EQ(error_after([](RunConfig& c) {
+              c.diffusion.num_timesteps = 20;
+              c.train.preview_every = 0;
+            }),
+            "no error");
+}
+
+TEST(ValidateTest, LabelsNeedANetworkThatTakesThem) {
+  EXPECT_THAT(error_after([](RunConfig& c) {
+                c.train.class_conditional = true;
+                c.model.kind = ModelKind::kSimpleUnet;
+              }),
+              HasSubstr("expected model.kind unet2d, got simple_unet"));
+}
+
+}  // namespace
+}  // namespace ddpm
