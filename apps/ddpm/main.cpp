@@ -1,1 +1,56 @@
-int main() { return 0; }
+#include <c10/util/Exception.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+#include "commands.h"
+#include "ddpm/core/device.h"
+
+namespace {
+
+constexpr const char* kVersion = "ddpm 0.1.0";
+
+int fail(int exit_code, const std::string& message) {
+  std::fprintf(stderr, "ddpm: %s\n", message.c_str());
+  return exit_code;
+}
+
+/// The first line of LibTorch's message: the rest is a C++ backtrace.
+std::string first_line(const std::string& message) { return message.substr(0, message.find('\n')); }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Denoising diffusion: train, sample and look into DDPMs.\n\n"
+      "  ddpm train recipes/fashion_mnist.toml      learn from images\n"
+      "  ddpm sample runs/fashion_mnist -n 64       draw new ones\n"
+      "  ddpm forward image.png                     watch an image become noise\n"
+      "  ddpm info runs/fashion_mnist               what a model, checkpoint or recipe holds\n"};
+  app.name("ddpm");
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  int exit_code = 0;
+  ddpm::app::add_train_command(app, exit_code);
+  ddpm::app::add_sample_command(app);
+  ddpm::app::add_forward_command(app);
+  ddpm::app::add_info_command(app);
+  ddpm::app::add_completion_command(app);
+  try {
+    ddpm::configure_cpu(/*threads=*/0);
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return fail(ddpm::app::kCallerMistake, std::string(error.what()) + " (see --help)");
+  } catch (const std::invalid_argument& error) {
+    return fail(ddpm::app::kCallerMistake, error.what());
+  } catch (const c10::Error& error) {
+    return fail(ddpm::app::kMachineFault, first_line(error.what_without_backtrace()));
+  } catch (const std::exception& error) {
+    return fail(ddpm::app::kMachineFault, first_line(error.what()));
+  }
+  return exit_code;
+}

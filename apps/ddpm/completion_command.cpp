@@ -1,0 +1,86 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "commands.h"
+
+namespace ddpm::app {
+namespace {
+
+/// Every flag of a command, "--name" and "-n", separated by spaces.
+std::string flags_of(const CLI::App& command) {
+  std::string flags;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const auto& name : option->get_lnames()) flags += "--" + name + " ";
+    for (const auto& name : option->get_snames()) flags += "-" + name + " ";
+  }
+  return flags;
+}
+
+std::string command_names(const CLI::App& app) {
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands({})) names += command->get_name() + " ";
+  return names;
+}
+
+std::string bash_script(const CLI::App& app) {
+  std::string cases;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    cases += "    " + command->get_name() + ") words='" + flags_of(*command) + "' ;;\n";
+  }
+  return "_ddpm() {\n"
+         "  local current=${COMP_WORDS[COMP_CWORD]} words\n"
+         "  case ${COMP_WORDS[1]} in\n" +
+         cases + "    *) words='" + command_names(app) +
+         "' ;;\n"
+         "  esac\n"
+         "  [ \"$COMP_CWORD\" = 1 ] && words='" +
+         command_names(app) +
+         "'\n"
+         "  if [[ $COMP_CWORD = 1 || $current = -* ]]; then\n"
+         "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+         "  else\n"
+         "    COMPREPLY=($(compgen -f -- \"$current\"))\n"
+         "  fi\n"
+         "}\n"
+         "complete -o filenames -F _ddpm ddpm\n";
+}
+
+std::string fish_script(const CLI::App& app) {
+  std::string script;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    const std::string& name = command->get_name();
+    std::string about = command->get_description();
+    about = about.substr(0, about.find('\n'));
+    script += "complete -c ddpm -n __fish_use_subcommand -a " + name + " -d '" + about + "'\n";
+    for (const CLI::Option* option : command->get_options()) {
+      for (const auto& flag : option->get_lnames()) {
+        script +=
+            "complete -c ddpm -n '__fish_seen_subcommand_from " + name + "' -l " + flag + "\n";
+      }
+    }
+  }
+  return script;
+}
+
+}  // namespace
+
+void add_completion_command(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "completion",
+      "Print a completion script for a shell.\n\nExamples:\n"
+      "  source <(ddpm completion bash)\n"
+      "  autoload bashcompinit && bashcompinit && source <(ddpm completion zsh)\n"
+      "  ddpm completion fish > ~/.config/fish/completions/ddpm.fish");
+  const auto shell = std::make_shared<std::string>();
+  command->add_option("shell", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command->callback([&app, shell] {
+    // zsh reads bash's script through bashcompinit.
+    std::fputs((*shell == "fish" ? fish_script(app) : bash_script(app)).c_str(), stdout);
+  });
+}
+
+}  // namespace ddpm::app

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <string>
+
+#include "ddpm/config/field.h"
+
+namespace ddpm::app {
+
+/// The words of `Enum` and what they stand for, as CLI11 takes them.
+template <typename Enum>
+std::map<std::string, Enum> enum_words() {
+  std::map<std::string, Enum> words;
+  for (size_t i = 0; i < EnumNames<Enum>::names.size(); ++i) {
+    words.emplace(EnumNames<Enum>::names[i], static_cast<Enum>(i));
+  }
+  return words;
+}
+
+/// Adds an option whose value is one of the enum's words.
+template <typename Enum>
+CLI::Option* add_enum_option(CLI::App& command, const std::string& flag, Enum& value,
+                             const std::string& help) {
+  std::string words;
+  for (const char* name : EnumNames<Enum>::names)
+    words += (words.empty() ? "" : " | ") + std::string(name);
+  return command.add_option(flag, value, help + ": " + words)
+      ->transform(CLI::Transformer(enum_words<Enum>()).description(""))
+      ->type_name("WORD");
+}
+
+template <typename Enum>
+std::string enum_word(Enum value) {
+  return EnumNames<Enum>::names[static_cast<size_t>(value)];
+}
+
+}  // namespace ddpm::app

@@ -1,0 +1,150 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "commands.h"
+#include "ddpm/config/run_config.h"
+#include "ddpm/config/toml_config.h"
+#include "ddpm/core/check.h"
+#include "ddpm/core/philox.h"
+#include "ddpm/data/bitmap_text.h"
+#include "ddpm/data/fit.h"
+#include "ddpm/data/grid.h"
+#include "ddpm/data/image_codec.h"
+#include "ddpm/data/image_set.h"
+#include "ddpm/data/image_tensor.h"
+#include "ddpm/diffusion/forward_process.h"
+#include "ddpm/diffusion/noise_schedule.h"
+
+namespace ddpm::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kTileWidth = 128;
+constexpr int64_t kHistogramBins = 64;
+constexpr double kHistogramLimit = 3.0;  ///< The histogram spans [-3, 3].
+
+struct ForwardFlags {
+  std::string source;
+  std::string output = "forward_strip.png";
+  std::vector<std::string> overrides;
+  int64_t levels = 10;
+  int64_t image = 0;
+  int64_t size = 0;
+  uint64_t seed = 0;
+};
+
+/// x_0 [1, C, H, W] in [-1, 1]: an image file, or an image of a recipe's data.
+Tensor load_x_start(const ForwardFlags& flags, const RunConfig& recipe, bool is_recipe) {
+  if (!is_recipe) {
+    check_arg(fs::exists(flags.source), "[forward] ", flags.source,
+              ": expected an image or a recipe, got nothing there");
+    Image image = read_image(flags.source, recipe.data.max_pixels);
+    if (flags.size > 0) image = fit_square(image, flags.size, recipe.data.fit, recipe.data.filter);
+    return image_to_tensor(image).unsqueeze(0);
+  }
+  const ImageSet set = load_image_set(recipe.data);
+  check_arg(flags.image >= 0 && flags.image < set.images.size(0), "[--image] expected 0 to ",
+            set.images.size(0) - 1, ", got ", flags.image);
+  return set.images.narrow(/*dim=*/0, flags.image, 1).to(at::kFloat) / 127.5 - 1;
+}
+
+/// Timesteps from 0 to T-1, evenly spaced; -1 in front stands for x_0 itself.
+std::vector<int64_t> levels_of(int64_t count, int64_t num_timesteps) {
+  check_arg(count >= 2 && count <= num_timesteps + 1, "[--levels] expected 2 to ",
+            num_timesteps + 1, ", got ", count);
+  std::vector<int64_t> levels{-1};
+  for (int64_t i = 1; i < count; ++i) levels.push_back(i * num_timesteps / (count - 1) - 1);
+  return levels;
+}
+
+/// How the pixels' values are spread over [-3, 3], as bars on white of the given size.
+Image histogram_tile(const Tensor& x, int64_t width, int64_t height, const std::string& caption) {
+  const Tensor counts = at::histc(x.clamp(-kHistogramLimit, kHistogramLimit), kHistogramBins,
+                                  -kHistogramLimit, kHistogramLimit);
+  // The root keeps the tails in sight where the data's own peaks are high.
+  const Tensor heights = (counts / counts.max()).sqrt().contiguous();
+  Image tile{.width = width,
+             .height = height,
+             .channels = 3,
+             .pixels = std::vector<uint8_t>(static_cast<size_t>(width * height * 3), 255)};
+  const int64_t text_rows = 2 * kGlyphHeight;
+  const auto* bars = heights.const_data_ptr<float>();
+  for (int64_t column = 0; column < width; ++column) {
+    const float bar = bars[column * kHistogramBins / width];
+    const auto rows = static_cast<int64_t>(bar * static_cast<float>(height - text_rows));
+    for (int64_t row = height - rows; row < height; ++row) {
+      uint8_t* pixel = &tile.pixels[static_cast<size_t>((row * width + column) * 3)];
+      pixel[0] = 70;
+      pixel[1] = 110;
+      pixel[2] = 180;
+    }
+  }
+  draw_text(tile, 2, 2, caption, /*scale=*/1);
+  return tile;
+}
+
+std::string snr_text(const NoiseSchedule& schedule, int64_t t) {
+  if (t < 0) return "SNR inf";
+  char text[32];
+  std::snprintf(text, sizeof text, "SNR %.3g", schedule.snr[t].item<double>());
+  return text;
+}
+
+void run(const ForwardFlags& flags) {
+  const bool is_recipe = fs::path(flags.source).extension() == ".toml";
+  check_arg(fs::path(flags.output).extension() == ".png", "[--output] expected a .png file, got ",
+            flags.output);
+  const RunConfig recipe = is_recipe ? load_recipe(flags.source, flags.overrides)
+                                     : parse_recipe("", "forward", flags.overrides);
+  const NoiseSchedule schedule = make_noise_schedule(recipe.diffusion);
+  const Tensor x_start = load_x_start(flags, recipe, is_recipe);
+  // One noise image at all levels: the strip shows one picture drown, not ten draws.
+  const Tensor noise = normal_like_images({flags.seed, RandomStream::kTest}, {0}, /*step=*/0,
+                                          x_start.sizes().slice(1));
+  const int64_t factor = std::max<int64_t>(1, kTileWidth / x_start.size(3));
+
+  std::vector<Image> pictures, histograms;
+  StripLabels labels{.rows = {"x_t", "histogram"}, .columns = {}, .title = {}};
+  for (const int64_t t : levels_of(flags.levels, schedule.num_timesteps())) {
+    const Tensor x_t =
+        t < 0 ? x_start : q_sample(schedule, x_start, at::full({1}, t, at::kLong), noise);
+    labels.columns.push_back(t < 0 ? "x_0" : "t=" + std::to_string(t));
+    // Noise leaves [-1, 1]: the picture shows [-2, 2] once there is any, in the same greys.
+    const Image picture = convert_channels(image_from_tensor(t < 0 ? x_start[0] : x_t[0] / 1.5), 3);
+    pictures.push_back(enlarge_pixels(picture, factor));
+    histograms.push_back(
+        histogram_tile(x_t, pictures.back().width, pictures.back().height, snr_text(schedule, t)));
+  }
+  write_png(flags.output, label_strip({pictures, histograms}, labels, /*scale=*/1));
+  std::printf("wrote %s\n", flags.output.c_str());
+}
+
+}  // namespace
+
+void add_forward_command(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "forward",
+      "Show the forward process: an image becoming noise, with its signal-to-noise ratio and the "
+      "histogram of its pixels at each level.\n\nExamples:\n"
+      "  ddpm forward cat.png --size 64\n"
+      "  ddpm forward recipes/fashion_mnist.toml --image 7 -o garment_strip.png\n"
+      "  ddpm forward cat.png --set diffusion.schedule=cosine --set diffusion.num_timesteps=300");
+  auto flags = std::make_shared<ForwardFlags>();
+  command->add_option("source", flags->source, "PNG or JPEG file, or a recipe (.toml)")->required();
+  command->add_option("-o,--output", flags->output, "PNG file")->capture_default_str();
+  command->add_option("--set", flags->overrides,
+                      "a recipe's field, as in diffusion.schedule=cosine");
+  command->add_option("--levels", flags->levels, "pictures, x_0 included")->capture_default_str();
+  command->add_option("--image", flags->image, "which image of a recipe's data")
+      ->capture_default_str();
+  command->add_option("--size", flags->size, "square side an image file is fitted to; 0: as it is");
+  command->add_option("--seed", flags->seed, "of the noise")->capture_default_str();
+  command->callback([flags] { run(*flags); });
+}
+
+}  // namespace ddpm::app

@@ -1,0 +1,136 @@
+#include "sample_output.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "ddpm/core/check.h"
+#include "ddpm/core/file.h"
+#include "ddpm/data/grid.h"
+#include "ddpm/data/image_tensor.h"
+#include "ddpm/data/npz.h"
+
+namespace ddpm::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kStripImages = 4;
+
+int64_t columns_of(const SampleOutput& output) {
+  const double count = static_cast<double>(output.images.size(0));
+  return output.columns > 0 ? output.columns : static_cast<int64_t>(std::ceil(std::sqrt(count)));
+}
+
+int64_t scale_of(const SampleOutput& output) {
+  return output.scale > 0 ? output.scale : std::max<int64_t>(1, 64 / output.images.size(3));
+}
+
+Image grid_of(const SampleOutput& output, const Tensor& images) {
+  return make_grid(images, columns_of(output), /*padding=*/2, scale_of(output));
+}
+
+/// The first images' way from noise: three rows an image, a column a moment.
+Image strip_of(const SampleOutput& output) {
+  std::vector<Image> strips;
+  const int64_t count = std::min(output.images.size(0), kStripImages);
+  for (int64_t image = 0; image < count; ++image) {
+    StripLabels labels{
+        .rows = {"x_t", "predicted noise", "predicted x_0"}, .columns = {}, .title = {}};
+    std::vector<Tensor> x_t, eps, pred_x_start;
+    for (const SampleTrace& moment : output.strip) {
+      labels.columns.push_back("t=" + std::to_string(moment.t));
+      x_t.push_back(moment.x_t[image]);
+      eps.push_back(moment.eps[image]);
+      pred_x_start.push_back(moment.pred_x_start[image]);
+    }
+    // Noise is N(0, 1): a third of it lies outside [-1, 1], so both noisy rows are shown at 1/3.
+    strips.push_back(make_strip({at::stack(x_t) / 2, at::stack(eps) / 3, at::stack(pred_x_start)},
+                                labels, output.scale));
+  }
+  return stack_rows(strips);
+}
+
+std::vector<uint8_t> animation_of(const SampleOutput& output) {
+  std::vector<Image> frames;
+  for (const SampleTrace& moment : output.frames) frames.push_back(grid_of(output, moment.x_t));
+  frames.push_back(grid_of(output, output.images));
+  return encode_webp_animation(frames, {.frame_ms = 80, .last_frame_ms = 2000});
+}
+
+void write_array(const std::string& path, const SampleOutput& output) {
+  const Tensor pixels = ((output.images.clamp(-1, 1) + 1) * 127.5).round().to(at::kByte);
+  std::vector<std::pair<std::string, Tensor>> arrays{
+      {"arr_0", pixels.permute({0, 2, 3, 1}).contiguous()}};
+  if (output.class_labels.defined()) arrays.emplace_back("arr_1", output.class_labels);
+  write_npz(path, arrays);
+}
+
+void write_folder(const std::string& path, const SampleOutput& output) {
+  fs::create_directories(path);
+  for (int64_t i = 0; i < output.images.size(0); ++i) {
+    const uint64_t number = output.first_image + static_cast<uint64_t>(i);
+    std::string name = std::to_string(number);
+    name.insert(0, name.size() < 6 ? 6 - name.size() : 0, '0');
+    TextChunks text = output.text;
+    text.emplace_back("ddpm.image", std::to_string(number));
+    write_png((fs::path(path) / (name + ".png")).string(), image_from_tensor(output.images[i]),
+              text);
+  }
+}
+
+}  // namespace
+
+OutputKind output_kind(const std::string& path) {
+  const fs::path file(path);
+  const std::string extension = file.extension().string();
+  if (extension == ".png") {
+    return file.stem().string().find("strip") == std::string::npos ? OutputKind::kGrid
+                                                                   : OutputKind::kStrip;
+  }
+  if (extension == ".webp") return OutputKind::kAnimation;
+  if (extension == ".npz") return OutputKind::kArray;
+  check_arg(extension.empty() || path.back() == '/', "[--output] ", path,
+            ": expected a .png, .webp or .npz file or a folder, got extension '", extension, "'");
+  return OutputKind::kFolder;
+}
+
+TraceRecorder::TraceRecorder(int64_t num_steps, int64_t moments) {
+  const int64_t count = std::min(num_steps, moments);
+  for (int64_t i = 0; i < count; ++i) {
+    steps_.push_back(count == 1 ? num_steps - 1 : i * (num_steps - 1) / (count - 1));
+  }
+}
+
+void TraceRecorder::record(const SampleTrace& trace) {
+  const auto found = std::find(steps_.begin(), steps_.end(), trace.step);
+  if (found == steps_.end()) return;
+  const auto index = static_cast<size_t>(found - steps_.begin());
+  if (index == moments_.size()) {  // the first batch
+    moments_.push_back(trace);
+    return;
+  }
+  SampleTrace& moment = moments_[index];
+  moment.x_t = at::cat({moment.x_t, trace.x_t});
+  moment.eps = at::cat({moment.eps, trace.eps});
+  moment.pred_x_start = at::cat({moment.pred_x_start, trace.pred_x_start});
+}
+
+void write_sample_output(const std::string& path, const SampleOutput& output) {
+  switch (output_kind(path)) {
+    case OutputKind::kGrid:
+      return write_png(path, grid_of(output, output.images), output.text);
+    case OutputKind::kStrip:
+      return write_png(path, strip_of(output), output.text);
+    case OutputKind::kAnimation:
+      return write_file_atomic(path, animation_of(output));
+    case OutputKind::kArray:
+      return write_array(path, output);
+    case OutputKind::kFolder:
+      return write_folder(path, output);
+  }
+  throw std::logic_error("[write_sample_output] not an OutputKind");
+}
+
+}  // namespace ddpm::app
