@@ -234,9 +234,13 @@ TEST(ImageFolderTest, TheCacheIsUsedWithoutDecodingAgain) {
   const auto size = fs::file_size(folder / "a.png");
   write_text(folder / "a.png", std::string(size, 'x'));  // damaged, but it looks unchanged
   fs::last_write_time(folder / "a.png", changed);
-  DataConfig grey = config;
   EXPECT_THROW(load_image_folder(config_for(folder)), std::runtime_error);
   EXPECT_THAT(values_of(load_image_folder(config)), ElementsAre(1));
+  DataConfig respelled = config;
+  respelled.path = (folder / ".." / fs::path(folder.string()).filename() / ".").string();
+  const ImageSet set = load_image_folder(respelled);
+  EXPECT_THAT(values_of(set), ElementsAre(1));
+  EXPECT_EQ(set.name, respelled.path);
 }
 
 TEST(ImageFolderTest, WithoutACacheDirItLiesBesideTheFolder) {

@@ -31,24 +31,30 @@ struct GzipCloser {
 };
 using GzipHandle = std::unique_ptr<std::remove_pointer_t<gzFile>, GzipCloser>;
 
+/// What zlib found wrong; empty if nothing. It puts the file's name in front, which is cut off.
+std::string gzip_error(gzFile file, const std::string& name) {
+  int status = Z_OK;
+  std::string reason = gzerror(file, &status);
+  if (status == Z_OK || status == Z_STREAM_END) return {};
+  if (reason.starts_with(name + ": ")) reason.erase(0, name.size() + 2);
+  return reason;
+}
+
 /// Up to `count` bytes; fewer at the end of the file.
 int64_t read_some(gzFile file, const std::string& name, uint8_t* out, int64_t count) {
   int64_t done = 0;
   while (done < count) {
     const int64_t wanted = std::min(count - done, kChunkBytes);
     const int got = gzread(file, out + done, static_cast<unsigned>(wanted));
-    int status = Z_OK;
-    const char* reason = gzerror(file, &status);
-    check_state(got >= 0 && (status == Z_OK || status == Z_STREAM_END),
-                "[read_idx] damaged gzip stream in '", name, "': expected it to unpack, got '",
-                reason, "'");
+    const std::string reason = gzip_error(file, name);
+    check_state(got >= 0 && reason.empty(), "[read_idx] damaged gzip stream in '", name,
+                "': expected it to unpack, got '", reason, "'");
     if (got == 0) break;
     done += got;
   }
   return done;
 }
 
-/// zlib names the file in gzerror, and says "unexpected end of file" only when asked once more.
 std::vector<int64_t> read_sizes(gzFile file, const std::string& name) {
   std::array<uint8_t, 4> magic{};
   const int64_t got = read_some(file, name, magic.data(), 4);

@@ -87,8 +87,8 @@ std::string make_cache_key(const ImageFolderFiles& files, const DataConfig& conf
     const auto size = fs::file_size(path, absent);
     const auto changed = fs::last_write_time(path, absent).time_since_epoch();
     const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(changed).count();
-    add(path.string() + '\0' + std::to_string(absent ? 0 : size) + ' ' +
-        std::to_string(absent ? 0 : nanoseconds) + '\n');
+    add(path.lexically_relative(config.path).string() + '\0' + std::to_string(absent ? 0 : size) +
+        ' ' + std::to_string(absent ? 0 : nanoseconds) + '\n');
   }
   return digest.finish_hex();
 }
@@ -105,13 +105,15 @@ fs::path cache_path(const DataConfig& config) {
 ImageSet load_from_cache(const ImageFolderFiles& files, const DataConfig& config,
                          uint64_t pixel_bytes) {
   const fs::path path = cache_path(config);
-  return load_through_packed_cache(path, make_cache_key(files, config), [&](auto& writer) {
+  ImageSet set = load_through_packed_cache(path, make_cache_key(files, config), [&](auto& writer) {
     const uint64_t free_bytes = free_disk_bytes(path.parent_path());
     check_state(free_bytes > pixel_bytes, "[load_image_folder] disk space for '", path.string(),
                 "': expected ", pixel_bytes >> 20, " MiB, got ", free_bytes >> 20,
                 " MiB (data.cache_dir may name another folder)");
     return fill_cache(files, config, writer);
   });
+  set.name = config.path;  // the cache may have been made under another spelling of the path
+  return set;
 }
 
 }  // namespace
