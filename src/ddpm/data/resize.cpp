@@ -75,29 +75,35 @@ AxisWeights make_weights(int64_t from, int64_t to, ResizeFilter filter) {
   return axis;
 }
 
-/// [height, columns.size(), channels] float32.
-std::vector<float> resize_rows(const Image& image, const AxisWeights& columns) {
-  std::vector<float> out;
-  out.reserve(static_cast<size_t>(image.height * image.channels) * columns.first.size());
-  for (int64_t y = 0; y < image.height; ++y) {
-    for (size_t x = 0; x < columns.first.size(); ++x) {
-      const std::vector<float>& weights = columns.weights[x];
-      for (int64_t c = 0; c < image.channels; ++c) {
-        const uint8_t* from = image.at(columns.first[x], y) + c;
-        float sum = 0;
-        for (const float weight : weights) {
-          sum += weight * static_cast<float>(*from);
-          from += image.channels;
-        }
-        out.push_back(sum);
-      }
-    }
-  }
-  return out;
-}
-
 uint8_t to_byte(float value) {
   return static_cast<uint8_t>(std::clamp(value, 0.0F, 255.0F) + 0.5F);
+}
+
+/// The mean of old rows that new row `y` is: [width * channels]. Rows come first because whole rows
+/// are added up several pixels at a time, which leaves only the new rows for the other axis.
+void mix_rows(const Image& image, const AxisWeights& rows, int64_t y, std::vector<float>& mixed) {
+  const auto i = static_cast<size_t>(y);
+  std::fill(mixed.begin(), mixed.end(), 0.0F);
+  int64_t from_y = rows.first[i];
+  for (const float weight : rows.weights[i]) {
+    const uint8_t* from = image.at(0, from_y++);
+    for (size_t x = 0; x < mixed.size(); ++x) mixed[x] += weight * static_cast<float>(from[x]);
+  }
+}
+
+void mix_columns(const std::vector<float>& row, const AxisWeights& columns, int64_t channels,
+                 uint8_t* out) {
+  for (size_t x = 0; x < columns.first.size(); ++x) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const float* from = row.data() + columns.first[x] * channels + c;
+      float sum = 0;
+      for (const float weight : columns.weights[x]) {
+        sum += weight * *from;
+        from += channels;
+      }
+      *out++ = to_byte(sum);
+    }
+  }
 }
 
 }  // namespace
@@ -107,21 +113,13 @@ Image resize_image(const Image& image, int64_t width, int64_t height, ResizeFilt
   check_arg(width >= 1 && height >= 1, "[resize_image] size: expected at least 1 x 1, got ", width,
             " x ", height);
   if (width == image.width && height == image.height) return image;
-  const std::vector<float> wide = resize_rows(image, make_weights(image.width, width, filter));
+  const AxisWeights columns = make_weights(image.width, width, filter);
   const AxisWeights rows = make_weights(image.height, height, filter);
-
   Image resized = Image::filled(width, height, image.channels);
-  const auto row_size = static_cast<size_t>(width * image.channels);
-  std::vector<float> sums(row_size);
+  std::vector<float> mixed(static_cast<size_t>(image.width * image.channels));
   for (int64_t y = 0; y < height; ++y) {
-    const auto i = static_cast<size_t>(y);
-    const float* from = wide.data() + static_cast<size_t>(rows.first[i]) * row_size;
-    std::fill(sums.begin(), sums.end(), 0.0F);
-    for (const float weight : rows.weights[i]) {
-      for (size_t x = 0; x < row_size; ++x) sums[x] += weight * from[x];
-      from += row_size;
-    }
-    std::transform(sums.begin(), sums.end(), resized.at(0, y), to_byte);
+    mix_rows(image, rows, y, mixed);
+    mix_columns(mixed, columns, image.channels, resized.at(0, y));
   }
   return resized;
 }

@@ -81,7 +81,7 @@ WebPConfig make_config(const WebpOptions& options) {
   check_state(WebPConfigInit(&config) != 0, "[encode_webp_animation] libwebp: other version");
   config.lossless = options.lossless ? 1 : 0;
   config.quality = static_cast<float>(options.quality);
-  config.method = 3;  // each step above doubles the time for a few percent
+  config.method = 2;  // noisy frames get 1% smaller above it, for twice the time
   return config;
 }
 
