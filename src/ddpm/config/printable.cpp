@@ -8,8 +8,8 @@ namespace {
 std::string shortened(std::string text) {
   constexpr size_t kLongest = 60;
   if (text.size() <= kLongest) return text;
-  size_t end = kLongest;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // a whole letter
+  size_t end = kLongest;  // moved to where a UTF-8 character begins
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
   return text.substr(0, end) + "...";
 }
 

@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <string_view>
 
+#include "ddpm/core/caching_allocator.h"
 #include "ddpm/core/check.h"
 
 namespace ddpm {
@@ -47,10 +48,11 @@ void configure_cpu(int64_t threads) {
             threads);
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
   at::globalContext().setFlushDenormal(true);  // threads that start later inherit it
+  cache_cpu_tensors();
 #ifdef __GLIBC__
-  // By default every block above 32 MiB is mapped and unmapped anew, and a free heap top is given
-  // back. A sanitizer's malloc ignores both.
-  mallopt(M_MMAP_MAX, 0);
+  // What is no tensor (the operators' scratch memory) stays in the heap, up to glibc's largest
+  // threshold. A sanitizer's malloc ignores both.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, -1);
 #endif
 }

@@ -14,10 +14,10 @@ namespace ddpm {
 at::Device select_device(const std::string& name);
 
 /// Prepares the process for work on the CPU. Call it once, first: it sets the number of threads
-/// (0 keeps LibTorch's choice), flushes denormals to zero, and makes malloc keep freed memory
-/// (activations that go back to the kernel at every step cost a page fault a page).
+/// (0 keeps LibTorch's choice), flushes denormals to zero, and keeps freed memory for the next
+/// tensor (caching_allocator.h; memory that goes back to the kernel costs a page fault a page).
 ///
-/// @throws std::invalid_argument if threads < 0.
+/// @throws std::invalid_argument unless 0 <= threads <= 4096.
 void configure_cpu(int64_t threads);
 
 }  // namespace ddpm

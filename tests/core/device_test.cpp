@@ -1,0 +1,54 @@
+#include "ddpm/core/device.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+namespace ddpm {
+namespace {
+
+TEST(DeviceTest, AutoIsTheGpuWhereThereIsOne) {
+  EXPECT_EQ(select_device("cpu"), at::Device(at::kCPU));
+  EXPECT_EQ(select_device("auto").is_cuda(), at::hasCUDA());
+}
+
+TEST(DeviceTest, UnknownNamesAreTheCallersMistake) {
+  for (const std::string name :
+       {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "CPU", "cpu:0", "cuda:99999999999"}) {
+    try {
+      select_device(name);
+      FAIL() << "expected std::invalid_argument for " << name;
+    } catch (const std::invalid_argument& error) {
+      EXPECT_EQ(error.what(),
+                "[select_device] unknown device: expected auto, cpu, cuda or cuda:N, "
+                "got '" +
+                    name + "'");
+    }
+  }
+}
+
+TEST(DeviceTest, AGpuThatIsNotThereIsTheMachinesFault) {
+  EXPECT_THROW(select_device("cuda:999"), std::runtime_error);
+  if (at::hasCUDA()) {
+    EXPECT_EQ(select_device("cuda"), at::Device(at::kCUDA, 0));
+  } else {
+    EXPECT_THROW(select_device("cuda"), std::runtime_error);
+  }
+}
+
+TEST(DeviceTest, ConfigureCpuSetsThreadsAndFlushesDenormals) {
+  configure_cpu(1);
+  EXPECT_EQ(at::get_num_threads(), 1);
+  configure_cpu(2);
+  EXPECT_EQ(at::get_num_threads(), 2);
+  configure_cpu(0);
+  EXPECT_EQ(at::get_num_threads(), 2);
+  EXPECT_THROW(configure_cpu(-1), std::invalid_argument);
+  const Tensor tiny = at::full({1}, 1e-38, at::kFloat);
+  EXPECT_EQ((tiny * 1e-3).item<float>(), 0.0F);
+}
+
+}  // namespace
+}  // namespace ddpm
