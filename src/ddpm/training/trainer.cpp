@@ -84,7 +84,10 @@ CheckpointContents Trainer::checkpoint_contents() {
                     {"next_sample", step_ * config_.train.batch_size},
                     {"seed", config_.train.seed},
                     {"batch_size", config_.train.batch_size},
-                    {"num_images", images_.images.size(0)}};
+                    {"num_images", images_.images.size(0)},
+                    {"image_size", images_.images.size(2)},
+                    {"class_names", images_.class_names},
+                    {"data_name", images_.name}};
   contents.recipe = to_json(config_);
   return contents;
 }
