@@ -95,6 +95,14 @@ TEST(SafetensorsTest, TensorsThatRequireGradientsAreWritten) {
   EXPECT_TRUE(at::equal(read_safetensors(path).tensors[0].second, at::ones({2})));
 }
 
+TEST(SafetensorsTest, TensorsOfAGpuAreCopiedWhenWritten) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "needs a CUDA device";
+  const auto path = temp_file("cuda.safetensors");
+  const Tensor values = at::arange(24, at::kFloat).reshape({1, 2, 3, 4});
+  write_safetensors(path, {{"w", values.to(at::kCUDA).contiguous(at::MemoryFormat::ChannelsLast)}});
+  EXPECT_TRUE(at::equal(read_safetensors(path).tensors[0].second, values));
+}
+
 TEST(SafetensorsTest, MappedTensorsOutliveTheFile) {
   const auto path = temp_file("mapped.safetensors");
   write_safetensors(path, {{"w", at::arange(1000, at::kFloat)}});

@@ -105,15 +105,16 @@ void remove_folder_atomic(const fs::path& folder) {
   remove_folder(hidden);
 }
 
-void remove_stale_folders(const fs::path& parent) {
+void remove_stale_folders(const fs::path& parent, const std::string& name) {
   std::vector<fs::path> stale;
   for (const auto& entry : fs::directory_iterator(parent)) {
-    const std::string name = entry.path().filename().string();
-    const auto mark = name.find(kMark);
-    if (name.front() != '.' || mark == std::string::npos) continue;
+    const std::string hidden = entry.path().filename().string();
+    const auto mark = hidden.find(kMark);
+    if (hidden.front() != '.' || mark == std::string::npos) continue;
+    const bool is_named = name.empty() || hidden.compare(1, mark - 1, name) == 0;
     const bool is_ours =
-        name.compare(mark + std::string(kMark).size(), process_tag().size(), process_tag()) == 0;
-    if (!is_ours) stale.push_back(entry.path());
+        hidden.compare(mark + std::string(kMark).size(), process_tag().size(), process_tag()) == 0;
+    if (is_named && !is_ours) stale.push_back(entry.path());
   }
   for (const auto& folder : stale) remove_folder(folder);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace ddpm {
 
@@ -15,6 +16,9 @@ class AtomicFolder {
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
+
+  /// The folder's own name, absolute.
+  const std::filesystem::path& folder() const { return folder_; }
 
   /// Where to write until commit(). Files must be on the disk already (fsync), as AtomicFile does.
   const std::filesystem::path& path() const { return hidden_; }
@@ -35,9 +39,10 @@ class AtomicFolder {
 /// @throws std::runtime_error, naming the folder.
 void remove_folder_atomic(const std::filesystem::path& folder);
 
-/// Removes the hidden folders that killed processes left in `parent`.
+/// Removes the hidden folders that killed processes left in `parent`: those of the folder `name`,
+/// or of every folder if it is empty. No other process may be writing there.
 ///
 /// @throws std::runtime_error, naming the folder.
-void remove_stale_folders(const std::filesystem::path& parent);
+void remove_stale_folders(const std::filesystem::path& parent, const std::string& name = "");
 
 }  // namespace ddpm

@@ -165,6 +165,8 @@ std::string write_model_folder(const fs::path& path, const ModelFolder& folder, 
   write_extras(target.path() / kExtras, folder.extras);
   const std::string model_hash = sha256_file(network_folder / kWeights);
   target.commit();
+  const fs::path named = target.folder();
+  remove_stale_folders(named.parent_path(), named.filename().string());
   return model_hash;
 }
 
