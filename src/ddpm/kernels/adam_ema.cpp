@@ -38,15 +38,14 @@ void check_args(const AdamEmaState& state, const Tensor& master, const Tensor& g
             "[adam_ema_step] loss must be one number: expected [] or [1], got ", loss.sizes());
 }
 
-/// Sums of squares in float32 would lose digits over tens of millions of weights, so pieces are
-/// summed in float64.
+/// In float64: a float32 sum of squares over tens of millions of weights would lose four digits.
 Tensor gradient_norm(const Tensor& grad, int64_t piece) {
   std::vector<Tensor> norms;
   for (const Tensor& part : grad.split(piece)) {
     norms.push_back(at::linalg_vector_norm(part, /*ord=*/2, /*dim=*/at::OptionalIntArrayRef(),
-                                           /*keepdim=*/false, at::kFloat));
+                                           /*keepdim=*/false, at::kDouble));
   }
-  return at::linalg_vector_norm(at::stack(norms).to(at::kDouble));
+  return at::linalg_vector_norm(at::stack(norms));
 }
 
 /// What a step multiplies by; [] float32 on the device.

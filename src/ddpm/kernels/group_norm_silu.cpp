@@ -36,6 +36,15 @@ void check_args(const GroupNormSiluArgs& args) {
 /// One value an image and channel, for every pixel of a map.
 Tensor per_pixel(const Tensor& values) { return values.unsqueeze(2).unsqueeze(3); }
 
+/// PyTorch's backward of a channels_last norm on a CPU (2.13) writes x's gradient whether it is
+/// asked for or not, and crashes where it is not.
+Tensor with_gradient_of_x(const Tensor& x, const GroupNormSiluArgs& args) {
+  const bool weights_alone =
+      !x.requires_grad() && (args.weight.requires_grad() || args.bias.requires_grad());
+  if (!x.is_cpu() || !weights_alone) return x;
+  return x.detach().set_requires_grad(true);
+}
+
 }  // namespace
 
 Tensor group_norm_silu(const GroupNormSiluArgs& args) {
@@ -43,8 +52,9 @@ Tensor group_norm_silu(const GroupNormSiluArgs& args) {
   Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
   if (args.time_embedding.defined()) x = x + per_pixel(args.time_embedding);
   // The CUDA group norm answers in NCHW.
-  Tensor y = at::group_norm(x, args.num_groups, args.weight, args.bias, args.eps)
-                 .contiguous(at::MemoryFormat::ChannelsLast);
+  Tensor y =
+      at::group_norm(with_gradient_of_x(x, args), args.num_groups, args.weight, args.bias, args.eps)
+          .contiguous(at::MemoryFormat::ChannelsLast);
   if (args.scale.defined()) y = y * (1 + per_pixel(args.scale)) + per_pixel(args.shift);
   // Where autograd needs no input of SiLU, its place is reused.
   if (args.silu) y = y.requires_grad() ? at::silu(y) : at::silu_(y);
