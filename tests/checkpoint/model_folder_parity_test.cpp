@@ -1,7 +1,7 @@
 // Model folders of diffusers read and written again, and loaded by diffusers.
 #include <gtest/gtest.h>
 
-#include "checkpoint/run_python.h"
+#include "support/run_python.h"
 #include "ddpm/checkpoint/model_folder.h"
 
 namespace ddpm {

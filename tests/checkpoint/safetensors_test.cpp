@@ -8,7 +8,7 @@
 #include <random>
 #include <stdexcept>
 
-#include "checkpoint/run_python.h"
+#include "support/run_python.h"
 #include "checkpoint/safetensors_bytes.h"
 #include "ddpm/core/file.h"
 

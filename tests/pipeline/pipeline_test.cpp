@@ -83,12 +83,13 @@ TEST_F(PipelineTest, RunFolderGivesTheEmaOfItsNewestCheckpointOrTheRawWeights) {
   recipe.diffusion = model.diffusion;
   NamedTensors raw;
   for (const auto& [name, tensor] : model.weights) raw.emplace_back(name, tensor * 0.5);
-  const CheckpointContents contents{
-      .weights = raw,
-      .ema = model.weights,
-      .optimizer = {{"exp_avg.x", at::zeros({1})}},
-      .state = {{"step", 4}, {"image_size", 8}, {"class_names", {"a", "b"}}, {"data_name", "d"}},
-      .recipe = to_json(recipe)};
+  CheckpointContents contents;
+  contents.weights = raw;
+  contents.ema = model.weights;
+  contents.optimizer = {{"exp_avg.x", at::zeros({1})}};
+  contents.state = {
+      {"step", 4}, {"image_size", 8}, {"class_names", {"a", "b"}}, {"data_name", "d"}};
+  contents.recipe = to_json(recipe);
   write_checkpoint(folder_ / "run", 4, contents);
 
   const Pipeline ema = load_pipeline(folder_ / "run");

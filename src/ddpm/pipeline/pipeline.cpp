@@ -24,6 +24,7 @@ ModelFolder model_of_checkpoint(const fs::path& folder, bool raw_weights) {
   model.diffusion = recipe.diffusion;
   model.scheduler.timestep_spacing = "trailing";
   model.weights = std::move(raw_weights ? contents.weights : contents.ema);
+  model.model_hash = raw_weights ? contents.weights_hash : contents.ema_hash;
   model.extras.class_names = contents.state.value("class_names", std::vector<std::string>());
   model.extras.data_name = contents.state.value("data_name", std::string());
   model.extras.image_size = contents.state.value("image_size", int64_t{0});

@@ -58,9 +58,9 @@ struct ImageRequest {
   uint64_t seed = 0;
   uint64_t first_image = 0;
   int64_t num_images = 1;
-  int64_t batch_size = 64;  ///< Images that the network sees at once; results don't depend on it
-                            ///< beyond the rounding of its convolutions.
-  Tensor class_labels;      ///< [num_images] int64, or undefined.
+  int64_t batch_size = 64;   ///< Images that the network sees at once; results don't depend on it
+                             ///< beyond the rounding of its convolutions.
+  Tensor class_labels = {};  ///< [num_images] int64, or undefined.
 };
 
 /// Draws images from a model.
