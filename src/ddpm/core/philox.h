@@ -48,7 +48,8 @@ void fill_uniform(RandomKey key, uint64_t image, uint32_t step, float* out, int6
 ///     u = r0 * 2^-32 + 2^-33    radius = sqrt(-2 log u)    angle = r1 * 2 pi 2^-32
 ///     radius * cos(angle),  radius * sin(angle)
 ///
-/// |draw| < 6.8. Another libm, or a GPU, gives the same within 2e-6.
+/// |draw| < 6.8. log, cos and sin are series of +, -, * and / that are rounded in a fixed order, so
+/// every CPU gives the same bits; a libm, or a GPU, gives the same within 2e-6.
 void fill_normal(RandomKey key, uint64_t image, uint32_t step, float* out, int64_t n);
 
 /// 64 random bits: words 0 (low) and 1 (high) of block 0.
