@@ -33,6 +33,7 @@ std::span<const uint8_t> bytes_of(const T* values, size_t count) {
 }
 
 uint32_t crc_of(std::span<const uint8_t> bytes, uint32_t start = 0) {
+  if (bytes.empty()) return start;  // zlib would start anew for a null pointer
   return static_cast<uint32_t>(crc32_z(start, bytes.data(), bytes.size()));
 }
 
