@@ -97,8 +97,9 @@ def write(folder, options):
     if model.config.class_embed_type == "timestep":
         model.class_embedding.register_forward_pre_hook(cast_to_weights)
     with torch.no_grad():
-        for parameter in model.parameters():  # norms start at 1 and 0, which would hide mistakes
-            parameter += 0.1 * torch.randn_like(parameter)
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # norms start at 1 and 0, which would hide mistakes
+                parameter += 0.1 * torch.randn_like(parameter)
     inputs = make_inputs(model, shape)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(json.loads(model.to_json_string())))
