@@ -38,46 +38,85 @@ std::ptrdiff_t count_entries(const fs::path& folder) {
   return std::distance(fs::directory_iterator(folder), {});
 }
 
-/// Writes checkpoints until it is killed, one step after another, each twice, keeping 3.
-[[noreturn]] void write_forever(const fs::path& run, std::int64_t first) {
+/// Writes checkpoints until it is killed, one step after another, each twice, keeping 3. Sends a
+/// byte to `progress` after each.
+[[noreturn]] void write_forever(const fs::path& run, std::int64_t first, int progress) {
   for (std::int64_t step = first;; ++step) {
     const auto contents = contents_of_step(step);
-    write_checkpoint(run, step, contents);
-    write_checkpoint(run, step, contents);
+    for (int i = 0; i < 2; ++i) {
+      write_checkpoint(run, step, contents);
+      if (write(progress, "w", 1) != 1) _exit(2);
+    }
     prune_checkpoints(run, 3);
   }
 }
+
+/// A process in write_forever().
+class Writer {
+ public:
+  Writer(const fs::path& run, std::int64_t first) {
+    int ends[2];
+    if (pipe(ends) != 0) throw std::runtime_error("pipe");
+    child_ = fork();
+    if (child_ < 0) throw std::runtime_error("fork");
+    if (child_ == 0) {
+      try {
+        write_forever(run, first, ends[1]);
+      } catch (...) {
+        _exit(1);
+      }
+    }
+    close(ends[1]);
+    progress_ = ends[0];
+  }
+  ~Writer() { close(progress_); }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  /// Waits for `count` checkpoints; the time that the last one took. Fails if the writer has ended.
+  std::chrono::microseconds await(int count) const {
+    auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < count; ++i) {
+      start = std::chrono::steady_clock::now();
+      char byte = 0;
+      EXPECT_EQ(read(progress_, &byte, 1), 1) << "the writer has ended by itself";
+    }
+    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                                 start);
+  }
+
+  void kill_now() const {
+    EXPECT_EQ(kill(child_, SIGKILL), 0);
+    int status = 0;
+    EXPECT_EQ(waitpid(child_, &status, 0), child_);
+    EXPECT_TRUE(WIFSIGNALED(status)) << "the writer has ended by itself with status " << status;
+  }
+
+ private:
+  pid_t child_ = -1;
+  int progress_ = -1;
+};
 
 TEST(CheckpointCrashTest, KilledAtAnyMomentEveryListedCheckpointIsWhole) {
   const fs::path run = fresh_folder("killed_run");
   std::mt19937 random(7);
   std::int64_t last_step = 0;
   for (int kill_number = 0; kill_number < 20; ++kill_number) {
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      try {
-        write_forever(run, last_step + 1);
-      } catch (...) {
-        _exit(1);
-      }
-    }
-    std::this_thread::sleep_for(std::chrono::microseconds(20'000 + random() % 150'000));
-    ASSERT_EQ(kill(child, SIGKILL), 0);
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself with status " << status;
+    const Writer writer(run, last_step + 1);
+    const int count = 2 + static_cast<int>(random() % 3);
+    const auto write_time = writer.await(count);
+    std::this_thread::sleep_for(write_time * (random() % 200) / 100);
+    writer.kill_now();
 
     const auto entries = list_checkpoints(run);
+    ASSERT_FALSE(entries.empty());
     for (const auto& entry : entries) {
       expect_contents_of_step(read_checkpoint(entry.folder), entry.step);
     }
-    if (!entries.empty()) {
-      EXPECT_GE(entries.back().step, last_step) << "a kill lost the newest checkpoint";
-      last_step = entries.back().step;
-    }
+    const std::int64_t written = last_step + (count + 1) / 2;
+    EXPECT_GE(entries.back().step, written) << "a kill lost a checkpoint that was written";
+    last_step = entries.back().step;
   }
-  EXPECT_GT(last_step, 0);
   prune_checkpoints(run, 3);
   EXPECT_LE(count_entries(run / "checkpoints"), 3) << "what the kills left is swept up";
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string>
 #include <system_error>
+#include <unistd.h>
 #include <vector>
 
 #include "ddpm/core/check.h"
@@ -23,13 +24,14 @@ void check_done(const std::error_code& error, const char* action, const fs::path
   check_state(!error, "[AtomicFolder] can't ", action, " '", path.string(), "': ", error.message());
 }
 
-/// Differs from that of any earlier process, which a process id in a container does not.
-const std::string& process_tag() {
-  static const std::string tag = [] {
+/// Differs from that of any other process: of an earlier one, which a process id in a container
+/// does not, and of the one that this was forked from.
+std::string process_tag() {
+  static const std::string random_part = [] {
     std::random_device random;
     return c10::str(random(), "-", random());
   }();
-  return tag;
+  return c10::str(random_part, "-", getpid(), "-");
 }
 
 fs::path without_trailing_slash(const fs::path& folder) {
@@ -40,7 +42,7 @@ fs::path without_trailing_slash(const fs::path& folder) {
 fs::path hidden_name(const fs::path& folder) {
   static std::atomic<int> count{0};
   return folder.parent_path() /
-         c10::str(".", folder.filename().string(), kMark, process_tag(), "-", count++);
+         c10::str(".", folder.filename().string(), kMark, process_tag(), count++);
 }
 
 void rename_folder(const fs::path& from, const fs::path& to) {
@@ -112,8 +114,7 @@ void remove_stale_folders(const fs::path& parent, const std::string& name) {
     const auto mark = hidden.find(kMark);
     if (hidden.front() != '.' || mark == std::string::npos) continue;
     const bool is_named = name.empty() || hidden.compare(1, mark - 1, name) == 0;
-    const bool is_ours =
-        hidden.compare(mark + std::string(kMark).size(), process_tag().size(), process_tag()) == 0;
+    const bool is_ours = hidden.find(process_tag(), mark) != std::string::npos;
     if (is_named && !is_ours) stale.push_back(entry.path());
   }
   for (const auto& folder : stale) remove_folder(folder);
