@@ -16,8 +16,9 @@ ALLOWED = {  # layer -> layers it may include, besides itself; the order is the 
     "loss": [*BASE, "diffusion", "kernels"],
     "checkpoint": BASE,
     "sampling": [*BASE, "diffusion", "kernels"],
-    "training": [*BASE, "data", "diffusion", "kernels", "model", "loss", "checkpoint", "sampling"],
     "pipeline": [*BASE, "diffusion", "model", "checkpoint", "sampling"],
+    "training": [*BASE, "data", "diffusion", "kernels", "model", "loss", "checkpoint", "sampling",
+                 "pipeline"],
 }
 HEAVY = re.compile(r'#include [<"](torch/torch\.h|torch/nn\.h)')
 SOURCES = ("*.h", "*.cpp", "*.cu", "*.cuh")

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
+#include "ddpm/core/log.h"
 #include "ddpm/core/progress.h"
 #include "ddpm/pipeline/pipeline.h"
 #include "ddpm/sampling/sampler_step.h"
@@ -108,6 +109,11 @@ void run(const CLI::App& command, SampleFlags flags) {
   check_flags(flags);
   configure_cpu(flags.threads);
   const Pipeline pipeline = load_pipeline(flags.model, flags.pipeline);
+  if (!pipeline.folder.scheduler_found) {
+    log_warn("[" + flags.model +
+             "] no scheduler file beside the network: taking the linear schedule "
+             "with T = 1000 and epsilon prediction");
+  }
   const SamplerOptions options = merge_options(command, flags, pipeline);
   const int64_t steps = count_sampler_steps(options, pipeline.schedule.num_timesteps());
   flags.request.class_labels = class_labels(flags, pipeline.folder);

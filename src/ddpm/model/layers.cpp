@@ -11,6 +11,9 @@
 namespace ddpm {
 namespace {
 
+constexpr double kBatchNormMomentum = 0.1;
+constexpr double kBatchNormEps = 1e-5;
+
 RandomKey weights_key(uint64_t seed) { return {.seed = seed, .stream = RandomStream::kWeights}; }
 
 /// Uniform in [-bound, bound), drawn in the tensor's logical order.
@@ -99,12 +102,10 @@ BatchNorm2dImpl::BatchNorm2dImpl(int64_t num_channels) {
 }
 
 Tensor BatchNorm2dImpl::forward(const Tensor& x) {
-  constexpr double kMomentum = 0.1;
-  constexpr double kEps = 1e-5;
   if (is_training()) num_batches_tracked_.add_(1);
   const auto dtype = running_mean_.scalar_type();
   return at::batch_norm(x, weight_.to(dtype), bias_.to(dtype), running_mean_, running_var_,
-                        is_training(), kMomentum, kEps, /*cudnn_enabled=*/true);
+                        is_training(), kBatchNormMomentum, kBatchNormEps, /*cudnn_enabled=*/true);
 }
 
 void BatchNorm2dImpl::to(at::ScalarType dtype, bool non_blocking) {

@@ -19,10 +19,13 @@ void resolve_classes(UNet2DConfig& config, int64_t num_classes) {
   const bool has_table =
       config.class_embed_type == ClassEmbedType::kNone && config.num_class_embeds > 0;
   if (num_classes == 0) {
-    check_arg(!has_table && config.class_embed_type == ClassEmbedType::kNone, kWhere,
-              "the network wants class labels and the run gives none: expected "
-              "class_embed_type = none and num_class_embeds = 0, got num_class_embeds = ",
+    check_arg(!has_table, kWhere,
+              "unet2d.num_class_embeds wants class labels and the run gives none: expected 0, got ",
               config.num_class_embeds);
+    check_arg(config.class_embed_type == ClassEmbedType::kNone, kWhere,
+              "unet2d.class_embed_type wants class labels and the run gives none: expected none, "
+              "got ",
+              EnumNames<ClassEmbedType>::names[static_cast<size_t>(config.class_embed_type)]);
     return;
   }
   check_arg(config.class_embed_type != ClassEmbedType::kIdentity, kWhere,

@@ -7,11 +7,11 @@
 namespace ddpm {
 
 Tensor timestep_embedding(const Tensor& t, const TimestepEmbeddingOptions& options) {
-  const double kLogMaxPeriod = std::log(10000.0);
+  const double log_max_period = std::log(10000.0);
   const int64_t half = options.size / 2;
   const auto index = at::arange(half, t.options().dtype(options.dtype));
   const auto frequency =
-      (index * -kLogMaxPeriod / static_cast<double>(half - options.freq_shift)).exp();
+      (index * -log_max_period / static_cast<double>(half - options.freq_shift)).exp();
   const Tensor angle = t.to(options.dtype).unsqueeze(1) * frequency;
   const Tensor waves = options.flip_sin_to_cos ? at::cat({angle.cos(), angle.sin()}, /*dim=*/1)
                                                : at::cat({angle.sin(), angle.cos()}, /*dim=*/1);

@@ -9,6 +9,7 @@
 #include "ddpm/core/device.h"
 #include "ddpm/model/network.h"
 #include "ddpm/pipeline/load_weights.h"
+#include "ddpm/pipeline/network_denoise_fn.h"
 
 namespace ddpm {
 namespace {
@@ -125,15 +126,9 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline) {
 }
 
 DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) {
-  const auto network = pipeline.network;
-  const at::ScalarType dtype = network->parameters().front().scalar_type();
+  const at::ScalarType dtype = pipeline.network->parameters().front().scalar_type();
   const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
-  return [network, dtype, labels](const Tensor& x_t, const Tensor& t) {
-    const at::NoGradGuard no_grad;
-    return network->forward(
-        x_t.to(dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast), t,
-        labels);
-  };
+  return network_denoise_fn(pipeline.network, dtype, labels);
 }
 
 Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,

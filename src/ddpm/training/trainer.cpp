@@ -13,9 +13,9 @@
 #include "ddpm/core/file.h"
 #include "ddpm/core/log.h"
 #include "ddpm/data/image_codec.h"
+#include "ddpm/pipeline/network_denoise_fn.h"
 #include "ddpm/training/learning_rate.h"
 #include "ddpm/training/model_export.h"
-#include "ddpm/training/network_denoise_fn.h"
 #include "ddpm/training/preview.h"
 
 namespace ddpm {

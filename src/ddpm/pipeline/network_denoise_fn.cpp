@@ -1,4 +1,4 @@
-#include "ddpm/training/network_denoise_fn.h"
+#include "ddpm/pipeline/network_denoise_fn.h"
 
 #include <ATen/ATen.h>
 
