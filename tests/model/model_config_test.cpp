@@ -83,7 +83,10 @@ TEST(ResolveModelConfigTest, RefusesWhatDisagreesWithTheData) {
   EXPECT_THAT(message_of([&] { resolve_model_config(config, 3, 32, 10); }),
               HasSubstr("unet2d.num_class_embeds"));
   EXPECT_THAT(message_of([&] { resolve_model_config(config, 3, 32, 0); }),
-              HasSubstr("class_embed_type"));
+              HasSubstr("unet2d.num_class_embeds wants class labels"));
+  config.unet2d.class_embed_type = ClassEmbedType::kTimestep;
+  EXPECT_THAT(message_of([&] { resolve_model_config(config, 3, 32, 0); }),
+              HasSubstr("expected none, got timestep"));
   ModelConfig talk;
   talk.kind = ModelKind::kSimpleUnet;
   EXPECT_EQ(resolve_model_config(talk, 1, 32, 0).simple_unet.image_channels, 1);
