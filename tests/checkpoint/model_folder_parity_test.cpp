@@ -1,8 +1,8 @@
 // Model folders of diffusers read and written again, and loaded by diffusers.
 #include <gtest/gtest.h>
 
-#include "support/run_python.h"
 #include "ddpm/checkpoint/model_folder.h"
+#include "support/run_python.h"
 
 namespace ddpm {
 namespace {

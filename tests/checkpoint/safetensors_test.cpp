@@ -8,9 +8,9 @@
 #include <random>
 #include <stdexcept>
 
-#include "support/run_python.h"
 #include "checkpoint/safetensors_bytes.h"
 #include "ddpm/core/file.h"
+#include "support/run_python.h"
 
 namespace ddpm {
 namespace {
