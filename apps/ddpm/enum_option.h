@@ -30,9 +30,4 @@ CLI::Option* add_enum_option(CLI::App& command, const std::string& flag, Enum& v
       ->type_name("WORD");
 }
 
-template <typename Enum>
-std::string enum_word(Enum value) {
-  return EnumNames<Enum>::names[static_cast<size_t>(value)];
-}
-
 }  // namespace ddpm::app

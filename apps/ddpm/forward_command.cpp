@@ -114,7 +114,7 @@ void run(const ForwardFlags& flags) {
     const Tensor x_t =
         t < 0 ? x_start : q_sample(schedule, x_start, at::full({1}, t, at::kLong), noise);
     labels.columns.push_back(t < 0 ? "x_0" : "t=" + std::to_string(t));
-    // Noise leaves [-1, 1]: the picture shows [-2, 2] once there is any, in the same greys.
+    // Noise leaves [-1, 1]: noisy pictures show [-1.5, 1.5].
     const Image picture = convert_channels(image_from_tensor(t < 0 ? x_start[0] : x_t[0] / 1.5), 3);
     pictures.push_back(enlarge_pixels(picture, factor));
     histograms.push_back(

@@ -7,7 +7,6 @@
 #include <string>
 
 #include "commands.h"
-#include "ddpm/core/device.h"
 
 namespace {
 
@@ -40,7 +39,6 @@ int main(int argc, char** argv) {
   ddpm::app::add_info_command(app);
   ddpm::app::add_completion_command(app);
   try {
-    ddpm::configure_cpu(/*threads=*/0);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version

@@ -1,12 +1,12 @@
 #include "sample_output.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/file.h"
+#include "ddpm/core/padded_number.h"
 #include "ddpm/data/grid.h"
 #include "ddpm/data/image_tensor.h"
 #include "ddpm/data/npz.h"
@@ -18,17 +18,10 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kStripImages = 4;
 
-int64_t columns_of(const SampleOutput& output) {
-  const double count = static_cast<double>(output.images.size(0));
-  return output.columns > 0 ? output.columns : static_cast<int64_t>(std::ceil(std::sqrt(count)));
-}
-
-int64_t scale_of(const SampleOutput& output) {
-  return output.scale > 0 ? output.scale : std::max<int64_t>(1, 64 / output.images.size(3));
-}
-
 Image grid_of(const SampleOutput& output, const Tensor& images) {
-  return make_grid(images, columns_of(output), /*padding=*/2, scale_of(output));
+  const int64_t columns = output.columns > 0 ? output.columns : square_columns(images.size(0));
+  const int64_t scale = output.scale > 0 ? output.scale : shown_scale(images.size(3));
+  return make_grid(images, columns, /*padding=*/2, scale);
 }
 
 /// The first images' way from noise: three rows an image, a column a moment.
@@ -45,7 +38,7 @@ Image strip_of(const SampleOutput& output) {
       eps.push_back(moment.eps[image]);
       pred_x_start.push_back(moment.pred_x_start[image]);
     }
-    // Noise is N(0, 1): a third of it lies outside [-1, 1], so both noisy rows are shown at 1/3.
+    // A third of N(0, 1) lies outside [-1, 1]: x_t is shown over [-2, 2], noise over [-3, 3].
     strips.push_back(make_strip({at::stack(x_t) / 2, at::stack(eps) / 3, at::stack(pred_x_start)},
                                 labels, output.scale));
   }
@@ -71,12 +64,10 @@ void write_folder(const std::string& path, const SampleOutput& output) {
   fs::create_directories(path);
   for (int64_t i = 0; i < output.images.size(0); ++i) {
     const uint64_t number = output.first_image + static_cast<uint64_t>(i);
-    std::string name = std::to_string(number);
-    name.insert(0, name.size() < 6 ? 6 - name.size() : 0, '0');
     TextChunks text = output.text;
     text.emplace_back("ddpm.image", std::to_string(number));
-    write_png((fs::path(path) / (name + ".png")).string(), image_from_tensor(output.images[i]),
-              text);
+    write_png((fs::path(path) / (padded_number(number, 6) + ".png")).string(),
+              image_from_tensor(output.images[i]), text);
   }
 }
 

@@ -53,14 +53,14 @@ fs::path run_folder_of(const TrainFlags& flags) {
 /// The checkpoint to go on from, after its recipe was compared with the wanted one.
 CheckpointContents load_checkpoint(const TrainFlags& flags, const fs::path& run_folder,
                                    const RunConfig& recipe) {
-  const auto found = find_checkpoint(run_folder, flags.allow_older);
+  auto found = find_checkpoint(run_folder, flags.allow_older);
   check_arg(found.has_value(), "[--resume] ", run_folder.string(),
             ": expected a run with a checkpoint to resume, got none in ",
             (run_folder / "checkpoints").string());
   for (const std::string& damaged : found->damaged) log_warn(damaged);
-  CheckpointContents contents = read_checkpoint(found->entry.folder);
-  check_resumable(from_json<RunConfig>(contents.recipe, found->entry.folder.string()), recipe);
-  return contents;
+  const std::string where = found->entry.folder.string();
+  check_resumable(from_json<RunConfig>(found->contents.recipe, where), recipe);
+  return std::move(found->contents);
 }
 
 ProgressStyle progress_style(const TrainFlags& flags) {

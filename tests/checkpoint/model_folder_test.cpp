@@ -37,7 +37,7 @@ class ModelFolderTest : public ::testing::Test {
     folder.model.unet2d.sample_size = 28;
     folder.diffusion.num_timesteps = 300;
     folder.diffusion.variance = VarianceType::kFixedLarge;
-    folder.scheduler.timestep_spacing = "trailing";
+    folder.scheduler.timestep_spacing = TimestepSpacing::kTrailing;
     folder.weights = {{"conv_in.weight", at::arange(12, at::kFloat).reshape({3, 4})},
                       {"mid_block.attentions.0.to_q.bias", at::ones({2})}};
     folder.extras = {.class_names = {"shirt", "caf\xc3\xa9"},
@@ -67,7 +67,7 @@ TEST_F(ModelFolderTest, WhatIsWrittenReadsTheSame) {
   EXPECT_EQ(to_json(read.model), to_json(written.model));
   EXPECT_EQ(to_json(read.diffusion), to_json(written.diffusion));
   EXPECT_EQ(to_json(read.extras), to_json(written.extras));
-  EXPECT_EQ(read.scheduler.timestep_spacing, "trailing");
+  EXPECT_EQ(read.scheduler.timestep_spacing, TimestepSpacing::kTrailing);
   EXPECT_TRUE(read.scheduler_found);
   ASSERT_EQ(read.weights.size(), 2u);
   EXPECT_TRUE(at::equal(read.weights[0].second, written.weights[0].second));

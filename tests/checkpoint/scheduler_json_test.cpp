@@ -32,7 +32,7 @@ TEST(SchedulerJsonTest, Cifar10SchedulerIsRead) {
   EXPECT_EQ(file.diffusion.variance, VarianceType::kFixedLarge);
   EXPECT_EQ(file.diffusion.prediction, PredictionType::kEpsilon);
   EXPECT_TRUE(file.options.clip_sample);
-  EXPECT_EQ(file.options.timestep_spacing, "leading");
+  EXPECT_EQ(file.options.timestep_spacing, TimestepSpacing::kLeading);
 }
 
 TEST(SchedulerJsonTest, SchedulesThatBothHaveKeepTheirNames) {
@@ -52,7 +52,7 @@ TEST(SchedulerJsonTest, SchedulesThatBothHaveKeepTheirNames) {
                     .thresholding = true,
                     .dynamic_thresholding_ratio = 0.9,
                     .sample_max_value = 2.0,
-                    .timestep_spacing = "trailing"};
+                    .timestep_spacing = TimestepSpacing::kTrailing};
     const Json json = scheduler_to_json(file, {});
     EXPECT_EQ(json["beta_schedule"], name);
     EXPECT_TRUE(json["trained_betas"].is_null());

@@ -111,7 +111,7 @@ TEST_F(PipelineTest, WeightsThatDoNotFitAreNamed) {
     load_pipeline(folder_ / "model");
     FAIL() << "expected std::invalid_argument";
   } catch (const std::invalid_argument& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("missing weight 'conv_out.bias'"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("tensor is missing: expected 'conv_out.bias'"));
   }
 }
 

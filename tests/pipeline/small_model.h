@@ -18,7 +18,7 @@ inline ModelFolder small_model(int64_t num_classes = 0) {
   unet.num_class_embeds = num_classes;
   folder.diffusion.num_timesteps = 50;
   folder.diffusion.schedule = ScheduleKind::kCosine;
-  folder.scheduler.timestep_spacing = "trailing";
+  folder.scheduler.timestep_spacing = TimestepSpacing::kTrailing;
   for (int64_t i = 0; i < num_classes; ++i) {
     folder.extras.class_names.push_back("class" + std::to_string(i));
   }

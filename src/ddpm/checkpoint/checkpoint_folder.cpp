@@ -9,6 +9,7 @@
 #include "ddpm/checkpoint/json_file.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/file.h"
+#include "ddpm/core/padded_number.h"
 
 namespace ddpm {
 namespace {
@@ -25,12 +26,6 @@ constexpr std::size_t kStepDigits = 8;
 
 fs::path checkpoints_folder(const fs::path& run_folder) { return run_folder / "checkpoints"; }
 
-std::string folder_name(std::int64_t step) {
-  std::string digits = std::to_string(step);
-  digits.insert(0, kStepDigits - std::min(kStepDigits, digits.size()), '0');
-  return kPrefix + digits;
-}
-
 /// The step that a folder's name says; nothing for other names, those of hidden folders included.
 std::optional<std::int64_t> step_of(const fs::path& folder) {
   const std::string name = folder.filename().string();
@@ -39,7 +34,7 @@ std::optional<std::int64_t> step_of(const fs::path& folder) {
   std::int64_t step = 0;
   const auto parsed = std::from_chars(name.data() + std::string(kPrefix).size(), end, step);
   if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
-  return folder_name(step) == name ? std::optional(step) : std::nullopt;
+  return step_name(step) == name ? std::optional(step) : std::nullopt;
 }
 
 CheckpointManifest verified_manifest(const fs::path& folder) {
@@ -72,10 +67,14 @@ void set_aside_later(const fs::path& run_folder, std::int64_t step) {
 
 }  // namespace
 
+std::string step_name(std::int64_t step) {
+  return kPrefix + padded_number(static_cast<uint64_t>(step), kStepDigits);
+}
+
 fs::path write_checkpoint(const fs::path& run_folder, std::int64_t step,
                           const CheckpointContents& contents) {
   check_arg(step >= 0, "[write_checkpoint] step: expected at least 0, got ", step);
-  const fs::path target = checkpoints_folder(run_folder) / folder_name(step);
+  const fs::path target = checkpoints_folder(run_folder) / step_name(step);
   AtomicFolder folder(target);
   const std::map<std::string, std::string> metadata{{"format", "pt"}};
   write_safetensors(folder.path() / kWeights, contents.weights, metadata);
@@ -121,7 +120,7 @@ std::optional<FoundCheckpoint> find_checkpoint(const fs::path& run_folder, bool 
   FoundCheckpoint found;
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     try {
-      verify_checkpoint(entry->folder);
+      found.contents = read_checkpoint(entry->folder);
       found.entry = *entry;
       return found;
     } catch (const std::runtime_error& error) {

@@ -12,6 +12,9 @@
 
 namespace ddpm {
 
+/// What files of a step are called: "step-00001000".
+std::string step_name(std::int64_t step);
+
 /// All that a run needs to go on exactly where it was.
 struct CheckpointContents {
   NamedTensors weights;
@@ -29,9 +32,10 @@ struct CheckpointEntry {
   std::filesystem::path folder;
 };
 
-/// A checkpoint to go on from, and one sentence for each newer one that is damaged.
+/// A checkpoint to go on from, read, and one sentence for each newer one that is damaged.
 struct FoundCheckpoint {
   CheckpointEntry entry;
+  CheckpointContents contents;
   std::vector<std::string> damaged;
 };
 
@@ -63,7 +67,7 @@ void verify_checkpoint(const std::filesystem::path& folder);
 /// @throws std::runtime_error as verify_checkpoint() and read_safetensors().
 CheckpointContents read_checkpoint(const std::filesystem::path& folder);
 
-/// The newest checkpoint, verified; nothing if the run has none.
+/// The newest checkpoint, verified and read; nothing if the run has none.
 ///
 /// @param allow_older where the newest is damaged: go on from the newest one that is whole.
 /// @throws std::runtime_error, naming the damaged file, the reason and --allow-older, if the newest

@@ -8,6 +8,7 @@
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/config/diffusion_config.h"
 #include "ddpm/config/model_config.h"
+#include "ddpm/config/sample_config.h"
 
 namespace ddpm {
 
@@ -17,7 +18,7 @@ struct SchedulerOptions {
   bool thresholding = false;
   double dynamic_thresholding_ratio = 0.995;
   double sample_max_value = 1.0;
-  std::string timestep_spacing = "leading";  ///< leading, linspace or trailing
+  TimestepSpacing timestep_spacing = TimestepSpacing::kLeading;
 };
 
 /// What diffusers' files have no place for; kept in ddpm.json, which diffusers ignores.

@@ -5,15 +5,10 @@
 #include <map>
 #include <span>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "ddpm/core/tensor.h"
+#include "ddpm/core/named_tensors.h"
 
 namespace ddpm {
-
-/// Tensors in a fixed order, each under its name.
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// What a .safetensors file holds. Tensors are in the file's order.
 struct SafetensorsFile {

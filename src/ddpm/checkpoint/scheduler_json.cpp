@@ -149,7 +149,7 @@ Json scheduler_to_json(const SchedulerFile& file, const std::vector<double>& bet
                      .rescale_betas_zero_snr = file.diffusion.zero_terminal_snr};
   set_schedule(keys, file.diffusion, betas);
   Json json = to_json(keys);
-  json["timestep_spacing"] = file.options.timestep_spacing;
+  json["timestep_spacing"] = enum_word(file.options.timestep_spacing);
   if (keys.trained_betas.empty()) json["trained_betas"] = nullptr;
   json["steps_offset"] = 0;
   json["_class_name"] = kDdpmClass;
@@ -188,8 +188,7 @@ SchedulerFile scheduler_from_json(const Json& json, const std::string& where) {
                   .thresholding = keys.thresholding,
                   .dynamic_thresholding_ratio = keys.dynamic_thresholding_ratio,
                   .sample_max_value = keys.sample_max_value,
-                  .timestep_spacing = EnumNames<TimestepSpacing>::names.at(
-                      static_cast<std::size_t>(keys.timestep_spacing))};
+                  .timestep_spacing = keys.timestep_spacing};
   return file;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <limits>
 
 namespace ddpm {
@@ -17,5 +18,11 @@ inline Range between(double min, double max) { return {.min = min, .max = max}; 
 /// `static constexpr std::array names`, in the order of the enumerators, which count from 0.
 template <typename Enum>
 struct EnumNames;
+
+/// The word of one value.
+template <typename Enum>
+constexpr const char* enum_word(Enum value) {
+  return EnumNames<Enum>::names.at(static_cast<std::size_t>(value));
+}
 
 }  // namespace ddpm

@@ -76,7 +76,7 @@ constexpr FieldType field_type() {
 template <typename T>
 nlohmann::json value_to_json(const T& value) {
   if constexpr (std::is_enum_v<T>) {
-    return EnumNames<T>::names.at(static_cast<size_t>(value));
+    return enum_word(value);
   } else if constexpr (ListElement<T>::is_list) {
     nlohmann::json list = nlohmann::json::array();
     for (const auto& element : value) list.push_back(value_to_json(element));

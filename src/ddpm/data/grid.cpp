@@ -1,6 +1,7 @@
 #include "ddpm/data/grid.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ddpm/core/check.h"
 #include "ddpm/data/bitmap_text.h"
@@ -15,6 +16,7 @@ constexpr int64_t kTextHeight = kGlyphHeight * kTextScale;
 constexpr int64_t kGap = 4;      // between pictures
 constexpr int64_t kMargin = 12;  // around the strip, and between labels and pictures
 constexpr int64_t kMinPicture = 96;
+constexpr int64_t kShownWidth = 64;
 constexpr Colour kInk{32, 32, 32};
 
 bool same_shape(const Image& a, const Image& b) {
@@ -84,6 +86,12 @@ struct StripLayout {
 };
 
 }  // namespace
+
+int64_t square_columns(int64_t count) {
+  return static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(count))));
+}
+
+int64_t shown_scale(int64_t width) { return std::max<int64_t>(1, kShownWidth / width); }
 
 Image enlarge_pixels(const Image& image, int64_t factor) {
   check_image("enlarge_pixels", image);

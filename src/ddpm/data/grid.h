@@ -11,6 +11,13 @@ namespace ddpm {
 /// Each pixel becomes a square of factor x factor.
 Image enlarge_pixels(const Image& image, int64_t factor);
 
+/// Columns that lay `count` images out about square.
+int64_t square_columns(int64_t count);
+
+/// How much to enlarge images of this width so that they can be seen: to 64 pixels or a little
+/// less; 1 for larger ones.
+int64_t shown_scale(int64_t width);
+
 /// Images of equal size in rows of `columns`, on white, `padding` pixels around each.
 ///
 /// @throws std::invalid_argument if there is none, they differ in size, or a number is out of

@@ -25,7 +25,7 @@ void resolve_classes(UNet2DConfig& config, int64_t num_classes) {
     check_arg(config.class_embed_type == ClassEmbedType::kNone, kWhere,
               "unet2d.class_embed_type wants class labels and the run gives none: expected none, "
               "got ",
-              EnumNames<ClassEmbedType>::names[static_cast<size_t>(config.class_embed_type)]);
+              enum_word(config.class_embed_type));
     return;
   }
   check_arg(config.class_embed_type != ClassEmbedType::kIdentity, kWhere,

@@ -3,15 +3,10 @@
 #include <torch/nn/module.h>
 
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "ddpm/core/tensor.h"
+#include "ddpm/core/named_tensors.h"
 
 namespace ddpm {
-
-/// Tensors in a fixed order, each under its name.
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// All parameters and buffers in PyTorch's order: a module's own parameters, then its own buffers,
 /// then its children's. The tensors are the module's own, not copies.

@@ -8,7 +8,7 @@
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
 #include "ddpm/model/network.h"
-#include "ddpm/pipeline/load_weights.h"
+#include "ddpm/model/state_dict.h"
 #include "ddpm/pipeline/network_denoise_fn.h"
 
 namespace ddpm {
@@ -16,14 +16,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-ModelFolder model_of_checkpoint(const fs::path& folder, bool raw_weights) {
-  CheckpointContents contents = read_checkpoint(folder);
+ModelFolder model_of_checkpoint(const fs::path& folder, CheckpointContents contents,
+                                bool raw_weights) {
   const std::string where = (folder / "recipe").string();
   const RunConfig recipe = from_json<RunConfig>(contents.recipe, where);
   ModelFolder model;
   model.model = recipe.model;
   model.diffusion = recipe.diffusion;
-  model.scheduler.timestep_spacing = "trailing";
+  model.scheduler.timestep_spacing = TimestepSpacing::kTrailing;
   model.weights = std::move(raw_weights ? contents.weights : contents.ema);
   model.model_hash = raw_weights ? contents.weights_hash : contents.ema_hash;
   model.extras.class_names = contents.state.value("class_names", std::vector<std::string>());
@@ -47,16 +47,6 @@ int64_t num_channels(const ModelConfig& config) {
 X0Clip clip_of(const SchedulerOptions& scheduler) {
   if (scheduler.thresholding) return X0Clip::kDynamic;
   return scheduler.clip_sample ? X0Clip::kClip : X0Clip::kNone;
-}
-
-TimestepSpacing spacing_of(const std::string& name) {
-  const auto& names = EnumNames<TimestepSpacing>::names;
-  const auto found = std::find(names.begin(), names.end(), name);
-  check_arg(found != names.end(),
-            "[scheduler_config.json] timestep_spacing: expected leading, "
-            "linspace or trailing, got '",
-            name, "'");
-  return static_cast<TimestepSpacing>(found - names.begin());
 }
 
 void check_labels(const Pipeline& pipeline, const ImageRequest& request) {
@@ -90,11 +80,12 @@ ModelFolder read_model(const fs::path& path, bool raw_weights) {
   check_arg(fs::is_directory(path), "[", path.string(),
             "] expected a model folder, a run folder or a checkpoint, got ",
             fs::exists(path) ? "a file" : "nothing there");
-  if (fs::exists(path / "manifest.json")) return model_of_checkpoint(path, raw_weights);
+  if (fs::exists(path / "manifest.json"))
+    return model_of_checkpoint(path, read_checkpoint(path), raw_weights);
   if (fs::is_directory(path / "checkpoints")) {
-    const auto found = find_checkpoint(path);
+    auto found = find_checkpoint(path);
     check_arg(found.has_value(), "[", path.string(), "] the run has no checkpoint yet");
-    return model_of_checkpoint(found->entry.folder, raw_weights);
+    return model_of_checkpoint(found->entry.folder, std::move(found->contents), raw_weights);
   }
   check_arg(!raw_weights, "[", path.string(),
             "] raw weights: expected a run or a checkpoint, got a model folder");
@@ -106,7 +97,7 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
   pipeline.device = select_device(options.device);
   pipeline.folder = read_model(path, options.raw_weights);
   pipeline.network = make_network(pipeline.folder.model);
-  load_weights(*pipeline.network, pipeline.folder.weights, path.string());
+  load_state_dict(*pipeline.network, pipeline.folder.weights, path.string());
   pipeline.folder.weights.clear();
   pipeline.network->to(pipeline.device,
                        options.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat);
@@ -119,7 +110,7 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline) {
   const SchedulerOptions& scheduler = pipeline.folder.scheduler;
   SamplerOptions options;
   options.clip = clip_of(scheduler);
-  options.spacing = spacing_of(scheduler.timestep_spacing);
+  options.spacing = scheduler.timestep_spacing;
   options.dynamic_ratio = scheduler.dynamic_thresholding_ratio;
   options.dynamic_max = scheduler.sample_max_value;
   return options;

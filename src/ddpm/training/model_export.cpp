@@ -14,7 +14,7 @@ std::string export_model_folder(const std::filesystem::path& path, const RunConf
   ModelFolder folder;
   folder.model = config.model;
   folder.diffusion = config.diffusion;
-  folder.scheduler.timestep_spacing = "trailing";
+  folder.scheduler.timestep_spacing = TimestepSpacing::kTrailing;
   folder.betas.assign(first, first + betas.numel());
   folder.weights = weights;
   folder.extras.class_names = images.class_names;

@@ -3,18 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "ddpm/data/image_tensor.h"
 #include "ddpm/sampling/sampler.h"
 
 namespace ddpm {
-namespace {
-
-constexpr int64_t kSmallestShownSide = 64;  // pixels: smaller images are enlarged
-
-}  // namespace
-
 Tensor preview_labels(int64_t num_images, int64_t num_classes, at::Device device) {
   return at::arange(num_images, at::TensorOptions(at::kLong).device(device)).remainder(num_classes);
 }
@@ -30,10 +23,8 @@ Image draw_preview(const RunConfig& config, const NoiseSchedule& schedule, const
                               .image_shape = image_shape,
                               .device = device};
   const Tensor samples = sample(schedule, config.diffusion.prediction, denoise, options, request);
-  const auto columns =
-      static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(request.num_images))));
-  const int64_t scale = std::max<int64_t>(1, kSmallestShownSide / image_shape[2]);
-  return make_grid(samples, columns, /*padding=*/2, scale);
+  return make_grid(samples, square_columns(request.num_images), /*padding=*/2,
+                   shown_scale(image_shape[2]));
 }
 
 }  // namespace ddpm

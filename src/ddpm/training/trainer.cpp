@@ -36,12 +36,6 @@ double memory_mib(at::Device device) {
   return static_cast<double>(stats.reserved_bytes[0].peak) / kMib;
 }
 
-std::string step_name(int64_t step) {
-  std::string digits = std::to_string(step);
-  if (digits.size() < 8) digits.insert(0, 8 - digits.size(), '0');
-  return "step-" + digits;
-}
-
 /// The network computes with the EMA while it lives.
 class EmaInUse {
  public:
@@ -81,7 +75,6 @@ CheckpointContents Trainer::checkpoint_contents() {
   contents.ema = train_step_.ema_state();
   contents.optimizer = train_step_.optimizer_state();
   contents.state = {{"step", step_},
-                    {"next_sample", step_ * config_.train.batch_size},
                     {"seed", config_.train.seed},
                     {"batch_size", config_.train.batch_size},
                     {"num_images", images_.images.size(0)},
