@@ -95,7 +95,7 @@ std::string snr_text(const NoiseSchedule& schedule, int64_t t) {
   return text;
 }
 
-void run(const ForwardFlags& flags) {
+void run_forward(const ForwardFlags& flags) {
   const bool is_recipe = fs::path(flags.source).extension() == ".toml";
   check_arg(fs::path(flags.output).extension() == ".png", "[--output] expected a .png file, got ",
             flags.output);
@@ -144,7 +144,7 @@ void add_forward_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--size", flags->size, "square side an image file is fitted to; 0: as it is");
   command->add_option("--seed", flags->seed, "of the noise")->capture_default_str();
-  command->callback([flags] { run(*flags); });
+  command->callback([flags] { run_forward(*flags); });
 }
 
 }  // namespace ddpm::app

@@ -60,7 +60,7 @@ nlohmann::ordered_json describe_model(const InfoFlags& flags) {
   return about;
 }
 
-void run(const InfoFlags& flags) {
+void run_info(const InfoFlags& flags) {
   const bool is_recipe = fs::path(flags.source).extension() == ".toml";
   const nlohmann::ordered_json about =
       is_recipe ? describe_run(load_recipe(flags.source, flags.overrides)) : describe_model(flags);
@@ -86,7 +86,7 @@ void add_info_command(CLI::App& app) {
   command->add_option("--set", flags->overrides, "a recipe's field, as in train.batch_size=64");
   command->add_flag("--tensors", flags->tensors, "list every tensor");
   command->add_flag("--json", flags->json, "one JSON object");
-  command->callback([flags] { run(*flags); });
+  command->callback([flags] { run_info(*flags); });
 }
 
 }  // namespace ddpm::app

@@ -105,7 +105,7 @@ bool wants(const SampleFlags& flags, OutputKind kind) {
                      [&](const std::string& path) { return output_kind(path) == kind; });
 }
 
-void run(const CLI::App& command, SampleFlags flags) {
+void run_sample(const CLI::App& command, SampleFlags flags) {
   check_flags(flags);
   configure_cpu(flags.threads);
   const Pipeline pipeline = load_pipeline(flags.model, flags.pipeline);
@@ -199,7 +199,7 @@ void add_sample_command(CLI::App& app) {
   command->add_flag("--raw-weights", flags->pipeline.raw_weights,
                     "the weights instead of their EMA");
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
-  command->callback([command, flags] { run(*command, *flags); });
+  command->callback([command, flags] { run_sample(*command, *flags); });
 }
 
 }  // namespace ddpm::app

@@ -129,7 +129,7 @@ void train(const TrainFlags& flags, const RunConfig& recipe, const ImageSet& set
               static_cast<long long>(result.step), run_folder.c_str());
 }
 
-void run(const TrainFlags& flags, int& exit_code) {
+void run_train(const TrainFlags& flags, int& exit_code) {
   check_arg(!(flags.resume && flags.overwrite),
             "[train] expected --resume or --overwrite, got both");
   RunConfig recipe = load_recipe(recipe_path(flags), flags.overrides);
@@ -171,7 +171,7 @@ void add_train_command(CLI::App& app, int& exit_code) {
   command->add_flag("--dry-run", flags->dry_run, "check everything and estimate memory and time");
   command->add_flag("--json", flags->json, "progress as one JSON object a line");
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
-  command->callback([flags, &exit_code] { run(*flags, exit_code); });
+  command->callback([flags, &exit_code] { run_train(*flags, exit_code); });
 }
 
 }  // namespace ddpm::app

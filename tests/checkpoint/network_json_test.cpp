@@ -17,10 +17,10 @@ using ::testing::HasSubstr;
 using Json = nlohmann::json;
 using testing::message_of;
 
-ModelConfig read(const Json& json) { return network_from_json(json, "config.json"); }
+ModelConfig read_network(const Json& json) { return network_from_json(json, "config.json"); }
 
-std::string refusal(const Json& json) {
-  return message_of<std::invalid_argument>([&] { read(json); });
+std::string network_refusal(const Json& json) {
+  return message_of<std::invalid_argument>([&] { read_network(json); });
 }
 
 /// unet/config.json of google/ddpm-cifar10-32, which diffusers 0.0.4 wrote.
@@ -38,7 +38,7 @@ Json cifar10_config() {
 }
 
 TEST(NetworkJsonTest, TheCifar10NetworkIsRead) {
-  const ModelConfig model = read(cifar10_config());
+  const ModelConfig model = read_network(cifar10_config());
   EXPECT_EQ(model.kind, ModelKind::kUNet2D);
   const UNet2DConfig& config = model.unet2d;
   EXPECT_EQ(config.sample_size, 32);
@@ -55,7 +55,7 @@ TEST(NetworkJsonTest, TheCifar10NetworkIsRead) {
 }
 
 TEST(NetworkJsonTest, AbsentKeysHaveTheDefaultsOfDiffusers) {
-  const UNet2DConfig config = read(Json::object()).unet2d;
+  const UNet2DConfig config = read_network(Json::object()).unet2d;
   EXPECT_EQ(config.in_channels, 3);
   EXPECT_EQ(config.out_channels, 3);
   EXPECT_EQ(config.sample_size, 0);
@@ -64,28 +64,29 @@ TEST(NetworkJsonTest, AbsentKeysHaveTheDefaultsOfDiffusers) {
 }
 
 TEST(NetworkJsonTest, WhatIsWrittenReadsTheSame) {
-  ModelConfig model = read(cifar10_config());
+  ModelConfig model = read_network(cifar10_config());
   model.unet2d.class_embed_type = ClassEmbedType::kTimestep;
   model.unet2d.resnet_time_scale_shift = TimeScaleShift::kScaleShift;
   model.unet2d.attn_norm_num_groups = 8;
   model.unet2d.dropout = 0.1;
-  EXPECT_EQ(to_json(read(network_to_json(model))), to_json(model));
+  EXPECT_EQ(to_json(read_network(network_to_json(model))), to_json(model));
 
   ModelConfig talk{.kind = ModelKind::kSimpleUnet, .unet2d = {}, .simple_unet = {}};
   talk.simple_unet.image_channels = 1;
   EXPECT_EQ(network_to_json(talk)["_class_name"], "SimpleUnet");
-  EXPECT_EQ(to_json(read(network_to_json(talk))), to_json(talk));
+  EXPECT_EQ(to_json(read_network(network_to_json(talk))), to_json(talk));
 }
 
 TEST(NetworkJsonTest, OlderWordsAreUnderstood) {
-  const auto config = read({{"act_fn", "swish"},
-                            {"sample_size", {16, 16}},
-                            {"block_out_channels", {32, 64}},
-                            {"time_embedding_dim", 128},
-                            {"num_train_timesteps", 1000},
-                            {"down_block_types", {"UNetResDownBlock2D", "UNetResAttnDownBlock2D"}},
-                            {"up_block_types", {"UNetResAttnUpBlock2D", "UNetResUpBlock2D"}}})
-                          .unet2d;
+  const auto config =
+      read_network({{"act_fn", "swish"},
+                    {"sample_size", {16, 16}},
+                    {"block_out_channels", {32, 64}},
+                    {"time_embedding_dim", 128},
+                    {"num_train_timesteps", 1000},
+                    {"down_block_types", {"UNetResDownBlock2D", "UNetResAttnDownBlock2D"}},
+                    {"up_block_types", {"UNetResAttnUpBlock2D", "UNetResUpBlock2D"}}})
+          .unet2d;
   EXPECT_EQ(config.act_fn, "silu");
   EXPECT_EQ(config.sample_size, 16);
   EXPECT_EQ(config.down_block_types[1], DownBlockType::kAttnDown);
@@ -96,28 +97,30 @@ TEST(NetworkJsonTest, WhatIsNotSupportedIsNamedNeverIgnored) {
   const auto says = [](const char* key, const char* value) {
     return AllOf(HasSubstr("config.json"), HasSubstr(key), HasSubstr(value));
   };
-  EXPECT_THAT(refusal({{"_class_name", "UNet2DConditionModel"}}),
+  EXPECT_THAT(network_refusal({{"_class_name", "UNet2DConditionModel"}}),
               says("_class_name", "UNet2DConditionModel"));
-  EXPECT_THAT(refusal({{"_class_name", 1}}), says("_class_name", "1"));
-  EXPECT_THAT(refusal(Json::array()), says("object", "array"));
-  EXPECT_THAT(refusal({{"layers_per_blocks", 2}}), says("layers_per_blocks", "layers_per_block"));
-  EXPECT_THAT(refusal({{"time_embedding_type", "fourier"}}),
+  EXPECT_THAT(network_refusal({{"_class_name", 1}}), says("_class_name", "1"));
+  EXPECT_THAT(network_refusal(Json::array()), says("object", "array"));
+  EXPECT_THAT(network_refusal({{"layers_per_blocks", 2}}),
+              says("layers_per_blocks", "layers_per_block"));
+  EXPECT_THAT(network_refusal({{"time_embedding_type", "fourier"}}),
               says("time_embedding_type", "fourier"));
-  EXPECT_THAT(refusal({{"time_embedding_dim", 7}}), says("time_embedding_dim", "7"));
-  EXPECT_THAT(refusal({{"mid_block_type", nullptr}}), says("mid_block_type", "null"));
-  EXPECT_THAT(refusal({{"act_fn", "gelu"}}), says("act_fn", "gelu"));
-  EXPECT_THAT(refusal({{"sample_size", {16, 32}}}), says("sample_size", "[16,32]"));
-  EXPECT_THAT(refusal({{"down_block_types", {"KDownBlock2D"}}}),
+  EXPECT_THAT(network_refusal({{"time_embedding_dim", 7}}), says("time_embedding_dim", "7"));
+  EXPECT_THAT(network_refusal({{"mid_block_type", nullptr}}), says("mid_block_type", "null"));
+  EXPECT_THAT(network_refusal({{"act_fn", "gelu"}}), says("act_fn", "gelu"));
+  EXPECT_THAT(network_refusal({{"sample_size", {16, 32}}}), says("sample_size", "[16,32]"));
+  EXPECT_THAT(network_refusal({{"down_block_types", {"KDownBlock2D"}}}),
               says("down_block_types", "KDownBlock2D"));
-  EXPECT_THAT(refusal({{"class_embed_type", "none"}}), says("class_embed_type", "none"));
-  EXPECT_THAT(refusal({{"class_embed_type", "projection"}}),
+  EXPECT_THAT(network_refusal({{"class_embed_type", "none"}}), says("class_embed_type", "none"));
+  EXPECT_THAT(network_refusal({{"class_embed_type", "projection"}}),
               says("class_embed_type", "projection"));
-  EXPECT_THAT(refusal({{"attention_head_dim", 0}}), says("attention_head_dim", "0"));
-  EXPECT_THAT(refusal({{"norm_num_groups", nullptr}}), says("norm_num_groups", "nothing"));
-  EXPECT_THAT(refusal({{"in_channels", 0}}), says("in_channels", "0"));
-  EXPECT_THAT(refusal({{"layers_per_block", "2"}}), says("layers_per_block", "2"));
-  EXPECT_THAT(refusal({{"_class_name", "SimpleUnet"}, {"channels", 1}}), says("channels", ""));
-  EXPECT_THAT(refusal({{"_class_name", "SimpleUnet"}}), says("image_channels", "0"));
+  EXPECT_THAT(network_refusal({{"attention_head_dim", 0}}), says("attention_head_dim", "0"));
+  EXPECT_THAT(network_refusal({{"norm_num_groups", nullptr}}), says("norm_num_groups", "nothing"));
+  EXPECT_THAT(network_refusal({{"in_channels", 0}}), says("in_channels", "0"));
+  EXPECT_THAT(network_refusal({{"layers_per_block", "2"}}), says("layers_per_block", "2"));
+  EXPECT_THAT(network_refusal({{"_class_name", "SimpleUnet"}, {"channels", 1}}),
+              says("channels", ""));
+  EXPECT_THAT(network_refusal({{"_class_name", "SimpleUnet"}}), says("image_channels", "0"));
 }
 
 TEST(NetworkJsonTest, UnresolvedSizesAreNotWritten) {

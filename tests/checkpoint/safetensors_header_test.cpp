@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 using testing::message_of;
 using testing::safetensors_bytes;
 
-std::string refusal(const std::vector<std::uint8_t>& bytes) {
+std::string header_refusal(const std::vector<std::uint8_t>& bytes) {
   return message_of<std::runtime_error>([&] { parse_safetensors_header(bytes, "x.safetensors"); });
 }
 
@@ -32,7 +32,7 @@ struct BadHeader {
 class SafetensorsHeaderRefusal : public ::testing::TestWithParam<BadHeader> {};
 
 TEST_P(SafetensorsHeaderRefusal, NamesTheFileAndTheRule) {
-  const std::string message = refusal(GetParam().bytes);
+  const std::string message = header_refusal(GetParam().bytes);
   EXPECT_THAT(message, HasSubstr("x.safetensors"));
   EXPECT_THAT(message, HasSubstr(GetParam().says));
   EXPECT_THAT(message, HasSubstr("expected"));
@@ -154,13 +154,14 @@ TEST(SafetensorsHeaderTest, TensorsComeInTheOrderOfTheirOffsets) {
 TEST(SafetensorsHeaderTest, MoreDimensionsThanLibTorchTakesAreRefused) {
   std::string shape = "[1";
   for (int i = 0; i < 64; ++i) shape += ",1";
-  EXPECT_THAT(refusal(safetensors_bytes(entry(shape + "]", "[0,4]"), 4)), HasSubstr("got 65"));
+  EXPECT_THAT(header_refusal(safetensors_bytes(entry(shape + "]", "[0,4]"), 4)),
+              HasSubstr("got 65"));
 }
 
 TEST(SafetensorsHeaderTest, DeepNestingEndsAtTheFirstWrongBracket) {
   std::string json = R"({"a":{"shape":)";
   json.append(1'000'000, '[');
-  EXPECT_THAT(refusal(safetensors_bytes(json)), HasSubstr("got a list"));
+  EXPECT_THAT(header_refusal(safetensors_bytes(json)), HasSubstr("got a list"));
 }
 
 TEST(SafetensorsHeaderTest, BufferBeginsAtAMultipleOfEight) {

@@ -16,14 +16,16 @@ using ::testing::HasSubstr;
 using Json = nlohmann::json;
 using testing::message_of;
 
-SchedulerFile read(const Json& json) { return scheduler_from_json(json, "scheduler_config.json"); }
+SchedulerFile read_scheduler(const Json& json) {
+  return scheduler_from_json(json, "scheduler_config.json");
+}
 
-std::string refusal(const Json& json) {
-  return message_of<std::invalid_argument>([&] { read(json); });
+std::string scheduler_refusal(const Json& json) {
+  return message_of<std::invalid_argument>([&] { read_scheduler(json); });
 }
 
 TEST(SchedulerJsonTest, Cifar10SchedulerIsRead) {
-  const auto file = read(Json::parse(R"({
+  const auto file = read_scheduler(Json::parse(R"({
     "_class_name": "DDPMScheduler", "_diffusers_version": "0.1.1", "beta_end": 0.02,
     "beta_schedule": "linear", "beta_start": 0.0001, "clip_sample": true,
     "num_train_timesteps": 1000, "trained_betas": null, "variance_type": "fixed_large"})"));
@@ -56,7 +58,7 @@ TEST(SchedulerJsonTest, SchedulesThatBothHaveKeepTheirNames) {
     const Json json = scheduler_to_json(file, {});
     EXPECT_EQ(json["beta_schedule"], name);
     EXPECT_TRUE(json["trained_betas"].is_null());
-    const auto back = read(json);
+    const auto back = read_scheduler(json);
     EXPECT_EQ(to_json(back.diffusion), to_json(file.diffusion));
     EXPECT_EQ(scheduler_to_json(back, {}), json);
   }
@@ -79,7 +81,7 @@ TEST(SchedulerJsonTest, SchedulesThatDiffusersLacksAreWrittenAsBetas) {
     SchedulerFile file;
     file.diffusion.schedule = kind;
     file.diffusion.num_timesteps = 3;
-    const auto back = read(scheduler_to_json(file, betas));
+    const auto back = read_scheduler(scheduler_to_json(file, betas));
     EXPECT_EQ(back.diffusion.schedule, ScheduleKind::kCustom);
     EXPECT_EQ(back.diffusion.betas, betas);
     EXPECT_THAT(message_of<std::invalid_argument>([&] { scheduler_to_json(file, {0.1}); }),
@@ -89,40 +91,44 @@ TEST(SchedulerJsonTest, SchedulesThatDiffusersLacksAreWrittenAsBetas) {
   custom.diffusion.schedule = ScheduleKind::kCustom;
   custom.diffusion.num_timesteps = 3;
   custom.diffusion.betas = betas;
-  EXPECT_EQ(to_json(read(scheduler_to_json(custom, {})).diffusion), to_json(custom.diffusion));
+  EXPECT_EQ(to_json(read_scheduler(scheduler_to_json(custom, {})).diffusion),
+            to_json(custom.diffusion));
 }
 
 TEST(SchedulerJsonTest, DdimAndOlderKeysAreUnderstood) {
-  const auto file = read({{"_class_name", "DDIMScheduler"},
-                          {"set_alpha_to_one", true},
-                          {"steps_offset", 0},
-                          {"tensor_format", "pt"},
-                          {"timestep_values", nullptr},
-                          {"predict_epsilon", false}});
+  const auto file = read_scheduler({{"_class_name", "DDIMScheduler"},
+                                    {"set_alpha_to_one", true},
+                                    {"steps_offset", 0},
+                                    {"tensor_format", "pt"},
+                                    {"timestep_values", nullptr},
+                                    {"predict_epsilon", false}});
   EXPECT_EQ(file.diffusion.prediction, PredictionType::kSample);
-  EXPECT_EQ(read({{"predict_epsilon", true}}).diffusion.prediction, PredictionType::kEpsilon);
+  EXPECT_EQ(read_scheduler({{"predict_epsilon", true}}).diffusion.prediction,
+            PredictionType::kEpsilon);
 }
 
 TEST(SchedulerJsonTest, WhatIsNotSupportedIsNamedNeverIgnored) {
   const auto says = [](const char* key, const char* value) {
     return AllOf(HasSubstr("scheduler_config.json"), HasSubstr(key), HasSubstr(value));
   };
-  EXPECT_THAT(refusal({{"_class_name", "PNDMScheduler"}}), says("_class_name", "PNDMScheduler"));
-  EXPECT_THAT(refusal({{"beta_schedule", "laplace"}}), says("beta_schedule", "laplace"));
-  EXPECT_THAT(refusal({{"variance_type", "learned_range"}}), says("variance_type", "learned"));
-  EXPECT_THAT(refusal({{"variance_type", "fixed_large_log"}}),
+  EXPECT_THAT(scheduler_refusal({{"_class_name", "PNDMScheduler"}}),
+              says("_class_name", "PNDMScheduler"));
+  EXPECT_THAT(scheduler_refusal({{"beta_schedule", "laplace"}}), says("beta_schedule", "laplace"));
+  EXPECT_THAT(scheduler_refusal({{"variance_type", "learned_range"}}),
+              says("variance_type", "learned"));
+  EXPECT_THAT(scheduler_refusal({{"variance_type", "fixed_large_log"}}),
               says("variance_type", "fixed_large_log"));
-  EXPECT_THAT(refusal({{"prediction_type", "flow"}}), says("prediction_type", "flow"));
-  EXPECT_THAT(refusal({{"timestep_spacing", "log"}}), says("timestep_spacing", "log"));
-  EXPECT_THAT(refusal({{"steps_offset", 1}}), says("steps_offset", "1"));
-  EXPECT_THAT(refusal({{"clip_sample_range", 2.5}}), says("clip_sample_range", "2.5"));
-  EXPECT_THAT(refusal({{"_class_name", "DDIMScheduler"}, {"set_alpha_to_one", false}}),
+  EXPECT_THAT(scheduler_refusal({{"prediction_type", "flow"}}), says("prediction_type", "flow"));
+  EXPECT_THAT(scheduler_refusal({{"timestep_spacing", "log"}}), says("timestep_spacing", "log"));
+  EXPECT_THAT(scheduler_refusal({{"steps_offset", 1}}), says("steps_offset", "1"));
+  EXPECT_THAT(scheduler_refusal({{"clip_sample_range", 2.5}}), says("clip_sample_range", "2.5"));
+  EXPECT_THAT(scheduler_refusal({{"_class_name", "DDIMScheduler"}, {"set_alpha_to_one", false}}),
               says("set_alpha_to_one", "false"));
-  EXPECT_THAT(refusal({{"use_karras_sigmas", true}}), says("use_karras_sigmas", ""));
-  EXPECT_THAT(refusal({{"timestep_values", {1, 2}}}), says("timestep_values", "[1,2]"));
-  EXPECT_THAT(refusal({{"predict_epsilon", 1}}), says("predict_epsilon", "1"));
-  EXPECT_THAT(refusal({{"num_train_timesteps", 0}}), says("num_train_timesteps", "0"));
-  EXPECT_THAT(refusal({{"num_train_timesteps", 3}, {"trained_betas", {0.1, 0.2}}}),
+  EXPECT_THAT(scheduler_refusal({{"use_karras_sigmas", true}}), says("use_karras_sigmas", ""));
+  EXPECT_THAT(scheduler_refusal({{"timestep_values", {1, 2}}}), says("timestep_values", "[1,2]"));
+  EXPECT_THAT(scheduler_refusal({{"predict_epsilon", 1}}), says("predict_epsilon", "1"));
+  EXPECT_THAT(scheduler_refusal({{"num_train_timesteps", 0}}), says("num_train_timesteps", "0"));
+  EXPECT_THAT(scheduler_refusal({{"num_train_timesteps", 3}, {"trained_betas", {0.1, 0.2}}}),
               says("trained_betas", "2"));
 }
 

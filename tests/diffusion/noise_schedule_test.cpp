@@ -15,13 +15,12 @@
 namespace ddpm {
 namespace {
 
+using testing::at_index;
 using testing::every_schedule;
 using ::testing::HasSubstr;
 using testing::name_of;
 using testing::tensors_near;
 using ::testing::ThrowsMessage;
-
-double at_index(const Tensor& table, int64_t t) { return table[t].item<double>(); }
 
 NoiseSchedule make(ScheduleKind kind, int64_t num_timesteps) {
   DiffusionConfig config;

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <string>
 #include <vector>
 
 #include "ddpm/config/diffusion_config.h"
+#include "ddpm/core/tensor.h"
 
 namespace ddpm::testing {
 
@@ -25,6 +28,8 @@ inline std::vector<DiffusionConfig> every_schedule(int64_t num_timesteps) {
   }
   return configs;
 }
+
+inline double at_index(const Tensor& table, int64_t t) { return table[t].item<double>(); }
 
 inline std::string name_of(const DiffusionConfig& config) {
   return EnumNames<ScheduleKind>::names[static_cast<size_t>(config.schedule)];

@@ -6,15 +6,15 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "sampling/sampler_cases.h"
+
 namespace ddpm {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::kEverySpacing;
 using ::testing::ThrowsMessage;
-
-constexpr TimestepSpacing kEverySpacing[] = {TimestepSpacing::kLeading, TimestepSpacing::kLinspace,
-                                             TimestepSpacing::kTrailing};
 
 TEST(TimestepsTest, ListsOfTenTimesteps) {
   EXPECT_THAT(make_timesteps(TimestepSpacing::kLeading, 10, 3), ElementsAre(6, 3, 0));

@@ -12,6 +12,7 @@ namespace ddpm {
 namespace {
 
 using testing::BatchNormNetwork;
+using testing::expect_same_bits;
 using testing::initialized_network;
 using testing::resolved;
 using testing::tensors_near;
@@ -29,14 +30,6 @@ Batch first_images(int64_t count) {
 
 std::map<std::string, Tensor> by_name(const NamedTensors& tensors) {
   return {tensors.begin(), tensors.end()};
-}
-
-void expect_same_bits(const NamedTensors& got, const NamedTensors& expected) {
-  ASSERT_EQ(got.size(), expected.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].first, expected[i].first);
-    EXPECT_TRUE(at::equal(got[i].second, expected[i].second)) << got[i].first;
-  }
 }
 
 // [DDPM Alg. 1] and the first step of Adam, written out: m / (1 - beta1) = g and

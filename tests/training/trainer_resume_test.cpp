@@ -10,6 +10,7 @@ namespace ddpm {
 namespace {
 
 using testing::BatchNormNetwork;
+using testing::expect_same_bits;
 using testing::initialized_network;
 using testing::lines_of;
 using testing::resolved;
@@ -55,14 +56,6 @@ class TrainerResumeTest : public ::testing::TestWithParam<ResumeCase> {
   }
 };
 
-void expect_same_bits(const NamedTensors& got, const NamedTensors& expected) {
-  ASSERT_EQ(got.size(), expected.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].first, expected[i].first);
-    EXPECT_TRUE(at::equal(got[i].second, expected[i].second)) << got[i].first;
-  }
-}
-
 void expect_same_run(const CheckpointContents& got, const CheckpointContents& expected) {
   expect_same_bits(got.weights, expected.weights);
   expect_same_bits(got.ema, expected.ema);
@@ -71,7 +64,7 @@ void expect_same_run(const CheckpointContents& got, const CheckpointContents& ex
 }
 
 /// The rows without what a clock or the system says.
-std::vector<nlohmann::json> metrics_of(const RunFolder& folder, const std::string& run) {
+std::vector<nlohmann::json> timeless_metrics_of(const RunFolder& folder, const std::string& run) {
   std::vector<nlohmann::json> rows;
   for (const std::string& line : lines_of(folder / (run + "/metrics.jsonl"))) {
     rows.push_back(nlohmann::json::parse(line));
@@ -105,7 +98,7 @@ TEST_P(TrainerResumeTest, AStoppedRunGoesOnToTheBit) {
   EXPECT_EQ(resumed.step(), 4);
   resumed.run();
   expect_same_run(resumed.checkpoint_contents(), straight.checkpoint_contents());
-  EXPECT_EQ(metrics_of(folder, "stopped"), metrics_of(folder, "straight"));
+  EXPECT_EQ(timeless_metrics_of(folder, "stopped"), timeless_metrics_of(folder, "straight"));
 }
 
 TEST_P(TrainerResumeTest, ARunThatDiedRepeatsWhatItsCheckpointLacks) {
@@ -126,7 +119,7 @@ TEST_P(TrainerResumeTest, ARunThatDiedRepeatsWhatItsCheckpointLacks) {
   EXPECT_EQ(resumed.step(), 3);
   resumed.run();
   expect_same_run(resumed.checkpoint_contents(), straight.checkpoint_contents());
-  EXPECT_EQ(metrics_of(folder, "died"), metrics_of(folder, "straight"));
+  EXPECT_EQ(timeless_metrics_of(folder, "died"), timeless_metrics_of(folder, "straight"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Recipes, TrainerResumeTest, ::testing::ValuesIn(resume_cases()),

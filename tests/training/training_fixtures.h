@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "ddpm/config/run_config.h"
+#include "ddpm/core/named_tensors.h"
 #include "ddpm/data/shapes.h"
 #include "ddpm/model/layers.h"
 #include "ddpm/model/network.h"
@@ -125,5 +126,13 @@ class BatchNormNetwork : public NetworkImpl {
   BatchNorm2d norm_;
   Conv2d last_;
 };
+
+inline void expect_same_bits(const NamedTensors& got, const NamedTensors& expected) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_EQ(got[i].first, expected[i].first);
+    EXPECT_TRUE(at::equal(got[i].second, expected[i].second)) << got[i].first;
+  }
+}
 
 }  // namespace ddpm::testing

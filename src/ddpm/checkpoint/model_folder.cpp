@@ -20,7 +20,7 @@ using Json = nlohmann::json;
 constexpr const char* kIndex = "model_index.json";
 constexpr const char* kNetworkFolder = "unet";
 constexpr const char* kNetworkConfig = "config.json";
-constexpr const char* kWeights = "diffusion_pytorch_model.safetensors";
+constexpr const char* kNetworkWeights = "diffusion_pytorch_model.safetensors";
 constexpr const char* kSchedulerFolder = "scheduler";
 constexpr const char* kSchedulerConfig = "scheduler_config.json";
 constexpr const char* kExtras = "ddpm.json";
@@ -60,7 +60,7 @@ std::string hint_for(const fs::path& file) {
 }
 
 fs::path find_weights(const fs::path& folder) {
-  const fs::path path = folder / kWeights;
+  const fs::path path = folder / kNetworkWeights;
   if (fs::is_regular_file(path)) return path;
   std::string hint;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -160,10 +160,10 @@ std::string write_model_folder(const fs::path& path, const ModelFolder& folder, 
   fs::create_directory(scheduler_folder);
   write_json_file(target.path() / kIndex, index);
   write_json_file(network_folder / kNetworkConfig, network);
-  write_safetensors(network_folder / kWeights, folder.weights, {{"format", "pt"}});
+  write_safetensors(network_folder / kNetworkWeights, folder.weights, {{"format", "pt"}});
   write_json_file(scheduler_folder / kSchedulerConfig, scheduler);
   write_extras(target.path() / kExtras, folder.extras);
-  const std::string model_hash = sha256_file(network_folder / kWeights);
+  const std::string model_hash = sha256_file(network_folder / kNetworkWeights);
   target.commit();
   const fs::path named = target.folder();
   remove_stale_folders(named.parent_path(), named.filename().string());

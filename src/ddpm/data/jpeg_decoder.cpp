@@ -81,7 +81,7 @@ bool read_rows(JpegReader& reader, J_COLOR_SPACE colours, Image& image) {
   return true;
 }
 
-int orientation_of(const JpegReader& reader) {
+int jpeg_orientation(const JpegReader& reader) {
   for (auto* marker = reader.info.marker_list; marker != nullptr; marker = marker->next) {
     const std::span<const uint8_t> data(marker->data, marker->data_length);
     if (marker->marker != kExifMarker || data.size() < kExifName.size()) continue;
@@ -143,7 +143,7 @@ Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& name, int64
   const int64_t channels = colours == JCS_GRAYSCALE ? 1 : colours == JCS_RGB ? 3 : 4;
 
   const bool inks_inverted = reader.info.saw_Adobe_marker != 0;
-  const int orientation = orientation_of(reader);  // the end of decoding frees the markers
+  const int orientation = jpeg_orientation(reader);  // the end of decoding frees the markers
 
   Image image = Image::filled(width, height, channels);
   ok = read_rows(reader, colours, image);

@@ -36,13 +36,13 @@ struct PngReader {
   ~PngReader() { png_destroy_read_struct(&png, &info, nullptr); }
 };
 
-[[noreturn]] void on_error(png_structp png, png_const_charp message) {
+[[noreturn]] void on_read_error(png_structp png, png_const_charp message) {
   auto* reader = static_cast<PngReader*>(png_get_error_ptr(png));
   std::strncpy(reader->reason.data(), message, reader->reason.size() - 1);
   png_longjmp(png, 1);
 }
 
-void on_warning(png_structp /*png*/, png_const_charp /*message*/) {}
+void on_read_warning(png_structp /*png*/, png_const_charp /*message*/) {}
 
 void read_bytes(png_structp png, png_bytep out, size_t count) {
   auto* reader = static_cast<PngReader*>(png_get_io_ptr(png));
@@ -84,7 +84,8 @@ bool read_pixels(PngReader& reader, png_bytepp rows) {
 void open_png(PngReader& reader, const char* function, const std::string& name,
               std::span<const png_byte> kept) {
   check_state(is_png(reader.bytes), "[", function, "] format of '", name, "': expected a PNG");
-  reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
+  reader.png =
+      png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_read_error, on_read_warning);
   if (reader.png != nullptr) reader.info = png_create_info_struct(reader.png);
   check_state(reader.info != nullptr, "[", function, "] libpng cannot start, for '", name, "'");
   const bool ok = begin_png(reader, kept);
@@ -137,7 +138,7 @@ Image flatten(Samples samples, int64_t width, int64_t height) {
   return image;
 }
 
-int orientation_of(const PngReader& reader) {
+int png_orientation(const PngReader& reader) {
   png_uint_32 size = 0;
   png_bytep tiff = nullptr;
   if (png_get_eXIf_1(reader.png, reader.info, &size, &tiff) == 0) return 1;
@@ -186,7 +187,7 @@ Image decode_png(std::span<const uint8_t> bytes, const std::string& name, int64_
   for (size_t y = 0; y < rows_count; ++y) rows[y] = samples.bytes.data() + y * row_bytes;
   ok = read_pixels(reader, rows.data());
   check_state(ok, "[decode_image] damaged PNG '", name, "': ", reader.reason.data());
-  return orient_image(flatten(std::move(samples), width, height), orientation_of(reader));
+  return orient_image(flatten(std::move(samples), width, height), png_orientation(reader));
 }
 
 TextChunks decode_png_text(std::span<const uint8_t> bytes, const std::string& name) {

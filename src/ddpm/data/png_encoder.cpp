@@ -29,13 +29,13 @@ struct PngWriter {
   ~PngWriter() { png_destroy_write_struct(&png, &info); }
 };
 
-[[noreturn]] void on_error(png_structp png, png_const_charp message) {
+[[noreturn]] void on_write_error(png_structp png, png_const_charp message) {
   auto* writer = static_cast<PngWriter*>(png_get_error_ptr(png));
   std::strncpy(writer->reason.data(), message, writer->reason.size() - 1);
   png_longjmp(png, 1);
 }
 
-void on_warning(png_structp /*png*/, png_const_charp /*message*/) {}
+void on_write_warning(png_structp /*png*/, png_const_charp /*message*/) {}
 
 void append_bytes(png_structp png, png_bytep data, size_t count) {
   auto* writer = static_cast<PngWriter*>(png_get_io_ptr(png));
@@ -107,7 +107,8 @@ std::vector<uint8_t> encode_png(const Image& image, const TextChunks& text) {
             image.height);
   const std::vector<png_text> entries = make_entries(text);
   PngWriter writer;
-  writer.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &writer, on_error, on_warning);
+  writer.png =
+      png_create_write_struct(PNG_LIBPNG_VER_STRING, &writer, on_write_error, on_write_warning);
   if (writer.png != nullptr) writer.info = png_create_info_struct(writer.png);
   check_state(writer.info != nullptr, "[encode_png] libpng cannot start");
   const bool ok = write_all(writer, image, entries);

@@ -25,8 +25,8 @@ void check_flat(const char* name, const Tensor& values, int64_t size, at::Scalar
             ", got ", values.sizes(), " ", values.scalar_type());
 }
 
-void check_args(const AdamEmaState& state, const Tensor& master, const Tensor& grad,
-                const Tensor& loss, const Tensor& weights) {
+void check_adam_ema_args(const AdamEmaState& state, const Tensor& master, const Tensor& grad,
+                         const Tensor& loss, const Tensor& weights) {
   const int64_t size = master.numel();
   check_flat("master", master, size, at::kFloat);
   check_flat("grad", grad, size, grad.scalar_type() == at::kBFloat16 ? at::kBFloat16 : at::kFloat);
@@ -130,7 +130,7 @@ AdamEmaState make_adam_ema_state(const Tensor& master) {
 
 Tensor adam_ema_step(const AdamEmaOptions& options, AdamEmaState& state, const Tensor& master,
                      const Tensor& grad, const Tensor& loss, const Tensor& weights) {
-  check_args(state, master, grad, loss, weights);
+  check_adam_ema_args(state, master, grad, loss, weights);
   const at::NoGradGuard no_grad;
   const int64_t size = master.numel();
   const int64_t piece = piece_size(master);

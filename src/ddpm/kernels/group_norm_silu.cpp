@@ -13,7 +13,7 @@ void check_per_image(const char* name, const Tensor& values, const Tensor& x) {
             "], got ", values.defined() ? values.sizes() : at::IntArrayRef());
 }
 
-void check_args(const GroupNormSiluArgs& args) {
+void check_group_norm_silu_args(const GroupNormSiluArgs& args) {
   const Tensor& x = args.x;
   check_arg(x.dim() == 4,
             "[group_norm_silu] x must be a batch of maps: expected [N, C, H, W], got ", x.sizes());
@@ -48,7 +48,7 @@ Tensor with_gradient_of_x(const Tensor& x, const GroupNormSiluArgs& args) {
 }  // namespace
 
 Tensor group_norm_silu(const GroupNormSiluArgs& args) {
-  check_args(args);
+  check_group_norm_silu_args(args);
   Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
   if (args.time_embedding.defined()) x = x + per_pixel(args.time_embedding);
   // The CUDA group norm answers in NCHW.

@@ -13,7 +13,7 @@ void check_vector(const char* name, const Tensor& values, int64_t size, at::Scal
             ", got ", values.sizes(), " ", values.scalar_type());
 }
 
-void check_args(const QSampleUint8Args& args) {
+void check_q_sample_args(const QSampleUint8Args& args) {
   const Tensor& images = args.images;
   check_arg(images.dim() == 4 && images.scalar_type() == at::kByte,
             "[q_sample_uint8] images must be stored pixels: expected [B, C, H, W] Byte, got ",
@@ -39,7 +39,7 @@ Tensor at_timestep(const Tensor& table, const Tensor& t) {
 }  // namespace
 
 NoisedBatch q_sample_uint8(const QSampleUint8Args& args) {
-  check_args(args);
+  check_q_sample_args(args);
   Tensor pixels = args.images;
   if (args.flip.defined()) {
     pixels = at::where(args.flip.view({-1, 1, 1, 1}), pixels.flip(/*dims=*/{3}), pixels);
