@@ -94,6 +94,7 @@ nlohmann::ordered_json estimate_run(const RunConfig& recipe, const ImageSet& set
 
 nlohmann::ordered_json describe_run(const RunConfig& recipe) {
   configure_cpu(recipe.train.threads);
+  configure_gpu();
   const ImageSet set = load_image_set(recipe.data);
   return estimate_run(resolve_recipe(recipe, set), set);
 }

@@ -108,6 +108,7 @@ bool wants(const SampleFlags& flags, OutputKind kind) {
 void run_sample(const CLI::App& command, SampleFlags flags) {
   check_flags(flags);
   configure_cpu(flags.threads);
+  configure_gpu();
   const Pipeline pipeline = load_pipeline(flags.model, flags.pipeline);
   if (!pipeline.folder.scheduler_found) {
     log_warn("[" + flags.model +

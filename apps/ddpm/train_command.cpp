@@ -134,6 +134,7 @@ void run_train(const TrainFlags& flags, int& exit_code) {
             "[train] expected --resume or --overwrite, got both");
   RunConfig recipe = load_recipe(recipe_path(flags), flags.overrides);
   configure_cpu(recipe.train.threads);
+  configure_gpu();
   select_device(recipe.train.device);
   const ImageSet set = load_image_set(recipe.data);
   for (const std::string& skipped : set.skipped) log_warn("skipped " + skipped);

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <charconv>
+#include <cstdlib>
 #include <malloc.h>
 #include <string_view>
 
@@ -55,6 +56,15 @@ void configure_cpu(int64_t threads) {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, -1);
 #endif
+}
+
+void configure_gpu() {
+  // cuBLAS repeats its results only with a workspace of its own; 0 leaves what the user has set.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::globalContext().setDeterministicCuDNN(true);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(
+      false);  // no memory is read unwritten
 }
 
 }  // namespace ddpm

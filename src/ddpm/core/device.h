@@ -20,4 +20,9 @@ at::Device select_device(const std::string& name);
 /// @throws std::invalid_argument unless 0 <= threads <= 4096.
 void configure_cpu(int64_t threads);
 
+/// Prepares the process for work on GPUs that repeats bit for bit, which an exact resume needs:
+/// only deterministic algorithms, in cuDNN, cuBLAS and LibTorch. Call it once, before the first
+/// tensor on a GPU. An operator that has no deterministic form throws when it is called.
+void configure_gpu();
+
 }  // namespace ddpm
