@@ -54,8 +54,8 @@ nlohmann::ordered_json describe_model(const InfoFlags& flags) {
                                {"data", folder.extras.data_name},
                                {"class_names", folder.extras.class_names},
                                {"hash", folder.model_hash}};
-  about["model"] = to_json(folder.model)[enum_word(folder.model.kind)];
-  about["diffusion"] = to_json(folder.diffusion);
+  about["model"] = config_to_json(folder.model)[enum_word(folder.model.kind)];
+  about["diffusion"] = config_to_json(folder.diffusion);
   if (flags.tensors) about["table"] = tensor_table(folder.weights);
   return about;
 }

@@ -81,8 +81,8 @@ void prepare_run_folder(const fs::path& folder, bool overwrite) {
 }
 
 void check_resumable(const RunConfig& saved, const RunConfig& wanted) {
-  const nlohmann::json before = to_json(saved).flatten();
-  const nlohmann::json after = to_json(wanted).flatten();
+  const nlohmann::json before = config_to_json(saved).flatten();
+  const nlohmann::json after = config_to_json(wanted).flatten();
   for (const auto& [field, value] : before.items()) {
     const bool same = after.contains(field) && after[field] == value;
     if (same || free_fields().count(field) > 0) continue;

@@ -59,7 +59,7 @@ CheckpointContents load_checkpoint(const TrainFlags& flags, const fs::path& run_
             (run_folder / "checkpoints").string());
   for (const std::string& damaged : found->damaged) log_warn(damaged);
   const std::string where = found->entry.folder.string();
-  check_resumable(from_json<RunConfig>(found->contents.recipe, where), recipe);
+  check_resumable(config_from_json<RunConfig>(found->contents.recipe, where), recipe);
   return std::move(found->contents);
 }
 

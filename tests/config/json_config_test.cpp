@@ -16,7 +16,7 @@ using nlohmann::json;
 using testing::config_error;
 
 std::string error_of(const json& object) {
-  return config_error([&] { from_json<EveryTypeConfig>(object, "config.json"); });
+  return config_error([&] { config_from_json<EveryTypeConfig>(object, "config.json"); });
 }
 
 TEST(JsonConfigTest, WritesWordsForEnumsAndObjectsForSections) {
@@ -24,11 +24,11 @@ TEST(JsonConfigTest, WritesWordsForEnumsAndObjectsForSections) {
     "flag": false, "inner": {"ratio": 0.1}, "integer": -3, "count": 7, "number": 2.5,
     "text": "plain", "colour": "red", "integers": [1, 2], "numbers": [], "colours": ["dark_green"]
   })");
-  EXPECT_EQ(to_json(EveryTypeConfig{}), expected);
+  EXPECT_EQ(config_to_json(EveryTypeConfig{}), expected);
 }
 
 TEST(JsonConfigTest, ReadsEveryType) {
-  const auto config = from_json<EveryTypeConfig>(
+  const auto config = config_from_json<EveryTypeConfig>(
       json::parse(R"({"flag": true, "inner": {"ratio": 1}, "integer": 5, "count": 9,
                       "number": 1e-3, "text": "", "colour": "dark_green", "integers": [],
                       "numbers": [1, 0.5], "colours": ["red", "dark_green"]})"),
@@ -46,7 +46,7 @@ TEST(JsonConfigTest, ReadsEveryType) {
 }
 
 TEST(JsonConfigTest, AbsentFieldsKeepTheirDefaults) {
-  const auto config = from_json<RunConfig>({{"train", {{"steps", 7}}}}, "config.json");
+  const auto config = config_from_json<RunConfig>({{"train", {{"steps", 7}}}}, "config.json");
   EXPECT_EQ(config.train.steps, 7);
   EXPECT_EQ(config.train.batch_size, 128);
 }
@@ -56,8 +56,9 @@ TEST(JsonConfigTest, ReadingWhatWasWrittenGivesTheSame) {
   config.optimizer.lr = 0.1 + 0.2;
   config.train.seed = uint64_t{1} << 62;
   config.model.unet2d.block_out_channels = {1, 2, 3};
-  const json written = to_json(config);
-  EXPECT_EQ(to_json(from_json<RunConfig>(json::parse(written.dump()), "config.json")), written);
+  const json written = config_to_json(config);
+  EXPECT_EQ(config_to_json(config_from_json<RunConfig>(json::parse(written.dump()), "config.json")),
+            written);
 }
 
 TEST(JsonConfigTest, NamesWhatIsWrong) {

@@ -89,7 +89,7 @@ TEST_F(PipelineTest, RunFolderGivesTheEmaOfItsNewestCheckpointOrTheRawWeights) {
   contents.optimizer = {{"exp_avg.x", at::zeros({1})}};
   contents.state = {
       {"step", 4}, {"image_size", 8}, {"class_names", {"a", "b"}}, {"data_name", "d"}};
-  contents.recipe = to_json(recipe);
+  contents.recipe = config_to_json(recipe);
   write_checkpoint(folder_ / "run", 4, contents);
 
   const Pipeline ema = load_pipeline(folder_ / "run");

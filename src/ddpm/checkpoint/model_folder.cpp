@@ -89,11 +89,11 @@ ModelExtras read_extras(const fs::path& path) {
   check_arg(json.is_object(), "[", where, "] expected an object, got ", json.type_name());
   take_fixed(json, "format", kExtrasFormat, where);
   take_fixed(json, "version", kExtrasVersion, where);
-  return from_json<ModelExtras>(json, where);
+  return config_from_json<ModelExtras>(json, where);
 }
 
 void write_extras(const fs::path& path, const ModelExtras& extras) {
-  Json json = to_json(extras);
+  Json json = config_to_json(extras);
   json["format"] = kExtrasFormat;
   json["version"] = kExtrasVersion;
   write_json_file(path, json);

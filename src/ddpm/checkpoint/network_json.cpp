@@ -85,14 +85,14 @@ UNet2DConfig unet2d_from_json(Json values, const std::string& where) {
     if (!values.contains(key)) values[key] = 3;  // diffusers' default; ours is 0, from the data
     check_arg(values[key] != 0, "[", where, "] ", key, ": expected at least 1, got 0");
   }
-  return from_json<UNet2DConfig>(values, where);
+  return config_from_json<UNet2DConfig>(values, where);
 }
 
 Json unet2d_to_json(const UNet2DConfig& config) {
   check_arg(config.in_channels > 0 && config.out_channels > 0,
             "[network_to_json] in_channels and out_channels: expected at least 1, got ",
             config.in_channels, " and ", config.out_channels);
-  Json json = to_json(config);
+  Json json = config_to_json(config);
   for (const char* key : kNullAtZero) {
     if (json[key] == 0) json[key] = nullptr;
   }
@@ -145,7 +145,7 @@ Json network_to_json(const ModelConfig& config) {
       check_arg(config.simple_unet.image_channels > 0,
                 "[network_to_json] image_channels: expected at least 1, got ",
                 config.simple_unet.image_channels);
-      json = to_json(config.simple_unet);
+      json = config_to_json(config.simple_unet);
       break;
   }
   json["_class_name"] = network_class_name(config.kind);
@@ -164,7 +164,7 @@ ModelConfig network_from_json(const Json& json, const std::string& where) {
   check_arg(class_name == kSimpleUnetClass, "[", where, "] _class_name: expected ", kUNet2DClass,
             " or ", kSimpleUnetClass, ", got '", class_name, "'");
   config.kind = ModelKind::kSimpleUnet;
-  config.simple_unet = from_json<SimpleUnetConfig>(values, where);
+  config.simple_unet = config_from_json<SimpleUnetConfig>(values, where);
   check_arg(config.simple_unet.image_channels > 0, "[", where,
             "] image_channels: expected at least 1, got 0");
   return config;

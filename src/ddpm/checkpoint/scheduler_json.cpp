@@ -148,7 +148,7 @@ Json scheduler_to_json(const SchedulerFile& file, const std::vector<double>& bet
                      .sample_max_value = file.options.sample_max_value,
                      .rescale_betas_zero_snr = file.diffusion.zero_terminal_snr};
   set_schedule(keys, file.diffusion, betas);
-  Json json = to_json(keys);
+  Json json = config_to_json(keys);
   json["timestep_spacing"] = enum_word(file.options.timestep_spacing);
   if (keys.trained_betas.empty()) json["trained_betas"] = nullptr;
   json["steps_offset"] = 0;
@@ -163,7 +163,7 @@ SchedulerFile scheduler_from_json(const Json& json, const std::string& where) {
             "] _class_name: expected ", kDdpmClass, " or ", kDdimClass, ", got '", class_name, "'");
   Json values = without_private_keys(json);
   take_other_keys(values, class_name, where);
-  const auto keys = from_json<SchedulerKeys>(values, where);
+  const auto keys = config_from_json<SchedulerKeys>(values, where);
   const bool clips_elsewhere =
       keys.clip_sample && !keys.thresholding && keys.clip_sample_range != 1.0;
   check_arg(!clips_elsewhere, "[", where,

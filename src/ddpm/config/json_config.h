@@ -10,7 +10,7 @@ namespace ddpm {
 
 /// `config` as nested JSON objects; enums are their words.
 template <typename Config>
-nlohmann::json to_json(Config config) {
+nlohmann::json config_to_json(Config config) {
   return fields_to_json(list_fields(config));
 }
 
@@ -20,7 +20,7 @@ nlohmann::json to_json(Config config) {
 /// @throws std::invalid_argument for an unknown field (it names the nearest known one), a wrong
 ///         type, a value out of range, a word that the enum lacks.
 template <typename Config>
-Config from_json(const nlohmann::json& object, const std::string& where) {
+Config config_from_json(const nlohmann::json& object, const std::string& where) {
   Config config;
   assign_fields(list_fields(config), {.values = object, .name = where, .origins = {}});
   return config;

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 ModelFolder model_of_checkpoint(const fs::path& folder, CheckpointContents contents,
                                 bool raw_weights) {
   const std::string where = (folder / "recipe").string();
-  const RunConfig recipe = from_json<RunConfig>(contents.recipe, where);
+  const RunConfig recipe = config_from_json<RunConfig>(contents.recipe, where);
   ModelFolder model;
   model.model = recipe.model;
   model.diffusion = recipe.diffusion;

@@ -81,7 +81,7 @@ CheckpointContents Trainer::checkpoint_contents() {
                     {"image_size", images_.images.size(2)},
                     {"class_names", images_.class_names},
                     {"data_name", images_.name}};
-  contents.recipe = to_json(config_);
+  contents.recipe = config_to_json(config_);
   return contents;
 }
 
