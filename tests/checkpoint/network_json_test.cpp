@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "checkpoint/safetensors_bytes.h"
 #include "ddpm/config/json_config.h"
@@ -75,6 +78,36 @@ TEST(NetworkJsonTest, WhatIsWrittenReadsTheSame) {
   talk.simple_unet.image_channels = 1;
   EXPECT_EQ(network_to_json(talk)["_class_name"], "SimpleUnet");
   EXPECT_EQ(config_to_json(read_network(network_to_json(talk))), config_to_json(talk));
+}
+
+// diffusers ignores keys that it doesn't know and would compute something else.
+TEST(NetworkJsonTest, EachOptionThatDiffusersLacksTakesOurClassName) {
+  const std::vector<std::pair<std::string, Json>> options{
+      {"attention_num_heads", 4},  {"attention_last_up_only", true},
+      {"conv_resample", false},    {"resample_projection", true},
+      {"skip_scale", 0.5},         {"conv_in_channels", 64},
+      {"time_embed_channels", 64}, {"timestep_scale", 0.25},
+      {"augment_dim", 9}};
+  for (const auto& [key, value] : options) {
+    const ModelConfig model = read_network({{"_class_name", "UNet2D"}, {key, value}});
+    EXPECT_FALSE(is_diffusers_network(model)) << key;
+    const Json written = network_to_json(model);
+    EXPECT_EQ(written["_class_name"], "UNet2D");
+    EXPECT_EQ(written[key], value);
+    EXPECT_EQ(config_to_json(read_network(written)), config_to_json(model)) << key;
+    EXPECT_THAT(network_refusal({{"_class_name", "UNet2DModel"}, {key, value}}),
+                AllOf(HasSubstr("[config.json] " + key), HasSubstr("UNet2DModel")));
+  }
+}
+
+TEST(NetworkJsonTest, HowTrainingStartedIsNotPartOfATrainedNetwork) {
+  ModelConfig model = read_network(cifar10_config());
+  model.unet2d.weight_init = WeightInit::kXavier;
+  EXPECT_TRUE(is_diffusers_network(model));
+  const Json written = network_to_json(model);
+  EXPECT_EQ(written["_class_name"], "UNet2DModel");
+  EXPECT_FALSE(written.contains("weight_init"));
+  EXPECT_FALSE(written.contains("skip_scale"));
 }
 
 TEST(NetworkJsonTest, OlderWordsAreUnderstood) {

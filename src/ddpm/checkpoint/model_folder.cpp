@@ -146,12 +146,12 @@ std::string write_model_folder(const fs::path& path, const ModelFolder& folder, 
   const Json network = network_to_json(folder.model);
   const Json scheduler =
       scheduler_to_json({.diffusion = folder.diffusion, .options = folder.scheduler}, folder.betas);
-  const Json index = {{"_class_name", "DDPMPipeline"},
-                      {"_diffusers_version", kDiffusersVersion},
-                      {"scheduler", {"diffusers", scheduler["_class_name"]}},
-                      {"unet",
-                       {folder.model.kind == ModelKind::kUNet2D ? "diffusers" : "ddpm",
-                        network_class_name(folder.model.kind)}}};
+  const Json index = {
+      {"_class_name", "DDPMPipeline"},
+      {"_diffusers_version", kDiffusersVersion},
+      {"scheduler", {"diffusers", scheduler["_class_name"]}},
+      {"unet",
+       {is_diffusers_network(folder.model) ? "diffusers" : "ddpm", network["_class_name"]}}};
 
   AtomicFolder target(path);
   const fs::path network_folder = target.path() / kNetworkFolder;

@@ -1,9 +1,11 @@
 #include "ddpm/checkpoint/network_json.h"
 
+#include <algorithm>
 #include <array>
 #include <set>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "ddpm/checkpoint/diffusers_json.h"
 #include "ddpm/config/json_config.h"
@@ -14,8 +16,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kUNet2DClass = "UNet2DModel";
+constexpr const char* kDiffusersClass = "UNet2DModel";
+constexpr const char* kUNet2DClass = "UNet2D";
 constexpr const char* kSimpleUnetClass = "SimpleUnet";
+
+constexpr const char* kWeightInit = "weight_init";
 
 /// Options whose 0 here is null there.
 constexpr std::array kNullAtZero{"sample_size", "attention_head_dim", "attn_norm_num_groups",
@@ -88,6 +93,22 @@ UNet2DConfig unet2d_from_json(Json values, const std::string& where) {
   return config_from_json<UNet2DConfig>(values, where);
 }
 
+/// The keys of the options that diffusers lacks.
+std::vector<std::string> own_keys() {
+  std::vector<std::string> keys;
+  UNet2DConfig().visit_own_fields([&](const char* key, const auto&...) { keys.emplace_back(key); });
+  return keys;
+}
+
+/// Reads a UNet2DModel, where an option that diffusers lacks would say what diffusers doesn't do.
+UNet2DConfig unet2d_model_from_json(const Json& values, const std::string& where) {
+  for (const std::string& key : own_keys()) {
+    check_arg(!values.contains(key), "[", where, "] ", key, ": expected _class_name ", kUNet2DClass,
+              " beside it, got ", kDiffusersClass, ", which has no such option");
+  }
+  return unet2d_from_json(values, where);
+}
+
 Json unet2d_to_json(const UNet2DConfig& config) {
   check_arg(config.in_channels > 0 && config.out_channels > 0,
             "[network_to_json] in_channels and out_channels: expected at least 1, got ",
@@ -101,6 +122,7 @@ Json unet2d_to_json(const UNet2DConfig& config) {
   json["time_embedding_dim"] = nullptr;
   json["mid_block_type"] = "UNetMidBlock2D";
   json["num_train_timesteps"] = nullptr;
+  json.erase(kWeightInit);
   return json;
 }
 
@@ -125,14 +147,14 @@ std::string current_name(const std::string& name) {
 
 }  // namespace
 
-std::string network_class_name(ModelKind kind) {
-  switch (kind) {
-    case ModelKind::kUNet2D:
-      return kUNet2DClass;
-    case ModelKind::kSimpleUnet:
-      return kSimpleUnetClass;
-  }
-  throw std::logic_error("[network_class_name] not a ModelKind");
+bool is_diffusers_network(const ModelConfig& config) {
+  if (config.kind != ModelKind::kUNet2D) return false;
+  const Json values = config_to_json(config.unet2d);
+  const Json defaults = config_to_json(UNet2DConfig());
+  const std::vector<std::string> keys = own_keys();
+  return std::ranges::all_of(keys, [&](const std::string& key) {
+    return key == kWeightInit || values[key] == defaults[key];
+  });
 }
 
 Json network_to_json(const ModelConfig& config) {
@@ -140,29 +162,38 @@ Json network_to_json(const ModelConfig& config) {
   switch (config.kind) {
     case ModelKind::kUNet2D:
       json = unet2d_to_json(config.unet2d);
+      json["_class_name"] = kUNet2DClass;
+      if (is_diffusers_network(config)) {
+        for (const std::string& key : own_keys()) json.erase(key);
+        json["_class_name"] = kDiffusersClass;
+      }
       break;
     case ModelKind::kSimpleUnet:
       check_arg(config.simple_unet.image_channels > 0,
                 "[network_to_json] image_channels: expected at least 1, got ",
                 config.simple_unet.image_channels);
       json = config_to_json(config.simple_unet);
+      json["_class_name"] = kSimpleUnetClass;
       break;
   }
-  json["_class_name"] = network_class_name(config.kind);
   json["_diffusers_version"] = kDiffusersVersion;
   return json;
 }
 
 ModelConfig network_from_json(const Json& json, const std::string& where) {
-  const std::string class_name = class_name_of(json, kUNet2DClass, where);
+  const std::string class_name = class_name_of(json, kDiffusersClass, where);
   Json values = without_private_keys(json);
   ModelConfig config;
+  if (class_name == kDiffusersClass) {
+    config.unet2d = unet2d_model_from_json(values, where);
+    return config;
+  }
   if (class_name == kUNet2DClass) {
     config.unet2d = unet2d_from_json(std::move(values), where);
     return config;
   }
-  check_arg(class_name == kSimpleUnetClass, "[", where, "] _class_name: expected ", kUNet2DClass,
-            " or ", kSimpleUnetClass, ", got '", class_name, "'");
+  check_arg(class_name == kSimpleUnetClass, "[", where, "] _class_name: expected ", kDiffusersClass,
+            ", ", kUNet2DClass, " or ", kSimpleUnetClass, ", got '", class_name, "'");
   config.kind = ModelKind::kSimpleUnet;
   config.simple_unet = config_from_json<SimpleUnetConfig>(values, where);
   check_arg(config.simple_unet.image_channels > 0, "[", where,

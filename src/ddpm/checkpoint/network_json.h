@@ -9,11 +9,14 @@
 
 namespace ddpm {
 
-/// The class that config.json and model_index.json name.
-std::string network_class_name(ModelKind kind);
+/// Whether diffusers' UNet2DModel computes the same: a UNet2D whose own options are at their
+/// defaults. weight_init doesn't count: it says how training starts.
+bool is_diffusers_network(const ModelConfig& config);
 
-/// config.json: every key of diffusers' UNet2DModel and only those, null where we write 0 or none;
-/// or SimpleUnetConfig's fields under the class name SimpleUnet.
+/// config.json. For a network that diffusers has: every key of its UNet2DModel and only those, null
+/// where we write 0 or none. Otherwise the class is ours, so that diffusers refuses it: UNet2D,
+/// whose options that diffusers lacks follow, or SimpleUnet with SimpleUnetConfig's fields.
+/// weight_init is left out.
 ///
 /// @throws std::invalid_argument if the number of channels is unresolved (0).
 nlohmann::json network_to_json(const ModelConfig& config);

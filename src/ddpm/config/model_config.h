@@ -15,6 +15,7 @@ enum class UpBlockType { kUp, kAttnUp, kResnetUp };
 enum class ResampleType { kConv, kResnet };
 enum class TimeScaleShift { kDefault, kScaleShift };
 enum class ClassEmbedType { kNone, kTimestep, kIdentity };
+enum class WeightInit { kPyTorch, kZeroResidual, kXavier };
 
 template <>
 struct EnumNames<ModelKind> {
@@ -40,9 +41,14 @@ template <>
 struct EnumNames<ClassEmbedType> {
   static constexpr std::array names{"none", "timestep", "identity"};
 };
+template <>
+struct EnumNames<WeightInit> {
+  static constexpr std::array names{"pytorch", "zero_residual", "xavier"};
+};
 
 /// UNet2D: the options of diffusers' UNet2DModel, under its names and with its defaults, but for
-/// in_channels, out_channels and sample_size, where 0 takes what the data has.
+/// in_channels, out_channels and sample_size, where 0 takes what the data has. Then those of
+/// improved-diffusion, ADM and DDPM++ that UNet2DModel lacks; at their defaults it is UNet2DModel.
 struct UNet2DConfig {
   int64_t sample_size = 0;
   int64_t in_channels = 0;
@@ -70,6 +76,17 @@ struct UNet2DConfig {
   bool add_attention = true;
   ClassEmbedType class_embed_type = ClassEmbedType::kNone;
   int64_t num_class_embeds = 0;
+
+  int64_t attention_num_heads = 0;
+  bool attention_last_up_only = false;
+  bool conv_resample = true;
+  bool resample_projection = false;
+  double skip_scale = 1.0;
+  int64_t conv_in_channels = 0;
+  int64_t time_embed_channels = 0;
+  double timestep_scale = 1.0;
+  int64_t augment_dim = 0;
+  WeightInit weight_init = WeightInit::kPyTorch;
 
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
@@ -104,6 +121,34 @@ struct UNet2DConfig {
           "num_class_embeds");
     visit("num_class_embeds", num_class_embeds, "size of the class embedding table; 0: no classes",
           at_least(0));
+    visit_own_fields(visit);
+  }
+
+  /// The options that UNet2DModel lacks.
+  template <typename Visitor>
+  void visit_own_fields(Visitor&& visit) {
+    visit("attention_num_heads", attention_num_heads,
+          "heads of every attention; 0: by attention_head_dim", at_least(0));
+    visit("attention_last_up_only", attention_last_up_only,
+          "an AttnUpBlock2D attends after its last res block only [DDPM++]");
+    visit("conv_resample", conv_resample,
+          "false: between levels a mean of 2 x 2 or a repetition, without a convolution [ADM]");
+    visit("resample_projection", resample_projection,
+          "res blocks that resample have a 1 x 1 convolution on their shortcut [DDPM++]");
+    visit("skip_scale", skip_scale,
+          "multiplies the sum of every res block and attention; DDPM++ has sqrt(1/2)");
+    visit("conv_in_channels", conv_in_channels,
+          "channels of the first convolution; 0: block_out_channels[0]", at_least(0));
+    visit("time_embed_channels", time_embed_channels,
+          "size of the timestep embedding, whose MLP has 4 times that; 0: block_out_channels[0]",
+          at_least(0));
+    visit("timestep_scale", timestep_scale,
+          "multiplies t before its embedding; improved-diffusion has 1000 / num_timesteps");
+    visit("augment_dim", augment_dim,
+          "numbers that say how an image was augmented; 0: none [DDPM++ has 9]", at_least(0));
+    visit("weight_init", weight_init,
+          "pytorch's default; the same with zeros where a residual branch ends "
+          "[improved-diffusion]; xavier [DDPM++]");
   }
 };
 

@@ -9,17 +9,22 @@ namespace ddpm {
 
 AttentionImpl::AttentionImpl(int64_t channels, const AttentionOptions& options)
     : options_(options) {
-  const int64_t head_channels = options.head_channels == 0 ? channels : options.head_channels;
+  int64_t head_channels = options.head_channels == 0 ? channels : options.head_channels;
+  if (options.num_heads > 0) head_channels = channels / options.num_heads;
   num_heads_ = channels / head_channels;
   const int64_t inner_channels = num_heads_ * head_channels;
   if (options.norm_num_groups > 0) {
     group_norm_ = register_module("group_norm",
                                   GroupNorm(options.norm_num_groups, channels, options.norm_eps));
   }
-  to_q_ = register_module("to_q", Linear(channels, inner_channels));
-  to_k_ = register_module("to_k", Linear(channels, inner_channels));
-  to_v_ = register_module("to_v", Linear(channels, inner_channels));
-  to_out_ = add_list(*this, "to_out")->register_module("0", Linear(inner_channels, channels));
+  const LinearImpl::Options inner{.init = attention_init(options.weight_init)};
+  to_q_ = register_module("to_q", Linear(channels, inner_channels, inner));
+  to_k_ = register_module("to_k", Linear(channels, inner_channels, inner));
+  to_v_ = register_module("to_v", Linear(channels, inner_channels, inner));
+  to_out_ = add_list(*this, "to_out")
+                ->register_module(
+                    "0", Linear(inner_channels, channels,
+                                LinearImpl::Options{.init = last_init(options.weight_init)}));
 }
 
 Tensor AttentionImpl::forward(const Tensor& x) {

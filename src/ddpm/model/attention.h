@@ -9,17 +9,19 @@ namespace ddpm {
 
 struct AttentionOptions {
   int64_t head_channels = 0;    ///< channels of a head; 0: one head of all channels.
+  int64_t num_heads = 0;        ///< divides the channels; 0: by head_channels.
   int64_t norm_num_groups = 0;  ///< 0: no norm before.
   double norm_eps = 1e-5;
   double output_scale_factor = 1.0;  ///< divides the residual sum.
+  WeightInit weight_init = WeightInit::kPyTorch;
 };
 
 /// Self-attention over the pixels of a map:
 ///
 ///     y = (x + to_out(attention(to_q(n), to_k(n), to_v(n)))) / output_scale_factor,  n = norm(x)
 ///
-/// with channels / head_channels heads, and scores scaled by 1 / sqrt(head_channels). Names:
-/// group_norm, to_q, to_k, to_v, to_out.0.
+/// with num_heads, or channels / head_channels, heads, and scores scaled by the root of their
+/// width. Names: group_norm, to_q, to_k, to_v, to_out.0.
 class AttentionImpl : public torch::nn::Module {
  public:
   AttentionImpl(int64_t channels, const AttentionOptions& options);

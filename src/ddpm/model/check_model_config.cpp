@@ -30,6 +30,9 @@ void check_levels(const UNet2DConfig& config) {
   check_arg(config.up_block_types.size() == levels, kWhere,
             "unet2d.up_block_types must name one block a level: expected ", levels, ", got ",
             config.up_block_types.size());
+  check_arg(config.conv_in_channels >= 0 && config.conv_in_channels % config.norm_num_groups == 0,
+            kWhere, "unet2d.norm_num_groups must divide unet2d.conv_in_channels: expected a ",
+            "multiple of ", config.norm_num_groups, ", got ", config.conv_in_channels);
   for (const int64_t channels : config.block_out_channels) {
     check_arg(
         channels >= 1 && channels % config.norm_num_groups == 0, kWhere,
@@ -42,12 +45,19 @@ void check_attention(const UNet2DConfig& config) {
   check_arg(config.attention_head_dim >= 0, kWhere,
             "unet2d.attention_head_dim is out of range: expected at least 0, got ",
             config.attention_head_dim);
+  const int64_t heads = config.attention_num_heads;
+  check_arg(heads >= 0, kWhere,
+            "unet2d.attention_num_heads is out of range: expected at least 0, got ", heads);
   const size_t levels = config.block_out_channels.size();
   for (size_t i = 0; i < levels; ++i) {
     const bool attends = config.down_block_types[i] == DownBlockType::kAttnDown ||
                          config.up_block_types[levels - 1 - i] == UpBlockType::kAttnUp ||
                          (i + 1 == levels && config.add_attention);
-    check_arg(!attends || config.attention_head_dim <= config.block_out_channels[i], kWhere,
+    if (!attends) continue;
+    check_arg(heads == 0 || config.block_out_channels[i] % heads == 0, kWhere,
+              "unet2d.attention_num_heads must divide the channels: expected a divisor of ",
+              config.block_out_channels[i], " at level ", i, ", got ", heads);
+    check_arg(heads > 0 || config.attention_head_dim <= config.block_out_channels[i], kWhere,
               "unet2d.attention_head_dim leaves no head: expected at most ",
               config.block_out_channels[i], " at level ", i, ", got ", config.attention_head_dim);
   }
@@ -56,6 +66,17 @@ void check_attention(const UNet2DConfig& config) {
             "unet2d.attn_norm_num_groups must divide the last of unet2d.block_out_channels: "
             "expected a divisor of ",
             config.block_out_channels.back(), ", got ", groups);
+}
+
+void check_embedding(const UNet2DConfig& config) {
+  const int64_t first = config.block_out_channels.front();
+  const int64_t size = config.time_embed_channels == 0 ? first : config.time_embed_channels;
+  check_arg(size / 2 > config.freq_shift, kWhere,
+            "unet2d.time_embed_channels, or the first of unet2d.block_out_channels, is too small: "
+            "expected at least ",
+            2 * (config.freq_shift + 1), ", got ", size);
+  check_arg(config.augment_dim >= 0, kWhere,
+            "unet2d.augment_dim is out of range: expected at least 0, got ", config.augment_dim);
 }
 
 void check_unet2d(const UNet2DConfig& config) {
@@ -69,14 +90,13 @@ void check_unet2d(const UNet2DConfig& config) {
   check_range("unet2d.downsample_padding", static_cast<double>(config.downsample_padding), 0.0,
               1.0);
   check_range("unet2d.freq_shift", static_cast<double>(config.freq_shift), 0.0, 1.0);
-  check_arg(config.block_out_channels.front() / 2 > config.freq_shift, kWhere,
-            "unet2d.block_out_channels starts too small for the timestep embedding: expected at "
-            "least ",
-            2 * (config.freq_shift + 1), ", got ", config.block_out_channels.front());
+  check_embedding(config);
   check_arg(config.act_fn == "silu", kWhere,
             "unet2d.act_fn is not supported: expected 'silu', got '", config.act_fn, "'");
   check_arg(config.mid_block_scale_factor != 0.0, kWhere,
             "unet2d.mid_block_scale_factor divides: expected a number other than 0, got 0");
+  check_arg(config.skip_scale != 0.0, kWhere,
+            "unet2d.skip_scale multiplies every sum: expected a number other than 0, got 0");
   check_arg(config.num_class_embeds >= 0, kWhere,
             "unet2d.num_class_embeds is out of range: expected at least 0, got ",
             config.num_class_embeds);

@@ -25,12 +25,16 @@ void draw_uniform(const Tensor& target, double bound, uint64_t seed, uint64_t te
   target.copy_(draws.mul_(2.0).sub_(1.0).mul_(bound));
 }
 
-/// PyTorch's default of convolutions and linear layers, for the weight and for the bias.
-void draw_by_fan_in(const Tensor& weight, const Tensor& bias, uint64_t seed, uint64_t first) {
-  const int64_t fan_in = weight.size(1) * weight[0][0].numel();
-  const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+/// The weight and the bias, if there is one, of a convolution or a linear layer.
+void draw_layer(const LayerInit& init, const Tensor& weight, const Tensor& bias, uint64_t seed,
+                uint64_t first) {
+  const auto field = static_cast<double>(weight[0][0].numel());
+  const double fan_in = static_cast<double>(weight.size(1)) * field;
+  const double fan_out = static_cast<double>(weight.size(0)) * field;
+  const double bound =
+      init.gain * (init.xavier ? std::sqrt(6.0 / (fan_in + fan_out)) : 1.0 / std::sqrt(fan_in));
   draw_uniform(weight, bound, seed, first);
-  draw_uniform(bias, bound, seed, first + 1);
+  if (bias.defined()) draw_uniform(bias, init.xavier ? 0.0 : bound, seed, first + 1);
 }
 
 void reset_affine(const Tensor& weight, const Tensor& bias) {
@@ -59,18 +63,19 @@ Tensor Conv2dImpl::forward(const Tensor& x) {
 }
 
 void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {
-  draw_by_fan_in(weight_, bias_, seed, first_tensor);
+  draw_layer(options_.init, weight_, bias_, seed, first_tensor);
 }
 
-LinearImpl::LinearImpl(int64_t in_features, int64_t out_features) {
+LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, Options options)
+    : init_(options.init) {
   weight_ = register_parameter("weight", at::zeros({out_features, in_features}));
-  bias_ = register_parameter("bias", at::zeros({out_features}));
+  if (options.bias) bias_ = register_parameter("bias", at::zeros({out_features}));
 }
 
 Tensor LinearImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
 
 void LinearImpl::initialize(uint64_t seed, uint64_t first_tensor) {
-  draw_by_fan_in(weight_, bias_, seed, first_tensor);
+  draw_layer(init_, weight_, bias_, seed, first_tensor);
 }
 
 GroupNormImpl::GroupNormImpl(int64_t num_groups, int64_t num_channels, double eps)

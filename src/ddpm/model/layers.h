@@ -8,11 +8,12 @@
 
 #include "ddpm/core/tensor.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/model/weight_init.h"
 
 namespace ddpm {
 
-/// A module that holds tensors itself and knows how PyTorch initialises them by default. Weights
-/// are float32 zeros until then; those of convolutions are channels_last.
+/// A module that holds tensors itself and knows how they are initialised, by default as PyTorch's.
+/// Weights are float32 zeros until then; those of convolutions are channels_last.
 class LayerImpl : public torch::nn::Module {
  public:
   /// Draws the layer's tensors; tensor i of the layer takes stream `first_tensor + i` of `seed`.
@@ -27,6 +28,7 @@ class Conv2dImpl : public LayerImpl {
     int64_t stride = 1;
     int64_t padding = 1;
     bool transposed = false;
+    LayerInit init = {};
   };
   Conv2dImpl(int64_t in_channels, int64_t out_channels, Options options);
   Conv2dImpl(int64_t in_channels, int64_t out_channels)
@@ -45,11 +47,19 @@ TORCH_MODULE(Conv2d);
 /// y = x W^T + b over the last dimension.
 class LinearImpl : public LayerImpl {
  public:
-  LinearImpl(int64_t in_features, int64_t out_features);
+  struct Options {
+    bool bias = true;
+    LayerInit init = {};
+  };
+  LinearImpl(int64_t in_features, int64_t out_features, Options options);
+  LinearImpl(int64_t in_features, int64_t out_features)
+      : LinearImpl(in_features, out_features, Options()) {}
+
   Tensor forward(const Tensor& x);
   void initialize(uint64_t seed, uint64_t first_tensor) override;
 
  private:
+  LayerInit init_;
   Tensor weight_, bias_;
 };
 TORCH_MODULE(Linear);

@@ -13,17 +13,20 @@ Tensor downsample_mean(const Tensor& x) {
   return at::avg_pool2d(x, /*kernel_size=*/{2, 2}).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding) : padding_(padding) {
-  conv_ = register_module(
-      "conv", Conv2d(channels, channels, Conv2dImpl::Options{.stride = 2, .padding = padding}));
+DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding, WeightInit weight_init)
+    : padding_(padding) {
+  const Conv2dImpl::Options options{
+      .stride = 2, .padding = padding, .init = plain_init(weight_init)};
+  conv_ = register_module("conv", Conv2d(channels, channels, options));
 }
 
 Tensor DownsampleImpl::forward(const Tensor& x) {
   return conv_->forward(padding_ == 0 ? at::constant_pad_nd(x, {0, 1, 0, 1}) : x);
 }
 
-UpsampleImpl::UpsampleImpl(int64_t channels) {
-  conv_ = register_module("conv", Conv2d(channels, channels));
+UpsampleImpl::UpsampleImpl(int64_t channels, WeightInit weight_init) {
+  conv_ = register_module(
+      "conv", Conv2d(channels, channels, Conv2dImpl::Options{.init = plain_init(weight_init)}));
 }
 
 Tensor UpsampleImpl::forward(const Tensor& x) { return conv_->forward(upsample_nearest(x)); }

@@ -15,7 +15,7 @@ Tensor downsample_mean(const Tensor& x);
 class DownsampleImpl : public torch::nn::Module {
  public:
   /// @param padding 1: on all sides; 0: on the right and at the bottom only.
-  DownsampleImpl(int64_t channels, int64_t padding);
+  DownsampleImpl(int64_t channels, int64_t padding, WeightInit weight_init);
   Tensor forward(const Tensor& x);
 
  private:
@@ -27,7 +27,7 @@ TORCH_MODULE(Downsample);
 /// upsample_nearest, then a 3x3 convolution; name conv.
 class UpsampleImpl : public torch::nn::Module {
  public:
-  explicit UpsampleImpl(int64_t channels);
+  UpsampleImpl(int64_t channels, WeightInit weight_init);
   Tensor forward(const Tensor& x);
 
  private:

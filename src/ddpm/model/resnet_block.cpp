@@ -13,18 +13,24 @@ ResnetBlockImpl::ResnetBlockImpl(int64_t in_channels, int64_t out_channels,
                                  const ResnetOptions& options, Resampling resampling)
     : options_(options), resampling_(resampling) {
   const int64_t projections = options.time_scale_shift == TimeScaleShift::kScaleShift ? 2 : 1;
+  const LayerInit init = plain_init(options.weight_init);
+  const bool projects = options.resample_projection && resampling != Resampling::kNone;
   norm1_ =
       register_module("norm1", GroupNorm(options.norm_num_groups, in_channels, options.norm_eps));
-  conv1_ = register_module("conv1", Conv2d(in_channels, out_channels));
-  time_emb_proj_ =
-      register_module("time_emb_proj", Linear(options.time_channels, projections * out_channels));
+  conv1_ = register_module("conv1",
+                           Conv2d(in_channels, out_channels, Conv2dImpl::Options{.init = init}));
+  time_emb_proj_ = register_module(
+      "time_emb_proj",
+      Linear(options.time_channels, projections * out_channels, LinearImpl::Options{.init = init}));
   norm2_ =
       register_module("norm2", GroupNorm(options.norm_num_groups, out_channels, options.norm_eps));
-  conv2_ = register_module("conv2", Conv2d(out_channels, out_channels));
-  if (in_channels != out_channels) {
+  conv2_ =
+      register_module("conv2", Conv2d(out_channels, out_channels,
+                                      Conv2dImpl::Options{.init = last_init(options.weight_init)}));
+  if (in_channels != out_channels || projects) {
     conv_shortcut_ = register_module(
-        "conv_shortcut",
-        Conv2d(in_channels, out_channels, Conv2dImpl::Options{.kernel = 1, .padding = 0}));
+        "conv_shortcut", Conv2d(in_channels, out_channels,
+                                Conv2dImpl::Options{.kernel = 1, .padding = 0, .init = init}));
   }
 }
 

@@ -19,6 +19,8 @@ struct ResnetOptions {
   double dropout = 0.0;
   TimeScaleShift time_scale_shift = TimeScaleShift::kDefault;
   double output_scale_factor = 1.0;  ///< divides the residual sum.
+  bool resample_projection = false;  ///< a shortcut convolution wherever it resamples.
+  WeightInit weight_init = WeightInit::kPyTorch;
 };
 
 /// The res block of DDPM's U-Net:
@@ -28,8 +30,9 @@ struct ResnetOptions {
 ///     h = conv2(dropout(silu((1 + scale) norm2(h) + shift)))       kScaleShift [ADM, 4.3]
 ///     y = (shortcut(resample(x)) + h) / output_scale_factor
 ///
-/// shortcut is a 1x1 convolution where the channels change, and nothing otherwise. Names: norm1,
-/// conv1, time_emb_proj, norm2, conv2, conv_shortcut.
+/// shortcut is a 1x1 convolution where the channels change, and with resample_projection where the
+/// block resamples; nothing otherwise. Names: norm1, conv1, time_emb_proj, norm2, conv2,
+/// conv_shortcut.
 class ResnetBlockImpl : public torch::nn::Module {
  public:
   ResnetBlockImpl(int64_t in_channels, int64_t out_channels, const ResnetOptions& options,

@@ -12,15 +12,19 @@ Tensor timestep_embedding(const Tensor& t, const TimestepEmbeddingOptions& optio
   const auto index = at::arange(half, t.options().dtype(options.dtype));
   const auto frequency =
       (index * -log_max_period / static_cast<double>(half - options.freq_shift)).exp();
-  const Tensor angle = t.to(options.dtype).unsqueeze(1) * frequency;
+  Tensor time = t.to(options.dtype);
+  if (options.scale != 1.0) time = time * options.scale;
+  const Tensor angle = time.unsqueeze(1) * frequency;
   const Tensor waves = options.flip_sin_to_cos ? at::cat({angle.cos(), angle.sin()}, /*dim=*/1)
                                                : at::cat({angle.sin(), angle.cos()}, /*dim=*/1);
   return at::constant_pad_nd(waves, {0, options.size % 2});
 }
 
-TimestepMlpImpl::TimestepMlpImpl(int64_t in_features, int64_t out_features) {
-  linear_1_ = register_module("linear_1", Linear(in_features, out_features));
-  linear_2_ = register_module("linear_2", Linear(out_features, out_features));
+TimestepMlpImpl::TimestepMlpImpl(int64_t in_features, int64_t out_features,
+                                 WeightInit weight_init) {
+  const LinearImpl::Options options{.init = plain_init(weight_init)};
+  linear_1_ = register_module("linear_1", Linear(in_features, out_features, options));
+  linear_2_ = register_module("linear_2", Linear(out_features, out_features, options));
 }
 
 Tensor TimestepMlpImpl::forward(const Tensor& embedding) {

@@ -17,22 +17,49 @@ LevelResampling resampling_of(ResampleType type) {
   return type == ResampleType::kConv ? LevelResampling::kConv : LevelResampling::kResnet;
 }
 
+int64_t conv_in_channels(const UNet2DConfig& config) {
+  return config.conv_in_channels == 0 ? config.block_out_channels.front() : config.conv_in_channels;
+}
+
+int64_t time_embed_channels(const UNet2DConfig& config) {
+  return config.time_embed_channels == 0 ? config.block_out_channels.front()
+                                         : config.time_embed_channels;
+}
+
 ResnetOptions resnet_options(const UNet2DConfig& config) {
-  return {.time_channels = kTimeChannelsPerChannel * config.block_out_channels.front(),
+  return {.time_channels = kTimeChannelsPerChannel * time_embed_channels(config),
           .norm_num_groups = config.norm_num_groups,
           .norm_eps = config.norm_eps,
           .dropout = config.dropout,
-          .time_scale_shift = config.resnet_time_scale_shift};
+          .time_scale_shift = config.resnet_time_scale_shift,
+          .output_scale_factor = 1.0 / config.skip_scale,
+          .resample_projection = config.resample_projection,
+          .weight_init = config.weight_init};
+}
+
+AttentionOptions attention_options(const UNet2DConfig& config) {
+  return {.head_channels = config.attention_head_dim,
+          .num_heads = config.attention_num_heads,
+          .norm_num_groups = config.norm_num_groups,
+          .norm_eps = config.norm_eps,
+          .output_scale_factor = 1.0 / config.skip_scale,
+          .weight_init = config.weight_init};
 }
 
 /// Options of the two ways but for attention and resampling, which each block type sets.
 LevelOptions level_options(const UNet2DConfig& config) {
   return {.num_layers = config.layers_per_block,
+          .attention_last_up_only = config.attention_last_up_only,
           .downsample_padding = config.downsample_padding,
           .resnet = resnet_options(config),
-          .attention_options = {.head_channels = config.attention_head_dim,
-                                .norm_num_groups = config.norm_num_groups,
-                                .norm_eps = config.norm_eps}};
+          .attention_options = attention_options(config)};
+}
+
+/// The resampling after a level; `is_last` levels of a way have none.
+LevelResampling level_resampling(const UNet2DConfig& config, LevelResampling wanted, bool is_last) {
+  if (is_last) return LevelResampling::kNone;
+  const bool plain = wanted == LevelResampling::kConv && !config.conv_resample;
+  return plain ? LevelResampling::kPlain : wanted;
 }
 
 LevelOptions down_options(const UNet2DConfig& config, DownBlockType type) {
@@ -70,9 +97,9 @@ LevelOptions up_options(const UNet2DConfig& config, UpBlockType type) {
 
 MidBlock make_mid_block(const UNet2DConfig& config) {
   ResnetOptions resnet = resnet_options(config);
-  resnet.output_scale_factor = config.mid_block_scale_factor;
-  AttentionOptions attention = level_options(config).attention_options;
-  attention.output_scale_factor = config.mid_block_scale_factor;
+  resnet.output_scale_factor *= config.mid_block_scale_factor;
+  AttentionOptions attention = attention_options(config);
+  attention.output_scale_factor *= config.mid_block_scale_factor;
   // diffusers leaves the middle's norm out with scale_shift, unless its groups are given.
   if (config.attn_norm_num_groups > 0) {
     attention.norm_num_groups = config.attn_norm_num_groups;
@@ -86,9 +113,18 @@ MidBlock make_mid_block(const UNet2DConfig& config) {
 
 UNet2DImpl::UNet2DImpl(const UNet2DConfig& config) : config_(config) {
   const int64_t first = config.block_out_channels.front();
-  const int64_t time_channels = kTimeChannelsPerChannel * first;
-  conv_in_ = register_module("conv_in", Conv2d(config.in_channels, first));
-  time_embedding_ = register_module("time_embedding", TimestepMlp(first, time_channels));
+  const int64_t wave_channels = time_embed_channels(config);
+  const int64_t time_channels = kTimeChannelsPerChannel * wave_channels;
+  const LayerInit init = plain_init(config.weight_init);
+  conv_in_ = register_module("conv_in", Conv2d(config.in_channels, conv_in_channels(config),
+                                               Conv2dImpl::Options{.init = init}));
+  time_embedding_ = register_module("time_embedding",
+                                    TimestepMlp(wave_channels, time_channels, config.weight_init));
+  if (config.augment_dim > 0) {
+    augment_embedding_ = register_module("augment_embedding",
+                                         Linear(config.augment_dim, wave_channels,
+                                                LinearImpl::Options{.bias = false, .init = init}));
+  }
   switch (config.class_embed_type) {
     case ClassEmbedType::kNone:
       if (config.num_class_embeds > 0) {
@@ -97,8 +133,8 @@ UNet2DImpl::UNet2DImpl(const UNet2DConfig& config) : config_(config) {
       }
       break;
     case ClassEmbedType::kTimestep:
-      class_timestep_embedding_ =
-          register_module("class_embedding", TimestepMlp(first, time_channels));
+      class_timestep_embedding_ = register_module(
+          "class_embedding", TimestepMlp(wave_channels, time_channels, config.weight_init));
       break;
     case ClassEmbedType::kIdentity:
       break;
@@ -107,7 +143,9 @@ UNet2DImpl::UNet2DImpl(const UNet2DConfig& config) : config_(config) {
   mid_block_ = register_module("mid_block", make_mid_block(config));
   conv_norm_out_ =
       register_module("conv_norm_out", GroupNorm(config.norm_num_groups, first, config.norm_eps));
-  conv_out_ = register_module("conv_out", Conv2d(first, config.out_channels));
+  conv_out_ = register_module("conv_out",
+                              Conv2d(first, config.out_channels,
+                                     Conv2dImpl::Options{.init = last_init(config.weight_init)}));
 }
 
 void UNet2DImpl::add_levels() {
@@ -116,18 +154,20 @@ void UNet2DImpl::add_levels() {
   const auto down_list = add_list(*this, "down_blocks");
   for (size_t i = 0; i < num_levels; ++i) {
     LevelOptions options = down_options(config_, config_.down_block_types[i]);
-    if (i + 1 == num_levels) options.resampling = LevelResampling::kNone;
-    down_blocks_.push_back(down_list->register_module(
-        std::to_string(i), DownBlock(channels[i == 0 ? 0 : i - 1], channels[i], options)));
+    options.resampling = level_resampling(config_, options.resampling, i + 1 == num_levels);
+    const int64_t above = i == 0 ? conv_in_channels(config_) : channels[i - 1];
+    down_blocks_.push_back(
+        down_list->register_module(std::to_string(i), DownBlock(above, channels[i], options)));
   }
   const auto up_list = add_list(*this, "up_blocks");
   for (size_t i = 0; i < num_levels; ++i) {
     LevelOptions options = up_options(config_, config_.up_block_types[i]);
-    if (i + 1 == num_levels) options.resampling = LevelResampling::kNone;
+    options.resampling = level_resampling(config_, options.resampling, i + 1 == num_levels);
     const size_t level = num_levels - 1 - i;
-    const UpChannels up_channels{.below = channels[std::min(level + 1, num_levels - 1)],
-                                 .skip = channels[level == 0 ? 0 : level - 1],
-                                 .out = channels[level]};
+    const UpChannels up_channels{
+        .below = channels[std::min(level + 1, num_levels - 1)],
+        .skip = level == 0 ? conv_in_channels(config_) : channels[level - 1],
+        .out = channels[level]};
     up_blocks_.push_back(
         up_list->register_module(std::to_string(i), UpBlock(up_channels, options)));
   }
@@ -155,18 +195,33 @@ Tensor UNet2DImpl::embed_classes(const Tensor& class_labels, int64_t images, at:
             " for each of ", images, " images, got ", class_labels.sizes());
   if (identity) return class_labels.to(dtype);
   if (class_embedding_) return class_embedding_->forward(class_labels);
-  return class_timestep_embedding_->forward(
-      timestep_embedding(class_labels, {.size = config_.block_out_channels.front(),
-                                        .flip_sin_to_cos = config_.flip_sin_to_cos,
-                                        .freq_shift = config_.freq_shift})
-          .to(dtype));
+  return class_timestep_embedding_->forward(waves(class_labels, /*scale=*/1.0, dtype));
 }
 
-Tensor UNet2DImpl::embed(const Tensor& t, const Tensor& class_labels, at::ScalarType dtype) {
-  const Tensor waves = timestep_embedding(t, {.size = config_.block_out_channels.front(),
-                                              .flip_sin_to_cos = config_.flip_sin_to_cos,
-                                              .freq_shift = config_.freq_shift});
-  Tensor e = time_embedding_->forward(waves.to(dtype));
+Tensor UNet2DImpl::embed_augmentation(const Tensor& augment_labels, int64_t images,
+                                      at::ScalarType dtype) {
+  check_arg(augment_embedding_ && augment_labels.dim() == 2 && augment_labels.size(0) == images &&
+                augment_labels.size(1) == config_.augment_dim,
+            "[UNet2D] augment_labels do not fit: expected [", images,
+            ", augment_dim = ", config_.augment_dim, "], got ", augment_labels.sizes());
+  return augment_embedding_->forward(augment_labels.to(dtype));
+}
+
+Tensor UNet2DImpl::waves(const Tensor& t, double scale, at::ScalarType dtype) const {
+  return timestep_embedding(t, {.size = time_embed_channels(config_),
+                                .flip_sin_to_cos = config_.flip_sin_to_cos,
+                                .freq_shift = config_.freq_shift,
+                                .scale = scale})
+      .to(dtype);
+}
+
+Tensor UNet2DImpl::embed(const Tensor& t, const Tensor& class_labels, const Tensor& augment_labels,
+                         at::ScalarType dtype) {
+  Tensor input = waves(t, config_.timestep_scale, dtype);
+  if (augment_labels.defined()) {
+    input = input + embed_augmentation(augment_labels, t.size(0), dtype);
+  }
+  Tensor e = time_embedding_->forward(input);
   if (class_embedding_ || config_.class_embed_type != ClassEmbedType::kNone) {
     e = e + embed_classes(class_labels, t.size(0), dtype);
   } else {
@@ -178,8 +233,13 @@ Tensor UNet2DImpl::embed(const Tensor& t, const Tensor& class_labels, at::Scalar
 }
 
 Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) {
+  return forward(x, t, class_labels, /*augment_labels=*/{});
+}
+
+Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels,
+                           const Tensor& augment_labels) {
   check_input(x, t);
-  const Tensor e = embed(t, class_labels, x.scalar_type());
+  const Tensor e = embed(t, class_labels, augment_labels, x.scalar_type());
   const Tensor input = config_.center_input_sample ? 2 * x - 1 : x;
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));
   std::vector<Tensor> skips{h};

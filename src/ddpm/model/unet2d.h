@@ -20,17 +20,30 @@ class UNet2DImpl : public NetworkImpl {
   /// H and W must be multiples of 2^(levels - 1). The timestep embedding is computed in float32.
   Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) override;
 
+  /// The same for augmented images [EDM, Appendix F.2].
+  ///
+  /// @param augment_labels [N, augment_dim] of the weights' dtype; zeros, or undefined, for images
+  /// as
+  ///                       they are.
+  Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels,
+                 const Tensor& augment_labels);
+
  private:
   void add_levels();
   void check_input(const Tensor& x, const Tensor& t) const;
-  /// [N, 4 * block_out_channels[0]], SiLU taken.
-  Tensor embed(const Tensor& t, const Tensor& class_labels, at::ScalarType dtype);
+  /// [N, time channels], SiLU taken.
+  Tensor embed(const Tensor& t, const Tensor& class_labels, const Tensor& augment_labels,
+               at::ScalarType dtype);
   Tensor embed_classes(const Tensor& class_labels, int64_t images, at::ScalarType dtype);
+  Tensor embed_augmentation(const Tensor& augment_labels, int64_t images, at::ScalarType dtype);
+  /// Sines and cosines of t, or of labels.
+  Tensor waves(const Tensor& t, double scale, at::ScalarType dtype) const;
 
   UNet2DConfig config_;
   Conv2d conv_in_{nullptr}, conv_out_{nullptr};
   TimestepMlp time_embedding_{nullptr}, class_timestep_embedding_{nullptr};
   Embedding class_embedding_{nullptr};
+  Linear augment_embedding_{nullptr};
   std::vector<DownBlock> down_blocks_;
   std::vector<UpBlock> up_blocks_;
   MidBlock mid_block_{nullptr};

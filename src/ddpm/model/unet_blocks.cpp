@@ -2,20 +2,20 @@
 
 #include <ATen/ATen.h>
 
+#include <stdexcept>
 #include <string>
 #include <utility>
 
 namespace ddpm {
 namespace {
 
-std::vector<Attention> add_attentions(torch::nn::Module& parent, int64_t channels,
-                                      const LevelOptions& options) {
+std::vector<Attention> add_attentions(torch::nn::Module& parent, int64_t channels, int64_t count,
+                                      const AttentionOptions& options) {
   std::vector<Attention> attentions;
-  if (!options.attention) return attentions;
+  if (count == 0) return attentions;
   const auto list = add_list(parent, "attentions");
-  for (int64_t i = 0; i < options.num_layers; ++i) {
-    attentions.push_back(
-        list->register_module(std::to_string(i), Attention(channels, options.attention_options)));
+  for (int64_t i = 0; i < count; ++i) {
+    attentions.push_back(list->register_module(std::to_string(i), Attention(channels, options)));
   }
   return attentions;
 }
@@ -35,19 +35,22 @@ std::vector<ResnetBlock> add_resnets(torch::nn::Module& parent,
 
 }  // namespace
 
-DownBlockImpl::DownBlockImpl(int64_t in_channels, int64_t out_channels,
-                             const LevelOptions& options) {
+DownBlockImpl::DownBlockImpl(int64_t in_channels, int64_t out_channels, const LevelOptions& options)
+    : resampling_(options.resampling) {
   std::vector<int64_t> inputs(static_cast<size_t>(options.num_layers), out_channels);
   inputs.front() = in_channels;
-  attentions_ = add_attentions(*this, out_channels, options);
+  attentions_ = add_attentions(*this, out_channels, options.attention ? options.num_layers : 0,
+                               options.attention_options);
   resnets_ = add_resnets(*this, inputs, out_channels, options.resnet);
-  switch (options.resampling) {
+  switch (resampling_) {
     case LevelResampling::kNone:
+    case LevelResampling::kPlain:
       break;
     case LevelResampling::kConv:
       conv_downsampler_ =
           add_list(*this, "downsamplers")
-              ->register_module("0", Downsample(out_channels, options.downsample_padding));
+              ->register_module("0", Downsample(out_channels, options.downsample_padding,
+                                                options.resnet.weight_init));
       break;
     case LevelResampling::kResnet:
       resnet_downsampler_ =
@@ -65,24 +68,42 @@ Tensor DownBlockImpl::forward(const Tensor& x, const Tensor& e, std::vector<Tens
     if (!attentions_.empty()) h = attentions_[i]->forward(h);
     skips.push_back(h);
   }
-  if (conv_downsampler_) skips.push_back(h = conv_downsampler_->forward(h));
-  if (resnet_downsampler_) skips.push_back(h = resnet_downsampler_->forward(h, e));
+  switch (resampling_) {
+    case LevelResampling::kNone:
+      return h;
+    case LevelResampling::kPlain:
+      h = downsample_mean(h);
+      break;
+    case LevelResampling::kConv:
+      h = conv_downsampler_->forward(h);
+      break;
+    case LevelResampling::kResnet:
+      h = resnet_downsampler_->forward(h, e);
+      break;
+  }
+  skips.push_back(h);
   return h;
 }
 
-UpBlockImpl::UpBlockImpl(const UpChannels& channels, const LevelOptions& options) {
+UpBlockImpl::UpBlockImpl(const UpChannels& channels, const LevelOptions& options)
+    : resampling_(options.resampling) {
   std::vector<int64_t> inputs(static_cast<size_t>(options.num_layers), channels.out);
   inputs.front() = channels.below;
   for (size_t i = 0; i < inputs.size(); ++i) {
     inputs[i] += i + 1 == inputs.size() ? channels.skip : channels.out;
   }
-  attentions_ = add_attentions(*this, channels.out, options);
+  const int64_t num_attentions = options.attention_last_up_only ? 1 : options.num_layers;
+  attentions_ = add_attentions(*this, channels.out, options.attention ? num_attentions : 0,
+                               options.attention_options);
   resnets_ = add_resnets(*this, inputs, channels.out, options.resnet);
-  switch (options.resampling) {
+  switch (resampling_) {
     case LevelResampling::kNone:
+    case LevelResampling::kPlain:
       break;
     case LevelResampling::kConv:
-      conv_upsampler_ = add_list(*this, "upsamplers")->register_module("0", Upsample(channels.out));
+      conv_upsampler_ =
+          add_list(*this, "upsamplers")
+              ->register_module("0", Upsample(channels.out, options.resnet.weight_init));
       break;
     case LevelResampling::kResnet:
       resnet_upsampler_ = add_list(*this, "upsamplers")
@@ -93,16 +114,25 @@ UpBlockImpl::UpBlockImpl(const UpChannels& channels, const LevelOptions& options
 }
 
 Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& e, std::vector<Tensor>& skips) {
+  const size_t first_attention = resnets_.size() - attentions_.size();
   Tensor h = x;
   for (size_t i = 0; i < resnets_.size(); ++i) {
     const Tensor skip = std::move(skips.back());
     skips.pop_back();
     h = resnets_[i]->forward(at::cat({h, skip}, /*dim=*/1), e);
-    if (!attentions_.empty()) h = attentions_[i]->forward(h);
+    if (i >= first_attention) h = attentions_[i - first_attention]->forward(h);
   }
-  if (conv_upsampler_) h = conv_upsampler_->forward(h);
-  if (resnet_upsampler_) h = resnet_upsampler_->forward(h, e);
-  return h;
+  switch (resampling_) {
+    case LevelResampling::kNone:
+      return h;
+    case LevelResampling::kPlain:
+      return upsample_nearest(h);
+    case LevelResampling::kConv:
+      return conv_upsampler_->forward(h);
+    case LevelResampling::kResnet:
+      return resnet_upsampler_->forward(h, e);
+  }
+  throw std::logic_error("[UpBlock] not a LevelResampling");
 }
 
 MidBlockImpl::MidBlockImpl(int64_t channels, bool attention, const ResnetOptions& resnet,

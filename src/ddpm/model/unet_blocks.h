@@ -10,20 +10,22 @@
 
 namespace ddpm {
 
-/// What stands at the end of a level, between it and the next.
-enum class LevelResampling { kNone, kConv, kResnet };
+/// What stands at the end of a level, between it and the next; kPlain has no weights.
+enum class LevelResampling { kNone, kPlain, kConv, kResnet };
 
 /// One level of a U-Net's way down or up.
 struct LevelOptions {
   int64_t num_layers = 2;
-  bool attention = false;  ///< one after each res block.
+  bool attention = false;               ///< one after each res block.
+  bool attention_last_up_only = false;  ///< on the way up, after the last res block alone.
   LevelResampling resampling = LevelResampling::kConv;
   int64_t downsample_padding = 1;  ///< of kConv on the way down.
   ResnetOptions resnet;
   AttentionOptions attention_options;
 };
 
-/// Channels that enter an up level: from below, and from the two levels whose maps it takes over.
+/// Channels that enter an up level: from below, and with the maps of the way down that it takes
+/// over.
 struct UpChannels {
   int64_t below = 0;  ///< of the map that comes from the level below.
   int64_t skip = 0;   ///< of the last map taken over; the others have `out`.
@@ -43,6 +45,7 @@ class DownBlockImpl : public torch::nn::Module {
  private:
   std::vector<ResnetBlock> resnets_;
   std::vector<Attention> attentions_;
+  LevelResampling resampling_;
   Downsample conv_downsampler_{nullptr};
   ResnetBlock resnet_downsampler_{nullptr};
 };
@@ -59,7 +62,8 @@ class UpBlockImpl : public torch::nn::Module {
 
  private:
   std::vector<ResnetBlock> resnets_;
-  std::vector<Attention> attentions_;
+  std::vector<Attention> attentions_;  ///< of the last res blocks
+  LevelResampling resampling_;
   Upsample conv_upsampler_{nullptr};
   ResnetBlock resnet_upsampler_{nullptr};
 };
