@@ -7,10 +7,35 @@
 
 namespace ddpm {
 
-/// Ancestral sampling [DDPM Alg. 2], or DDIM [DDIM Eq. 12].
-enum class SamplerKind { kDdpm, kDdim };
+/// The samplers, by the field's names (sampling/sampler_families.h has their formulas). m:
+/// multistep, s: singlestep, a and sde: with noise in every step.
+enum class SamplerKind {
+  kDdpm,
+  kDdim,
+  kEuler,
+  kEulerAncestral,
+  kHeun,
+  kDpmpp2s,
+  kDpmpp3s,
+  kDpmpp2m,
+  kDpmpp3m,
+  kDpmpp2mSde,
+  kDpmpp3mSde,
+  kDpm2s,
+  kDpm3s,
+  kUnipc,
+  kDeis,
+  kLms,
+  kPndm,
+  kPlms
+};
 /// Which of the T timesteps a shorter list visits (sampling/timesteps.h has the formulas).
 enum class TimestepSpacing { kLeading, kLinspace, kTrailing };
+/// Where a sampler's noise levels lie: at the schedule's own timesteps, or at sigmas of the EDM
+/// view, with fractional timesteps (sampling/levels.h has the formulas).
+enum class LevelSpacing { kTimesteps, kKarras, kExponential, kUniformLambda };
+/// B(h) of UniPC: h, or exp(h) - 1 [UniPC Sec. 3.1].
+enum class UnipcVariant { kBh1, kBh2 };
 /// What is done to the predicted x_0 in every step. x_t itself is never clamped.
 enum class X0Clip { kNone, kClip, kDynamic };
 /// Variance of ancestral steps: the one the model was made with, or another one.
@@ -18,7 +43,18 @@ enum class VarianceOverride { kModel, kFixedSmall, kFixedLarge };
 
 template <>
 struct EnumNames<SamplerKind> {
-  static constexpr std::array names{"ddpm", "ddim"};
+  static constexpr std::array names{
+      "ddpm",     "ddim",     "euler",    "euler_a",      "heun",         "dpmpp_2s",
+      "dpmpp_3s", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde", "dpmpp_3m_sde", "dpm_2s",
+      "dpm_3s",   "unipc",    "deis",     "lms",          "pndm",         "plms"};
+};
+template <>
+struct EnumNames<LevelSpacing> {
+  static constexpr std::array names{"timesteps", "karras", "exponential", "uniform_lambda"};
+};
+template <>
+struct EnumNames<UnipcVariant> {
+  static constexpr std::array names{"bh1", "bh2"};
 };
 template <>
 struct EnumNames<TimestepSpacing> {
@@ -38,7 +74,18 @@ struct SamplerOptions {
   SamplerKind kind = SamplerKind::kDdim;
   int64_t steps = 0;
   TimestepSpacing spacing = TimestepSpacing::kTrailing;
+  LevelSpacing levels = LevelSpacing::kTimesteps;
+  double rho = 7.0;
+  double sigma_min = 0.0;
+  double sigma_max = 0.0;
   double eta = 0.0;
+  double ancestral_eta = 1.0;
+  int64_t order = 0;
+  UnipcVariant unipc = UnipcVariant::kBh2;
+  double s_churn = 0.0;
+  double s_tmin = 0.0;
+  double s_tmax = 1e6;
+  double s_noise = 1.0;
   X0Clip clip = X0Clip::kClip;
   double dynamic_ratio = 0.995;
   double dynamic_max = 100.0;
@@ -46,11 +93,37 @@ struct SamplerOptions {
 
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
-    visit("kind", kind, "ddpm: ancestral sampling; ddim: fewer steps, without noise at eta = 0");
-    visit("steps", steps, "network calls an image; 0: all T for ddpm, 50 (or T if less) for ddim",
+    visit("kind", kind,
+          "ddpm: ancestral sampling; ddim: fewer steps, without noise at eta = 0; dpmpp_2m, unipc, "
+          "heun and others: fewer still; *_a and *_sde: with noise in every step");
+    visit("steps", steps,
+          "noise levels from noise to image; 0: the sampler's default (ddpm: all T; first-order "
+          "ones: 50; others: 20 to 30). heun calls the network about twice a level",
           at_least(0));
-    visit("spacing", spacing, "which timesteps a list of fewer than T visits");
+    visit("spacing", spacing, "levels = timesteps: which of them a list of fewer than T visits");
+    visit("levels", levels,
+          "timesteps, or sigmas of the EDM view with fractional timesteps: karras (by rho), "
+          "exponential or uniform_lambda (the same list by its two names)");
+    visit("rho", rho,
+          "levels = karras: 1 takes equal steps of sigma, more makes them shorter at "
+          "the image",
+          at_least(1));
+    visit("sigma_min", sigma_min, "lowest sigma of levels other than timesteps; 0: the schedule's",
+          at_least(0));
+    visit("sigma_max", sigma_max, "highest sigma of levels other than timesteps; 0: the schedule's",
+          at_least(0));
     visit("eta", eta, "ddim: noise of a step, 0 none, 1 as much as ddpm", between(0, 1));
+    visit("ancestral_eta", ancestral_eta,
+          "euler_a, dpmpp_2m_sde, dpmpp_3m_sde: noise of a step, 0 "
+          "none, 1 that of the reverse process",
+          between(0, 1));
+    visit("order", order, "unipc, deis: 1 to 3; lms: 1 to 4; 0: the highest", between(0, 4));
+    visit("unipc", unipc, "unipc: B(h) = h (bh1) or exp(h) - 1 (bh2)");
+    visit("s_churn", s_churn, "euler, heun: noise added over all steps, as EDM has it; 0: none",
+          at_least(0));
+    visit("s_tmin", s_tmin, "euler, heun: lowest sigma that churn raises", at_least(0));
+    visit("s_tmax", s_tmax, "euler, heun: highest sigma that churn raises", at_least(0));
+    visit("s_noise", s_noise, "euler, heun: standard deviation of churn's noise", at_least(0));
     visit("clip", clip, "predicted x_0: left alone, clipped to [-1, 1], or scaled into it");
     visit("dynamic_ratio", dynamic_ratio, "clip = dynamic: quantile of |x_0| that becomes 1",
           between(0, 1));
