@@ -8,6 +8,13 @@ if(DDPM_CCACHE AND DDPM_PCH AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(ddpm_options INTERFACE $<BUILD_INTERFACE:-fpch-preprocess>)
 endif()
 
+# LibTorch's CUDA wheels export an old std::filesystem of their own, which crashes: the system's
+# libstdc++ has to come before them.
+if(UNIX AND NOT APPLE)
+  target_link_options(ddpm_options INTERFACE
+    "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")
+endif()
+
 add_library(ddpm_warnings INTERFACE)
 target_compile_options(ddpm_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wold-style-cast
