@@ -6,9 +6,11 @@
 #include <set>
 #include <system_error>
 
+#include "ddpm/checkpoint/checkpoint_folder.h"
 #include "ddpm/config/json_config.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/file.h"
+#include "ddpm/training/trainer.h"
 
 namespace ddpm::app {
 namespace {
@@ -69,15 +71,24 @@ void check_writable(const fs::path& folder) {
   fs::remove(probe);
 }
 
-void prepare_run_folder(const fs::path& folder, bool overwrite) {
+FileLock prepare_run_folder(const fs::path& folder, bool overwrite) {
   check_writable(folder);
-  check_arg(overwrite || !holds_a_run(folder), "[", folder.string(),
-            "] a run is there already: expected --resume to go on with it, --overwrite to replace "
-            "it, or another -o");
   std::error_code error;
   fs::create_directories(folder, error);
   check_state(!error, "[", folder.string(), "] the run folder can't be made: ", error.message());
+  FileLock lock(run_lock_path(folder));
+  check_arg(overwrite || !holds_a_run(folder), "[", folder.string(),
+            "] a run is there already: expected --resume to go on with it, --overwrite to replace "
+            "it, or another -o");
   for (const char* entry : kRunEntries) fs::remove_all(folder / entry);
+  return lock;
+}
+
+FileLock lock_run_to_resume(const fs::path& folder) {
+  check_arg(!list_checkpoints(folder).empty(), "[--resume] ", folder.string(),
+            ": expected a run with a checkpoint to resume, got none in ",
+            (folder / "checkpoints").string());
+  return FileLock(run_lock_path(folder));
 }
 
 void check_resumable(const RunConfig& saved, const RunConfig& wanted) {

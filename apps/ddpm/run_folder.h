@@ -4,15 +4,22 @@
 #include <string>
 
 #include "ddpm/config/run_config.h"
+#include "ddpm/core/file_lock.h"
 
 namespace ddpm::app {
 
-/// Creates `folder`, or takes an empty one. With `overwrite` what an earlier run left in it is
-/// removed: only the files that a run writes.
+/// Creates and locks `folder`, or takes an empty one. With `overwrite` what an earlier run left in
+/// it is removed: only the files that a run writes.
 ///
-/// @throws std::invalid_argument if a run is there and `overwrite` is false.
+/// @throws std::invalid_argument if a run is there and `overwrite` is false, or another process
+///         trains there.
 /// @throws std::runtime_error if it can't be created or written to.
-void prepare_run_folder(const std::filesystem::path& folder, bool overwrite);
+FileLock prepare_run_folder(const std::filesystem::path& folder, bool overwrite);
+
+/// Locks the folder of a run that is to go on.
+///
+/// @throws std::invalid_argument if no checkpoint is there, or another process trains there.
+FileLock lock_run_to_resume(const std::filesystem::path& folder);
 
 /// Checks that a run could write to `folder`, and leaves nothing behind.
 ///

@@ -53,14 +53,11 @@ fs::path run_folder_of(const TrainFlags& flags) {
 /// The checkpoint to go on from, after its recipe was compared with the wanted one.
 CheckpointContents load_checkpoint(const TrainFlags& flags, const fs::path& run_folder,
                                    const RunConfig& recipe) {
-  auto found = find_checkpoint(run_folder, flags.allow_older);
-  check_arg(found.has_value(), "[--resume] ", run_folder.string(),
-            ": expected a run with a checkpoint to resume, got none in ",
-            (run_folder / "checkpoints").string());
-  for (const std::string& damaged : found->damaged) log_warn(damaged);
-  const std::string where = found->entry.folder.string();
-  check_resumable(config_from_json<RunConfig>(found->contents.recipe, where), recipe);
-  return std::move(found->contents);
+  FoundCheckpoint found = find_checkpoint(run_folder, flags.allow_older).value();
+  for (const std::string& damaged : found.damaged) log_warn(damaged);
+  const std::string where = found.entry.folder.string();
+  check_resumable(config_from_json<RunConfig>(found.contents.recipe, where), recipe);
+  return std::move(found.contents);
 }
 
 ProgressStyle progress_style(const TrainFlags& flags) {
@@ -106,10 +103,12 @@ class TrainProgress {
 void train(const TrainFlags& flags, const RunConfig& recipe, const ImageSet& set, int& exit_code) {
   const fs::path run_folder = run_folder_of(flags);
   const auto network = make_network(recipe.model);
+  FileLock lock = flags.resume ? lock_run_to_resume(run_folder)
+                               : prepare_run_folder(run_folder, flags.overwrite);
   std::optional<CheckpointContents> checkpoint;
-  if (flags.resume) checkpoint = load_checkpoint(flags, run_folder, recipe);
-  if (!flags.resume) {
-    prepare_run_folder(run_folder, flags.overwrite);
+  if (flags.resume) {
+    checkpoint = load_checkpoint(flags, run_folder, recipe);
+  } else {
     initialize(*network, recipe.train.seed);
   }
   const int64_t first_step = checkpoint ? checkpoint->state.at("step").get<int64_t>() : 0;
@@ -118,7 +117,7 @@ void train(const TrainFlags& flags, const RunConfig& recipe, const ImageSet& set
 
   install_signal_handlers();
   TrainProgress progress(flags, recipe.train.steps, first_step);
-  Trainer trainer(recipe, network, set, run_folder, progress.hooks());
+  Trainer trainer(recipe, network, set, run_folder, progress.hooks(), std::move(lock));
   if (checkpoint) trainer.resume(*checkpoint);
   checkpoint.reset();
   const TrainResult result = trainer.run();

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <cerrno>
 #include <limits>
+#include <optional>
 
 #include "ddpm/checkpoint/model_folder.h"
 #include "ddpm/config/toml_config.h"
@@ -227,6 +229,35 @@ TEST(TrainerTest, ALastCheckpointThatCannotBeWrittenIsAnError) {
   std::ofstream(folder / "checkpoints") << "in the way";
   Trainer trainer(config, initialized_network(config), tiny_images(), folder.path());
   EXPECT_THROW(trainer.run(), std::runtime_error);
+}
+
+TEST(TrainerTest, ARunFolderThatAnotherHoldsIsLeftAlone) {
+  const RunFolder folder;
+  const RunConfig config = resolved(tiny_config());
+  std::optional<FileLock> other(run_lock_path(folder.path()));
+  Trainer trainer(config, initialized_network(config), tiny_images(), folder.path());
+  EXPECT_THROW(trainer.run(), std::invalid_argument);
+  EXPECT_FALSE(fs::exists(folder / "recipe.toml"));
+  other.reset();
+  EXPECT_EQ(trainer.run().step, 8);
+  EXPECT_THROW(FileLock(run_lock_path(folder.path())), std::invalid_argument) << "it let go early";
+}
+
+TEST(TrainerTest, TakesTheCallersLockAndWarnsWhereThereIsNone) {
+  const RunFolder folder;
+  const RunConfig config = resolved(tiny_config());
+  FileLock unsupported(run_lock_path(folder.path()), [](int, int) {
+    errno = ENOLCK;
+    return -1;
+  });
+  std::vector<std::string> warnings;
+  TrainerHooks hooks;
+  hooks.on_warning = [&](const std::string& message) { warnings.push_back(message); };
+  Trainer trainer(config, initialized_network(config), tiny_images(), folder.path(), hooks,
+                  std::move(unsupported));
+  EXPECT_EQ(trainer.run().step, 8);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("can't lock files"), std::string::npos) << warnings[0];
 }
 
 }  // namespace

@@ -59,12 +59,18 @@ void check_same(const nlohmann::json& state, const char* name, uint64_t expected
 
 }  // namespace
 
+std::filesystem::path run_lock_path(const std::filesystem::path& run_folder) {
+  return run_folder / "lock";
+}
+
 Trainer::Trainer(const RunConfig& config, std::shared_ptr<NetworkImpl> network,
-                 const ImageSet& images, std::filesystem::path run_folder, TrainerHooks hooks)
+                 const ImageSet& images, std::filesystem::path run_folder, TrainerHooks hooks,
+                 std::optional<FileLock> lock)
     : config_(config),
       images_(images),
       run_folder_(std::move(run_folder)),
       hooks_(std::move(hooks)),
+      lock_(std::move(lock)),
       device_(select_device(config.train.device)),
       network_(on_device(std::move(network), device_)),
       train_step_(config, network_, device_) {}
@@ -97,11 +103,19 @@ void Trainer::resume(const CheckpointContents& contents) {
   saved_step_ = step_;
 }
 
+void Trainer::lock_run_folder() {
+  if (!lock_) lock_.emplace(run_lock_path(run_folder_));
+  if (lock_->is_held()) return;
+  warn("[Trainer] the file system of '" + run_folder_.string() +
+       "' can't lock files: nothing stops a second process from training there");
+}
+
 void Trainer::start() {
   std::error_code error;
   std::filesystem::create_directories(run_folder_ / "samples", error);
   check_state(!error, "[Trainer] can't create '", (run_folder_ / "samples").string(),
               "': ", error.message());
+  lock_run_folder();
   write_file_atomic(run_folder_ / "recipe.toml", std::string_view(to_toml(config_)));
   metrics_ = std::make_unique<MetricsWriter>(run_folder_.string(), step_);
   loader_ = std::make_unique<BatchLoader>(images_, config_.train.batch_size, config_.train.seed,
@@ -243,13 +257,16 @@ void Trainer::try_to(const std::string& what, const std::function<void()>& write
   try {
     write();
   } catch (const std::exception& error) {
-    const std::string message = "[Trainer] can't " + what + " at step " + std::to_string(step_) +
-                                ", training goes on: " + error.what();
-    if (hooks_.on_warning) {
-      hooks_.on_warning(message);
-    } else {
-      log_warn(message);
-    }
+    warn("[Trainer] can't " + what + " at step " + std::to_string(step_) +
+         ", training goes on: " + error.what());
+  }
+}
+
+void Trainer::warn(const std::string& message) {
+  if (hooks_.on_warning) {
+    hooks_.on_warning(message);
+  } else {
+    log_warn(message);
   }
 }
 

@@ -4,10 +4,12 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "ddpm/checkpoint/checkpoint_folder.h"
 #include "ddpm/config/run_config.h"
+#include "ddpm/core/file_lock.h"
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/data/image_set.h"
 #include "ddpm/model/network.h"
@@ -36,8 +38,12 @@ struct TrainResult {
   int64_t step = 0;  ///< steps done
 };
 
+/// The file of a run folder that the process which writes there holds as a FileLock.
+std::filesystem::path run_lock_path(const std::filesystem::path& run_folder);
+
 /// Trains a network [DDPM Alg. 1] and keeps the run folder:
 ///
+///     lock                        held by the one process that trains here
 ///     recipe.toml                 the resolved recipe
 ///     metrics.jsonl, metrics.csv, tensorboard/
 ///     samples/step-00001000.png   a grid of the EMA's samples, from the same noise each time
@@ -52,8 +58,10 @@ class Trainer {
   /// @param network    initialised; it is moved to the device and trained in place.
   /// @param images     [N, C, H, W] uint8; shared, not copied.
   /// @param run_folder created if absent.
+  /// @param lock       the run folder's, of a caller that holds it already; else run() takes it.
   Trainer(const RunConfig& config, std::shared_ptr<NetworkImpl> network, const ImageSet& images,
-          std::filesystem::path run_folder, TrainerHooks hooks = {});
+          std::filesystem::path run_folder, TrainerHooks hooks = {},
+          std::optional<FileLock> lock = std::nullopt);
 
   /// Goes on from a checkpoint of a run with the same seed, batch size and number of images. Call
   /// it before run().
@@ -61,11 +69,13 @@ class Trainer {
   void resume(const CheckpointContents& contents);
 
   /// Trains until config.train.steps steps are done or poll() answers kStop; saves a checkpoint at
-  /// the end of either.
+  /// the end of either. The run folder stays locked until the Trainer is gone; where the file
+  /// system can't lock, on_warning says so.
   ///
   /// A checkpoint, picture or metrics row that can't be written is reported to on_warning, and the
   /// run goes on; the next one is tried at its time.
   ///
+  /// @throws std::invalid_argument, naming it, if another process trains into the run folder.
   /// @throws std::runtime_error if too many steps in a row were not finite (it names step, loss,
   ///         gradient norm and learning rate; nothing is saved), or the last checkpoint can't be
   ///         written.
@@ -78,6 +88,7 @@ class Trainer {
 
  private:
   void start();
+  void lock_run_folder();
   void train_one_step();
   void check_finite();
   void keep_records();
@@ -87,11 +98,13 @@ class Trainer {
   void write_preview();
   void save();
   void try_to(const std::string& what, const std::function<void()>& write);
+  void warn(const std::string& message);
 
   RunConfig config_;
   ImageSet images_;
   std::filesystem::path run_folder_;
   TrainerHooks hooks_;
+  std::optional<FileLock> lock_;
   at::Device device_;
   std::shared_ptr<NetworkImpl> network_;
   TrainStep train_step_;
