@@ -32,7 +32,7 @@ class PipelineTest : public ::testing::Test {
 
   Pipeline open(const ModelFolder& model) {
     write_model_folder(folder_ / "model", model);
-    return load_pipeline(folder_ / "model");
+    return load_pipeline(folder_ / "model", {.device = "cpu"});  // fp32 without TF32
   }
 
   fs::path folder_;
@@ -122,8 +122,9 @@ TEST_F(PipelineTest, PathThatHoldsNoModelIsNamed) {
 
 TEST_F(PipelineTest, Bf16NetworkGivesNearlyTheSameImages) {
   write_model_folder(folder_ / "model", small_model());
-  const Pipeline fp32 = load_pipeline(folder_ / "model");
-  const Pipeline bf16 = load_pipeline(folder_ / "model", {.precision = Precision::kBf16});
+  const Pipeline fp32 = load_pipeline(folder_ / "model", {.device = "cpu"});
+  const Pipeline bf16 =
+      load_pipeline(folder_ / "model", {.device = "cpu", .precision = Precision::kBf16});
   const ImageRequest request{.seed = 2, .num_images = 4};
   const Tensor expected = sample_images(fp32, options_, request);
   const Tensor got = sample_images(bf16, options_, request);
