@@ -10,7 +10,7 @@
 #include "ddpm/core/log.h"
 #include "ddpm/core/progress.h"
 #include "ddpm/pipeline/pipeline.h"
-#include "ddpm/sampling/sampler_step.h"
+#include "ddpm/sampling/levels.h"
 #include "enum_option.h"
 #include "sample_output.h"
 

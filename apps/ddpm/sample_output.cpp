@@ -1,6 +1,7 @@
 #include "sample_output.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 
@@ -33,7 +34,7 @@ Image strip_of(const SampleOutput& output) {
         .rows = {"x_t", "predicted noise", "predicted x_0"}, .columns = {}, .title = {}};
     std::vector<Tensor> x_t, eps, pred_x_start;
     for (const SampleTrace& moment : output.strip) {
-      labels.columns.push_back("t=" + std::to_string(moment.t));
+      labels.columns.push_back("t=" + c10::str(std::lround(moment.t)));
       x_t.push_back(moment.x_t[image]);
       eps.push_back(moment.eps[image]);
       pred_x_start.push_back(moment.pred_x_start[image]);

@@ -11,7 +11,7 @@
 #include "ddpm/config/diffusion_config.h"
 #include "ddpm/config/sample_config.h"
 #include "ddpm/diffusion/noise_schedule.h"
-#include "ddpm/sampling/sampler_step.h"
+#include "ddpm/sampling/sampler_state.h"
 #include "ddpm/sampling/timesteps.h"
 #include "support/tensor_matchers.h"
 
@@ -73,8 +73,8 @@ SamplerOptions options_of(const json& c) {
 }
 
 /// The network of the fixture's script.
-Tensor denoise(const Tensor& x_t, int64_t t, int64_t num_timesteps) {
-  return x_t * (0.6 + 0.3 * static_cast<double>(t) / static_cast<double>(num_timesteps)) - 0.1;
+Tensor denoise(const Tensor& x_t, double t, int64_t num_timesteps) {
+  return x_t * (0.6 + 0.3 * t / static_cast<double>(num_timesteps)) - 0.1;
 }
 
 std::string describe(json c) {
@@ -89,21 +89,22 @@ TEST(DiffusersParityTest, EveryStepOfEveryCase) {
     SCOPED_TRACE(describe(c));
     const DiffusionConfig config = diffusion_of(c);
     const SamplerOptions options = options_of(c);
-    const auto steps = make_sampler_steps(make_noise_schedule(config), config.prediction, options);
-    ASSERT_EQ(steps.size(), c.at("timesteps").size());
-    Tensor x_t = images_of(f.at("x_T"));
-    for (size_t i = 0; i < steps.size(); ++i) {
-      ASSERT_EQ(steps[i].t, c.at("timesteps")[i].get<int64_t>());
-      const auto result =
-          sampler_step(steps[i], options, x_t, denoise(x_t, steps[i].t, config.num_timesteps),
-                       images_of(f.at("noise")[i]));
+    const auto plan = make_sampler_plan(make_noise_schedule(config), config.prediction, options);
+    ASSERT_EQ(plan.calls.size(), c.at("timesteps").size());
+    SamplerState state{.x = images_of(f.at("x_T"))};
+    for (size_t i = 0; i < plan.calls.size(); ++i) {
+      const double t = plan.calls[i].level.t;
+      ASSERT_EQ(t, c.at("timesteps")[i].get<double>());
+      const auto result = advance(plan, options, state, denoise(state.x, t, config.num_timesteps),
+                                  images_of(f.at("noise")[i]));
       // diffusers' tables are float32: relative error 1e-5 where alpha_bar is small.
       const Tensor x_start = images_of(c.at("pred_x_start")[i]);
       const Tensor x_prev = images_of(c.at("x_prev")[i]);
       const double size = std::max(1.0, x_start.abs().max().item<double>());
       EXPECT_TRUE(tensors_near(result.pred_x_start, x_start, 2e-5 * size)) << "step " << i;
-      EXPECT_TRUE(tensors_near(result.x_prev, x_prev, 2e-5)) << "step " << i;
-      x_t = x_prev;  // so that each step is compared alone
+      EXPECT_TRUE(tensors_near(result.state.x, x_prev, 2e-5)) << "step " << i;
+      state = result.state;
+      state.x = x_prev;  // so that each step is compared alone
     }
   }
 }

@@ -20,7 +20,28 @@ inline constexpr TimestepSpacing kEverySpacing[] = {
 /// alpha_bar falls from 0.99 to 0.005 in 50 timesteps.
 inline NoiseSchedule short_schedule() { return make_schedule(make_linear_betas(50, 0.01, 0.2)); }
 
-/// Each sampler and variance: ddpm small and large, ddim at eta 0, 0.6 and 1. No clipping.
+/// The talk's and the papers' 1000 timesteps.
+inline NoiseSchedule long_schedule() { return make_schedule(make_linear_betas(1000, 1e-4, 0.02)); }
+
+/// One case of each kind and, of those that come in several orders, of each order; without
+/// clipping.
+inline std::vector<SamplerOptions> every_kind() {
+  std::vector<SamplerOptions> all;
+  for (size_t i = 0; i < EnumNames<SamplerKind>::names.size(); ++i) {
+    all.push_back({.kind = static_cast<SamplerKind>(i), .steps = 10, .clip = X0Clip::kNone});
+  }
+  for (const SamplerKind kind : {SamplerKind::kUnipc, SamplerKind::kDeis, SamplerKind::kLms}) {
+    for (const int64_t order : {1, 2}) {
+      all.push_back({.kind = kind, .steps = 10, .order = order, .clip = X0Clip::kNone});
+    }
+  }
+  all.push_back({.kind = SamplerKind::kHeun, .steps = 10, .s_churn = 3, .clip = X0Clip::kNone});
+  all.push_back({.kind = SamplerKind::kEuler, .steps = 10, .s_churn = 3, .clip = X0Clip::kNone});
+  return all;
+}
+
+/// Each first-order sampler of t and variance: ddpm small and large, ddim at eta 0, 0.6 and 1. No
+/// clipping.
 inline std::vector<SamplerOptions> every_sampler() {
   std::vector<SamplerOptions> all;
   for (const auto variance : {VarianceOverride::kFixedSmall, VarianceOverride::kFixedLarge}) {
@@ -50,10 +71,11 @@ inline DenoiseFn oracle(const NoiseSchedule& schedule, PredictionType prediction
 }
 
 inline std::string describe(const SamplerOptions& o, PredictionType prediction) {
-  return "sampler " + std::to_string(static_cast<int>(o.kind)) + ", variance " +
-         std::to_string(static_cast<int>(o.variance)) + ", eta " + std::to_string(o.eta) +
-         ", spacing " + std::to_string(static_cast<int>(o.spacing)) + ", steps " +
-         std::to_string(o.steps) + ", prediction " + std::to_string(static_cast<int>(prediction));
+  return std::string(enum_word(o.kind)) + ", order " + std::to_string(o.order) + ", churn " +
+         std::to_string(o.s_churn) + ", levels " + enum_word(o.levels) + ", variance " +
+         enum_word(o.variance) + ", eta " + std::to_string(o.eta) + ", spacing " +
+         std::to_string(static_cast<int>(o.spacing)) + ", steps " + std::to_string(o.steps) +
+         ", prediction " + std::to_string(static_cast<int>(prediction));
 }
 
 }  // namespace ddpm::testing

@@ -8,7 +8,7 @@
 #include <stdexcept>
 
 #include "ddpm/diffusion/forward_process.h"
-#include "ddpm/sampling/sampler_step.h"
+#include "ddpm/sampling/sampler_state.h"
 #include "sampling/sampler_cases.h"
 #include "support/tensor_matchers.h"
 
@@ -21,6 +21,7 @@ using testing::every_sampler;
 using ::testing::HasSubstr;
 using testing::kEveryPrediction;
 using testing::kEverySpacing;
+using testing::long_schedule;
 using testing::oracle;
 using testing::short_schedule;
 using testing::tensors_near;
@@ -79,14 +80,16 @@ TEST(SamplerTest, StepMovesSamplesToThePreviousMarginal) {
   for (SamplerOptions options : every_sampler()) {
     if (options.variance == VarianceOverride::kFixedLarge) continue;  // wider, by definition
     options.steps = 5;
-    const auto step = make_sampler_steps(schedule, PredictionType::kVelocity, options)[1];
-    const auto t = at::full({x_start.size(0)}, step.t, at::kLong);
+    const auto plan = make_sampler_plan(schedule, PredictionType::kVelocity, options);
+    const NoiseLevel& next = plan.calls[1].next_level;
+    const auto t = call_timesteps(plan, {.x = x_start, .position = 1});
     const auto x_t = q_sample(schedule, x_start, t, at::randn_like(x_start));
     const auto v = oracle(schedule, PredictionType::kVelocity, x_start)(x_t, t);
-    const auto x_prev = sampler_step(step, options, x_t, v, at::randn_like(x_t)).x_prev;
+    const auto x_prev =
+        advance(plan, options, {.x = x_t, .position = 1}, v, at::randn_like(x_t)).state.x;
     // 5e4 samples: the mean is known to 0.0045, the deviation to 0.0032; four times is allowed.
-    EXPECT_NEAR(x_prev.mean().item<double>(), 0.5 * std::sqrt(step.alpha_bar_prev), 0.018);
-    EXPECT_NEAR(x_prev.std().item<double>(), std::sqrt(1 - step.alpha_bar_prev), 0.013);
+    EXPECT_NEAR(x_prev.mean().item<double>(), 0.5 * signal_scale(next), 0.018);
+    EXPECT_NEAR(x_prev.std().item<double>(), noise_scale(next), 0.013);
   }
 }
 
@@ -102,7 +105,7 @@ DenoiseFn gaussian_network(const NoiseSchedule& schedule, double mean, double de
 
 // Every sampler must draw Gaussian data from a network that knows it, in the limit of many steps.
 TEST(SamplerTest, GaussianDataIsDrawnWithItsMeanAndDeviation) {
-  const NoiseSchedule schedule = make_schedule(make_linear_betas(1000, 1e-4, 0.02));
+  const NoiseSchedule schedule = long_schedule();
   const DenoiseFn network = gaussian_network(schedule, 0.3, 0.2);
   for (SamplerOptions options : every_sampler()) {
     options.steps = 1000;
@@ -119,13 +122,14 @@ TEST(SamplerTest, GaussianDataIsDrawnWithItsMeanAndDeviation) {
 // DDIM at eta = 0 is linear here, so its deviation is a product of known factors. It must approach
 // the data's as 1 / steps.
 TEST(SamplerTest, DdimConvergesToTheDataInFirstOrder) {
-  const NoiseSchedule schedule = make_schedule(make_linear_betas(1000, 1e-4, 0.02));
+  const NoiseSchedule schedule = long_schedule();
   const auto error = [&](int64_t num_steps) {
     double scale = 1;  // of x_t around its mean
-    for (const auto& step : make_sampler_steps(schedule, PredictionType::kSample,
-                                               {.kind = SamplerKind::kDdim, .steps = num_steps})) {
-      const double a = step.alpha_bar;
-      scale *= step.coef_x_start * 0.04 * std::sqrt(a) / (0.04 * a + 1 - a) + step.coef_x_t;
+    const auto plan = make_sampler_plan(schedule, PredictionType::kSample,
+                                        {.kind = SamplerKind::kDdim, .steps = num_steps});
+    for (const SamplerCall& call : plan.calls) {
+      const double a = call.level.alpha_bar;
+      scale *= call.next.pred_x_start * 0.04 * std::sqrt(a) / (0.04 * a + 1 - a) + call.next.x;
     }
     return std::abs(scale - 0.2);
   };

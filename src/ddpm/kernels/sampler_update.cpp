@@ -7,51 +7,47 @@
 namespace ddpm {
 namespace {
 
-void check_like_x_t(const char* name, const Tensor& values, const Tensor& x_t) {
-  check_arg(values.sizes() == x_t.sizes() && values.scalar_type() == at::kFloat,
-            "[sampler_update] ", name, " must be like x_t: expected ", x_t.sizes(), " Float, got ",
-            values.sizes(), " ", values.scalar_type());
-}
-
-void check_maps(const Tensor& x_t, const Tensor& pred_x_start, const Tensor& noise,
-                bool needs_noise) {
-  check_like_x_t("x_t", x_t, x_t);
-  check_like_x_t("pred_x_start", pred_x_start, x_t);
-  check_arg(noise.defined() || !needs_noise,
-            "[sampler_update] noise is missing: expected noise like x_t where sigma is not 0, got "
-            "an undefined tensor");
-  if (noise.defined()) check_like_x_t("noise", noise, x_t);
-}
-
-/// One coefficient an image, in float32, ready to multiply a map of x_t.
-Tensor per_image(const char* name, const Tensor& values, const Tensor& x_t) {
-  check_arg(values.dim() == 1 && values.size(0) == x_t.size(0), "[sampler_update] ", name,
-            " must hold one value an image: expected [", x_t.size(0), "], got ", values.sizes());
-  std::vector<int64_t> shape(static_cast<size_t>(x_t.dim()), 1);
-  shape[0] = x_t.size(0);
-  return values.to(at::kFloat).view(shape);
+void check_term(const Tensor& value, const Tensor& first) {
+  check_arg(value.defined(),
+            "[sampler_update] a term is missing (noise, where a step takes some): expected a "
+            "tensor like x, got an undefined one");
+  const at::ScalarType dtype = value.scalar_type();
+  check_arg(dtype == at::kFloat || dtype == at::kDouble,
+            "[sampler_update] sampler states are Float or Double: expected one of them, got ",
+            dtype);
+  check_arg(value.sizes() == first.sizes() && dtype == first.scalar_type(),
+            "[sampler_update] terms must be alike: expected ", first.sizes(), " ",
+            first.scalar_type(), ", got ", value.sizes(), " ", dtype);
 }
 
 }  // namespace
 
-Tensor sampler_update(const Tensor& x_t, const Tensor& pred_x_start, const Tensor& noise,
-                      double coef_x_start, double coef_x_t, double sigma) {
-  check_maps(x_t, pred_x_start, noise, sigma != 0.0);
-  Tensor x_prev = (x_t * coef_x_t).add_(pred_x_start, coef_x_start);
-  if (sigma != 0.0) x_prev.add_(noise, sigma);
-  return x_prev;
+Tensor sampler_update(const std::vector<UpdateTerm>& terms) {
+  check_arg(!terms.empty(), "[sampler_update] terms: expected one or more, got none");
+  for (const UpdateTerm& term : terms) check_term(term.value, terms.front().value);
+  Tensor sum = terms.front().value * terms.front().coefficient;
+  for (size_t k = 1; k < terms.size(); ++k) sum.add_(terms[k].value, terms[k].coefficient);
+  return sum;
 }
 
-Tensor sampler_update(const Tensor& x_t, const Tensor& pred_x_start, const Tensor& noise,
-                      const StepCoefficients& coefficients) {
-  check_maps(x_t, pred_x_start, noise, coefficients.sigma.defined());
-  Tensor x_prev = x_t * per_image("coef_x_t", coefficients.coef_x_t, x_t) +
-                  pred_x_start * per_image("coef_x_start", coefficients.coef_x_start, x_t);
-  if (coefficients.sigma.defined()) {
-    const Tensor sigma = per_image("sigma", coefficients.sigma, x_t);
-    x_prev.add_(at::where(sigma == 0, at::zeros_like(noise), sigma * noise));
+Tensor sampler_update(const std::vector<Tensor>& values, const Tensor& coefficients) {
+  check_arg(!values.empty(), "[sampler_update] terms: expected one or more, got none");
+  for (const Tensor& value : values) check_term(value, values.front());
+  const Tensor& first = values.front();
+  const auto num_terms = static_cast<int64_t>(values.size());
+  check_arg(coefficients.dim() == 2 && coefficients.size(0) == first.size(0) &&
+                coefficients.size(1) == num_terms,
+            "[sampler_update] coefficients must hold one value an image and term: expected [",
+            first.size(0), ", ", num_terms, "], got ", coefficients.sizes());
+  std::vector<int64_t> shape(static_cast<size_t>(first.dim()), 1);
+  shape[0] = first.size(0);
+  const Tensor nothing = at::zeros({}, first.options());
+  Tensor sum = at::zeros_like(first);
+  for (int64_t k = 0; k < num_terms; ++k) {
+    const Tensor each = coefficients.select(/*dim=*/1, k).to(first.scalar_type()).view(shape);
+    sum.add_(at::where(each == 0, nothing, each * values[static_cast<size_t>(k)]));
   }
-  return x_prev;
+  return sum;
 }
 
 }  // namespace ddpm

@@ -1,32 +1,32 @@
 #pragma once
 
+#include <vector>
+
 #include "ddpm/core/tensor.h"
 
 namespace ddpm {
 
-/// One reverse step in the form that every sampler of this project reduces to, in float32:
-///
-///     x_prev = coef_x_start * pred_x_start + coef_x_t * x_t + sigma * noise
-///
-/// @param x_t          [N, C, H, W] float32.
-/// @param pred_x_start like x_t.
-/// @param noise        like x_t, standard normal; may be undefined where sigma is 0.
-/// @return             like x_t.
-/// @throws std::invalid_argument if a shape or dtype disagrees, or noise is undefined and sigma
-///         is not 0.
-Tensor sampler_update(const Tensor& x_t, const Tensor& pred_x_start, const Tensor& noise,
-                      double coef_x_start, double coef_x_t, double sigma);
-
-/// Coefficients of one step for each image of a batch, whose images may stand at different steps.
-struct StepCoefficients {
-  Tensor coef_x_start;  ///< [N] float32 or float64; rounded to float32.
-  Tensor coef_x_t;      ///< [N]
-  Tensor sigma;         ///< [N]; undefined: 0 for all.
+/// One summand of a sampler's update.
+struct UpdateTerm {
+  Tensor value;            ///< [N, ...] float32 or float64.
+  double coefficient = 0;  ///< Of all images.
 };
 
-/// As above, with coefficients for each image. An image whose sigma is 0 takes no noise in,
-/// whatever noise holds for it.
-Tensor sampler_update(const Tensor& x_t, const Tensor& pred_x_start, const Tensor& noise,
-                      const StepCoefficients& coefficients);
+/// The form that every step of every sampler of this project has: a sum, first term to last.
+///
+///     sum_k coefficient_k * value_k
+///
+/// @param terms one or more; values alike in shape, dtype and device.
+/// @return      like the values.
+/// @throws std::invalid_argument if there is no term, or a value is undefined, of half precision or
+///         unlike the first one.
+Tensor sampler_update(const std::vector<UpdateTerm>& terms);
+
+/// As above, with a coefficient for each image and term, for a batch whose images stand at
+/// different steps. A value whose coefficient is 0 does not count, whatever it holds.
+///
+/// @param values       K tensors [N, ...].
+/// @param coefficients [N, K] float64 on the values' device; rounded to their dtype.
+Tensor sampler_update(const std::vector<Tensor>& values, const Tensor& coefficients);
 
 }  // namespace ddpm

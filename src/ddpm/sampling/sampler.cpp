@@ -7,7 +7,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
-#include "ddpm/sampling/sampler_step.h"
+#include "ddpm/sampling/sampler_state.h"
 
 namespace ddpm {
 namespace {
@@ -18,11 +18,14 @@ std::vector<uint64_t> image_keys(const SampleRequest& request) {
   return images;
 }
 
-/// Noise of the step that leaves timestep t; undefined for a step without noise.
-Tensor step_noise(const SampleRequest& request, const SamplerStep& step) {
-  if (step.sigma == 0) return {};
-  return normal_like_images({request.seed, RandomStream::kStepNoise}, image_keys(request),
-                            static_cast<uint32_t>(step.t), request.image_shape, request.device);
+/// Calls `trace` for the network call that begins a step.
+void show_call(const TraceFn& trace, const SamplerCall& call, int64_t step, const Tensor& x_t,
+               const Tensor& pred_x_start) {
+  trace({.step = step,
+         .t = call.level.t,
+         .x_t = x_t,
+         .eps = eps_of_call(call, x_t, pred_x_start),
+         .pred_x_start = pred_x_start});
 }
 
 }  // namespace
@@ -41,25 +44,37 @@ Tensor initial_noise(const SampleRequest& request) {
 
 Tensor sample(const NoiseSchedule& schedule, PredictionType prediction, const DenoiseFn& denoise,
               const SamplerOptions& options, const SampleRequest& request, const TraceFn& trace) {
+  const SamplerPlan plan = make_sampler_plan(schedule, prediction, options);
+  const auto noise = [&](const SamplerCall& call) {
+    return normal_like_images({request.seed, RandomStream::kStepNoise}, image_keys(request),
+                              call.noise_step, request.image_shape, request.device);
+  };
+  return run_plan(plan, options, denoise, initial_noise(request), noise, trace);
+}
+
+Tensor run_plan(const SamplerPlan& plan, const SamplerOptions& options, const DenoiseFn& denoise,
+                const Tensor& x, const StepNoiseFn& noise, const TraceFn& trace) {
   const c10::NoGradGuard no_grad;
-  const std::vector<SamplerStep> steps = make_sampler_steps(schedule, prediction, options);
-  Tensor x_t = initial_noise(request);
-  const auto index_options = at::TensorOptions(request.device).dtype(at::kLong);
-  for (size_t i = 0; i < steps.size(); ++i) {
-    const SamplerStep& step = steps[i];
-    const Tensor output = denoise(x_t, at::full({request.num_images}, step.t, index_options));
-    const SamplerStepResult result =
-        sampler_step(step, options, x_t, output, step_noise(request, step));
-    if (trace) {
-      trace({.step = static_cast<int64_t>(i),
-             .t = step.t,
-             .x_t = x_t,
-             .eps = eps_of_step(step, x_t, result.pred_x_start),
-             .pred_x_start = result.pred_x_start});
-    }
-    x_t = result.x_prev;
+  SamplerState state{.x = x};
+  int64_t step = 0;
+  bool begins_step = true;
+  for (const SamplerCall& call : plan.calls) {
+    const Tensor output = denoise(state.x, call_timesteps(plan, state));
+    const bool takes_noise = call.next.noise != 0 && noise;
+    AdvanceResult result =
+        advance(plan, options, state, output, takes_noise ? noise(call) : Tensor());
+    if (trace && begins_step) show_call(trace, call, step++, state.x, result.pred_x_start);
+    begins_step = call.ends_step;
+    state = std::move(result.state);
   }
-  return x_t;
+  return state.x;
+}
+
+Tensor encode(const NoiseSchedule& schedule, PredictionType prediction, const DenoiseFn& denoise,
+              const SamplerOptions& options, const Tensor& images) {
+  SamplerOptions unclipped = options;
+  unclipped.clip = X0Clip::kNone;
+  return run_plan(make_inversion_plan(schedule, prediction, unclipped), unclipped, denoise, images);
 }
 
 }  // namespace ddpm

@@ -9,6 +9,7 @@
 #include "ddpm/core/tensor.h"
 #include "ddpm/diffusion/noise_schedule.h"
 #include "ddpm/sampling/denoise_fn.h"
+#include "ddpm/sampling/sampler_plan.h"
 
 namespace ddpm {
 
@@ -22,10 +23,10 @@ struct SampleRequest {
   at::Device device = at::kCPU;
 };
 
-/// What a sampler knows before it takes a step.
+/// What a sampler knows before it takes a step, after the step's first network call.
 struct SampleTrace {
   int64_t step = 0;     ///< 0 for the first.
-  int64_t t = 0;        ///< The timestep of x_t.
+  double t = 0;         ///< The timestep of x_t; fractional where levels are sigmas.
   Tensor x_t;           ///< [N, C, H, W] float32.
   Tensor eps;           ///< like x_t: predicted noise, that which belongs to pred_x_start.
   Tensor pred_x_start;  ///< like x_t, after clipping.
@@ -37,16 +38,38 @@ using TraceFn = std::function<void(const SampleTrace&)>;
 /// @throws std::invalid_argument if the request asks for no image or has no [C, H, W].
 Tensor initial_noise(const SampleRequest& request);
 
-/// Draws images: initial_noise, then every step of make_sampler_steps, without gradients.
+/// Draws images: initial_noise, then every call of make_sampler_plan, without gradients.
 ///
-/// Noise is keyed by (seed, image, timestep), the state is float32, and x_t is never clamped.
+/// Noise is keyed by (seed, image, SamplerCall::noise_step), the state is float32, and x_t is never
+/// clamped.
 ///
 /// @param trace called once a step if given, before x_t is replaced.
 /// @return      [num_images, C, H, W] float32 on request.device, mostly in [-1, 1].
-/// @throws std::invalid_argument as make_sampler_steps and initial_noise do, or if the network's
+/// @throws std::invalid_argument as make_sampler_plan and initial_noise do, or if the network's
 ///         output has another shape than x_t.
 Tensor sample(const NoiseSchedule& schedule, PredictionType prediction, const DenoiseFn& denoise,
               const SamplerOptions& options, const SampleRequest& request,
               const TraceFn& trace = {});
+
+/// Standard normal noise like x, for a call that takes some.
+using StepNoiseFn = std::function<Tensor(const SamplerCall& call)>;
+
+/// Runs a plan from its first call to its last, without gradients.
+///
+/// @param x       [N, C, H, W] float32: a state of the first call's level.
+/// @param noise   like x for each call that takes noise; may be empty if none does.
+/// @return        like x.
+Tensor run_plan(const SamplerPlan& plan, const SamplerOptions& options, const DenoiseFn& denoise,
+                const Tensor& x, const StepNoiseFn& noise = {}, const TraceFn& trace = {});
+
+/// The noise that DDIM at eta = 0 turns into these images: make_inversion_plan, run without
+/// clipping, which would bend the path. Drawing from it with the same list of levels gives the
+/// images back, the better the more levels there are.
+///
+/// @param images [N, C, H, W] float32 on the network's device.
+/// @return       like images: x_T.
+/// @throws std::invalid_argument as make_inversion_plan does.
+Tensor encode(const NoiseSchedule& schedule, PredictionType prediction, const DenoiseFn& denoise,
+              const SamplerOptions& options, const Tensor& images);
 
 }  // namespace ddpm

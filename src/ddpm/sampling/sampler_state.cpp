@@ -1,0 +1,209 @@
+#include "ddpm/sampling/sampler_state.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "ddpm/core/check.h"
+#include "ddpm/kernels/sampler_update.h"
+
+namespace ddpm {
+namespace {
+
+/// Dynamic thresholding. The quantile is interpolated between the two nearest order statistics,
+/// from topk: at::quantile refuses more than 2^24 elements.
+Tensor threshold(const SamplerOptions& options, const Tensor& x_start) {
+  const Tensor magnitude = x_start.abs().reshape({x_start.size(0), -1});
+  const int64_t n = magnitude.size(1);
+  const double position = options.dynamic_ratio * static_cast<double>(n - 1);
+  const auto below = static_cast<int64_t>(std::floor(position));
+  const Tensor top = std::get<0>(magnitude.topk(n - below, /*dim=*/1));
+  const Tensor low = top.select(/*dim=*/1, n - below - 1);
+  const Tensor high = top.select(/*dim=*/1, std::max(n - below - 2, int64_t{0}));
+  const Tensor quantile = low + (high - low) * (position - static_cast<double>(below));
+  std::vector<int64_t> shape(static_cast<size_t>(x_start.dim()), 1);
+  shape[0] = x_start.size(0);
+  const Tensor s = quantile.clamp(1, options.dynamic_max).view(shape);
+  return at::minimum(at::maximum(x_start, -s), s) / s;
+}
+
+/// The network's answer in the state's dtype: the prediction, and v of a learned variance.
+struct NetworkOutput {
+  Tensor prediction;
+  Tensor v;
+};
+
+NetworkOutput split_output(const Tensor& x, const Tensor& output, bool learned_variance) {
+  std::vector<int64_t> expected = x.sizes().vec();
+  if (learned_variance) expected.at(1) *= 2;
+  check_arg(output.sizes() == at::IntArrayRef(expected),
+            "[advance] the network's output must have x_t's shape",
+            learned_variance ? " with twice the channels, for the variance" : "", ": expected ",
+            at::IntArrayRef(expected), ", got ", output.sizes());
+  const Tensor values = output.to(x.scalar_type());
+  if (!learned_variance) return {values, {}};
+  const auto parts = values.chunk(2, /*dim=*/1);
+  return {parts[0], parts[1]};
+}
+
+/// What rows are sums of, in their order.
+struct RowValues {
+  Tensor x, pred_x_start;
+  const std::array<Tensor, kMemorySlots>* memory;
+  Tensor noise;
+};
+
+Tensor take_row(const UpdateRow& row, const RowValues& values) {
+  std::vector<UpdateTerm> terms;
+  const auto add = [&](const Tensor& value, double coefficient) {
+    if (coefficient != 0) terms.push_back({value, coefficient});
+  };
+  add(values.x, row.x);
+  add(values.pred_x_start, row.pred_x_start);
+  for (size_t k = 0; k < kMemorySlots; ++k) add((*values.memory)[k], row.memory[k]);
+  add(values.noise, row.noise);
+  return sampler_update(terms);
+}
+
+/// exp(log(sigma^2) / 2) * noise [IDDPM Eq. 15].
+Tensor scale_noise(const SamplerCall& call, const Tensor& v, const Tensor& noise) {
+  if (!call.learned_log_variance || !noise.defined()) return noise;
+  const auto [lowest, highest] = *call.learned_log_variance;
+  const Tensor log_variance = (v + 1) * ((highest - lowest) / 2) + lowest;
+  return (log_variance / 2).exp() * noise;
+}
+
+/// [N, K] on x's device: coefficients of x, pred_x_start, each memory slot and noise.
+Tensor each_coefficient(const std::vector<UpdateRow>& rows, const Tensor& x) {
+  constexpr size_t kTerms = kMemorySlots + 3;
+  std::vector<double> values;
+  for (const UpdateRow& row : rows) {
+    values.insert(values.end(), {row.x, row.pred_x_start});
+    values.insert(values.end(), row.memory.begin(), row.memory.end());
+    values.push_back(row.noise);
+  }
+  return at::tensor(values, at::kDouble)
+      .view({static_cast<int64_t>(rows.size()), static_cast<int64_t>(kTerms)})
+      .to(x.device());
+}
+
+Tensor take_rows(const std::vector<UpdateRow>& rows, const RowValues& values) {
+  const Tensor nothing = at::zeros_like(values.x);
+  const auto or_nothing = [&](const Tensor& value) { return value.defined() ? value : nothing; };
+  const bool needs_noise =
+      std::any_of(rows.begin(), rows.end(), [](const UpdateRow& row) { return row.noise != 0; });
+  check_arg(values.noise.defined() || !needs_noise,
+            "[advance_each] noise is missing: expected noise like x where a call takes some");
+  std::vector<Tensor> terms{values.x, values.pred_x_start};
+  for (const Tensor& memory : *values.memory) terms.push_back(or_nothing(memory));
+  terms.push_back(or_nothing(values.noise));
+  return sampler_update(terms, each_coefficient(rows, values.x));
+}
+
+/// One number of each call, to be multiplied with x.
+template <typename Number>
+Tensor of_each(at::ArrayRef<const SamplerCall*> calls, const Tensor& x, const Number& number) {
+  std::vector<double> values;
+  for (const SamplerCall* call : calls) values.push_back(number(*call));
+  std::vector<int64_t> shape(static_cast<size_t>(x.dim()), 1);
+  shape[0] = static_cast<int64_t>(values.size());
+  return at::tensor(values, at::kDouble).to(x.scalar_type()).view(shape).to(x.device());
+}
+
+Tensor scale_noise_each(at::ArrayRef<const SamplerCall*> calls, const Tensor& v,
+                        const Tensor& noise) {
+  if (!v.defined() || !noise.defined()) return noise;
+  const auto lowest = of_each(calls, v, [](const SamplerCall& call) {
+    return call.learned_log_variance ? call.learned_log_variance->lowest : 0;
+  });
+  const auto half_range = of_each(calls, v, [](const SamplerCall& call) {
+    const auto& range = call.learned_log_variance;
+    return range ? (range->highest - range->lowest) / 2 : 0;
+  });
+  return (((v + 1) * half_range + lowest) / 2).exp() * noise;
+}
+
+}  // namespace
+
+Tensor clip_x_start(const SamplerOptions& options, const Tensor& x_start) {
+  switch (options.clip) {
+    case X0Clip::kNone:
+      return x_start;
+    case X0Clip::kClip:
+      return x_start.clamp(-1, 1);
+    case X0Clip::kDynamic:
+      return threshold(options, x_start);
+  }
+  throw std::logic_error("[clip_x_start] not an X0Clip");
+}
+
+AdvanceResult advance(const SamplerPlan& plan, const SamplerOptions& options,
+                      const SamplerState& state, const Tensor& output, const Tensor& noise) {
+  check_arg(state.position < plan.calls.size(),
+            "[advance] the plan is at its end: expected one of ", plan.calls.size(),
+            " calls, got number ", state.position);
+  const SamplerCall& call = plan.calls[state.position];
+  const Tensor& x = state.x;
+  const NetworkOutput answer = split_output(x, output, plan.learned_variance);
+  const Tensor x_start = x * call.x_start_from_x_t + answer.prediction * call.x_start_from_output;
+  AdvanceResult result;
+  result.pred_x_start = clip_x_start(options, x_start);
+  const RowValues values{x, result.pred_x_start, &state.memory, scale_noise(call, answer.v, noise)};
+  result.state.x = take_row(call.next, values);
+  result.state.memory = state.memory;
+  for (const auto& [slot, row] : call.writes) result.state.memory[slot] = take_row(row, values);
+  result.state.position = state.position + 1;
+  return result;
+}
+
+AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const SamplerOptions& options,
+                           const SamplerState& state, const Tensor& output, const Tensor& noise) {
+  const Tensor& x = state.x;
+  check_arg(static_cast<int64_t>(calls.size()) == x.size(0),
+            "[advance_each] calls must be one an image: expected ", x.size(0), ", got ",
+            calls.size());
+  const bool learned_variance = output.dim() == x.dim() && output.size(1) == 2 * x.size(1);
+  const NetworkOutput answer = split_output(x, output, learned_variance);
+  const Tensor x_start =
+      x * of_each(calls, x, [](const SamplerCall& c) { return c.x_start_from_x_t; }) +
+      answer.prediction *
+          of_each(calls, x, [](const SamplerCall& c) { return c.x_start_from_output; });
+  AdvanceResult result;
+  result.pred_x_start = clip_x_start(options, x_start);
+  const RowValues values{x, result.pred_x_start, &state.memory,
+                         scale_noise_each(calls, answer.v, noise)};
+  std::vector<UpdateRow> rows;
+  for (const SamplerCall* call : calls) rows.push_back(call->next);
+  result.state.x = take_rows(rows, values);
+  for (size_t slot = 0; slot < kMemorySlots; ++slot) {
+    bool written = false;
+    for (size_t i = 0; i < calls.size(); ++i) {
+      rows[i] = {};
+      rows[i].memory[slot] = state.memory[slot].defined() ? 1 : 0;  // kept, unless written
+      for (const MemoryWrite& write : calls[i]->writes) {
+        if (write.slot != slot) continue;
+        rows[i] = write.row;
+        written = true;
+      }
+    }
+    result.state.memory[slot] = written ? take_rows(rows, values) : state.memory[slot];
+  }
+  return result;
+}
+
+Tensor call_timesteps(const SamplerPlan& plan, const SamplerState& state) {
+  const double t = plan.calls.at(state.position).level.t;
+  const auto options = at::TensorOptions(state.x.device());
+  const int64_t n = state.x.size(0);
+  if (plan.whole_timesteps) return at::full({n}, static_cast<int64_t>(t), options.dtype(at::kLong));
+  return at::full({n}, t, options.dtype(at::kFloat));
+}
+
+Tensor eps_of_call(const SamplerCall& call, const Tensor& x_t, const Tensor& pred_x_start) {
+  const double a = call.level.alpha_bar;
+  return (x_t - pred_x_start * std::sqrt(a)) / std::sqrt(1 - a);
+}
+
+}  // namespace ddpm
