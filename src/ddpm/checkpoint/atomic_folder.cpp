@@ -1,15 +1,14 @@
 #include "ddpm/checkpoint/atomic_folder.h"
 
 #include <atomic>
-#include <cerrno>
-#include <fcntl.h>
+#include <optional>
 #include <random>
-#include <stdio.h>
 #include <string>
 #include <system_error>
 #include <unistd.h>
 #include <vector>
 
+#include "ddpm/checkpoint/replace_folder.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/file.h"
 
@@ -18,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kMark = ".tmp-";
+constexpr const char* kNewMark = ".tmp-";  ///< not yet complete, or no longer wanted
+constexpr const char* kOldMark = ".old-";  ///< being replaced
 
 void check_done(const std::error_code& error, const char* action, const fs::path& path) {
   check_state(!error, "[AtomicFolder] can't ", action, " '", path.string(), "': ", error.message());
@@ -39,28 +39,39 @@ fs::path without_trailing_slash(const fs::path& folder) {
   return normal.has_filename() ? normal : normal.parent_path();
 }
 
-fs::path hidden_name(const fs::path& folder) {
+fs::path hidden_name(const fs::path& folder, const char* mark = kNewMark) {
   static std::atomic<int> count{0};
   return folder.parent_path() /
-         c10::str(".", folder.filename().string(), kMark, process_tag(), count++);
+         c10::str(".", folder.filename().string(), mark, process_tag(), count++);
+}
+
+/// A hidden folder that another process has left.
+struct StaleFolder {
+  fs::path path;
+  fs::path named;  ///< what it is hidden from
+};
+
+/// Those with `mark`, of the folder `name` or, if it is empty, of every folder.
+std::vector<StaleFolder> stale_folders(const fs::path& parent, const std::string& name,
+                                       const char* mark) {
+  std::vector<StaleFolder> stale;
+  for (const auto& entry : fs::directory_iterator(parent)) {
+    const std::string hidden = entry.path().filename().string();
+    const auto end = hidden.rfind(mark);
+    if (hidden.front() != '.' || end == std::string::npos) continue;
+    const std::string named = hidden.substr(1, end - 1);
+    const bool is_ours = hidden.find(process_tag(), end) != std::string::npos;
+    if ((name.empty() || named == name) && !is_ours) {
+      stale.push_back({.path = entry.path(), .named = parent / named});
+    }
+  }
+  return stale;
 }
 
 void rename_folder(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::rename(from, to, error);
   check_done(error, "rename to", to);
-}
-
-/// Puts `from` in the place of `to`, which is left under the name `from`.
-void exchange_folders(const fs::path& from, const fs::path& to) {
-  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
-  const std::error_code error(errno, std::generic_category());
-  const bool unsupported = error.value() == EINVAL || error.value() == ENOSYS;
-  if (!unsupported) check_done(error, "replace", to);
-  const fs::path aside = hidden_name(to);
-  rename_folder(to, aside);
-  rename_folder(from, to);
-  rename_folder(aside, from);
 }
 
 void remove_folder(const fs::path& folder) {
@@ -74,7 +85,10 @@ void remove_folder(const fs::path& folder) {
 AtomicFolder::AtomicFolder(const fs::path& folder)
     : folder_(without_trailing_slash(folder)), hidden_(hidden_name(folder_)) {
   std::error_code error;
-  fs::create_directories(hidden_, error);
+  fs::create_directories(folder_.parent_path(), error);
+  check_done(error, "create", folder_);
+  restore_replaced_folders(folder_.parent_path(), folder_.filename().string());
+  fs::create_directory(hidden_, error);
   check_done(error, "create", folder_);
 }
 
@@ -89,9 +103,9 @@ void AtomicFolder::commit() {
     if (entry.is_directory()) fsync_directory(entry.path());
   }
   if (fs::exists(folder_)) {
-    exchange_folders(hidden_, folder_);
+    const fs::path old = replace_folder(hidden_, folder_, hidden_name(folder_, kOldMark));
     fsync_directory(folder_.parent_path());
-    remove_folder(hidden_);
+    remove_folder(old);
   } else {
     rename_folder(hidden_, folder_);
     fsync_directory(folder_.parent_path());
@@ -107,17 +121,17 @@ void remove_folder_atomic(const fs::path& folder) {
   remove_folder(hidden);
 }
 
-void remove_stale_folders(const fs::path& parent, const std::string& name) {
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(parent)) {
-    const std::string hidden = entry.path().filename().string();
-    const auto mark = hidden.find(kMark);
-    if (hidden.front() != '.' || mark == std::string::npos) continue;
-    const bool is_named = name.empty() || hidden.compare(1, mark - 1, name) == 0;
-    const bool is_ours = hidden.find(process_tag(), mark) != std::string::npos;
-    if (is_named && !is_ours) stale.push_back(entry.path());
+void restore_replaced_folders(const fs::path& parent, const std::string& name) {
+  for (const StaleFolder& old : stale_folders(parent, name, kOldMark)) {
+    if (!fs::exists(old.named)) rename_folder(old.path, old.named);
   }
-  for (const auto& folder : stale) remove_folder(folder);
+}
+
+void remove_stale_folders(const fs::path& parent, const std::string& name) {
+  restore_replaced_folders(parent, name);
+  for (const char* mark : {kNewMark, kOldMark}) {
+    for (const StaleFolder& stale : stale_folders(parent, name, mark)) remove_folder(stale.path);
+  }
 }
 
 }  // namespace ddpm

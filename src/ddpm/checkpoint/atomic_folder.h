@@ -7,6 +7,10 @@ namespace ddpm {
 
 /// A folder that appears under its name complete, or not at all: files go to a hidden folder beside
 /// it; commit() puts it in place. Without commit() the hidden folder is removed.
+///
+/// On file systems that can't exchange two names, replacing a folder takes two renames. A kill
+/// between them leaves the old folder hidden: the next AtomicFolder of that name, or
+/// restore_replaced_folders(), gives it its name back.
 class AtomicFolder {
  public:
   /// Creates the hidden folder, and the folders above it.
@@ -39,8 +43,14 @@ class AtomicFolder {
 /// @throws std::runtime_error, naming the folder.
 void remove_folder_atomic(const std::filesystem::path& folder);
 
-/// Removes the hidden folders that killed processes left in `parent`: those of the folder `name`,
-/// or of every folder if it is empty. No other process may be writing there.
+/// Gives the folders in `parent` their names back whose replacement a kill has interrupted: the
+/// folder `name`, or every one if it is empty. No other process may be writing there.
+///
+/// @throws std::runtime_error, naming the folder.
+void restore_replaced_folders(const std::filesystem::path& parent, const std::string& name = "");
+
+/// Restores as above, then removes the hidden folders that killed processes left in `parent`: those
+/// of the folder `name`, or of every folder if it is empty.
 ///
 /// @throws std::runtime_error, naming the folder.
 void remove_stale_folders(const std::filesystem::path& parent, const std::string& name = "");

@@ -92,6 +92,7 @@ std::vector<CheckpointEntry> list_checkpoints(const fs::path& run_folder) {
   std::vector<CheckpointEntry> entries;
   const fs::path folder = checkpoints_folder(run_folder);
   if (!fs::is_directory(folder)) return entries;
+  restore_replaced_folders(folder);
   for (const auto& entry : fs::directory_iterator(folder)) {
     const auto step = step_of(entry.path());
     if (step && entry.is_directory()) entries.push_back({.step = *step, .folder = entry.path()});

@@ -55,7 +55,10 @@ struct FoundCheckpoint {
 std::filesystem::path write_checkpoint(const std::filesystem::path& run_folder, std::int64_t step,
                                        const CheckpointContents& contents);
 
-/// The checkpoints of a run, oldest first; none if the run folder has no `checkpoints`.
+/// The checkpoints of a run, oldest first; none if the run folder has no `checkpoints`. One whose
+/// replacement a kill has interrupted gets its name back first.
+///
+/// @throws std::runtime_error, naming the folder, if it can't get it back.
 std::vector<CheckpointEntry> list_checkpoints(const std::filesystem::path& run_folder);
 
 /// @throws std::runtime_error, naming the file and the reason, unless the folder's manifest is
