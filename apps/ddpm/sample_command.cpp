@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 
 #include "commands.h"
@@ -92,12 +91,7 @@ void check_flags(const SampleFlags& flags) {
             "[-n] expected 1 to 10000000 images, got ", flags.request.num_images);
   check_arg(flags.request.batch_size > 0, "[--batch] expected 1 or more, got ",
             flags.request.batch_size);
-  for (const std::string& path : flags.outputs) {
-    output_kind(path);
-    const auto parent = std::filesystem::absolute(path).parent_path();
-    check_state(std::filesystem::is_directory(parent), "[--output] ", path,
-                ": expected a folder to write into, but there is no ", parent.string());
-  }
+  for (const std::string& path : flags.outputs) check_output(path);
 }
 
 bool wants(const SampleFlags& flags, OutputKind kind) {
@@ -170,7 +164,7 @@ void add_sample_command(CLI::App& app) {
   command
       ->add_option("-o,--output", flags->outputs,
                    "NAME.png (grid; a name with 'strip': the first 4 images in 10 moments), "
-                   "NAME.webp (animation), NAME.npz, or a folder; may be repeated")
+                   "NAME.webp (animation), NAME.npz, or a new folder; may be repeated")
       ->capture_default_str();
   command->add_option("--seed", flags->request.seed, "image i of a seed is the same in any batch")
       ->capture_default_str();

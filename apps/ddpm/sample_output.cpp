@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "ddpm/checkpoint/atomic_folder.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/file.h"
 #include "ddpm/core/padded_number.h"
@@ -62,14 +63,16 @@ void write_array(const std::string& path, const SampleOutput& output) {
 }
 
 void write_folder(const std::string& path, const SampleOutput& output) {
-  fs::create_directories(path);
+  AtomicFolder folder(path);
   for (int64_t i = 0; i < output.images.size(0); ++i) {
     const uint64_t number = output.first_image + static_cast<uint64_t>(i);
     TextChunks text = output.text;
     text.emplace_back("ddpm.image", std::to_string(number));
-    write_png((fs::path(path) / (padded_number(number, 6) + ".png")).string(),
+    write_png((folder.path() / (padded_number(number, 6) + ".png")).string(),
               image_from_tensor(output.images[i]), text);
   }
+  folder.commit();
+  remove_stale_folders(folder.folder().parent_path(), folder.folder().filename().string());
 }
 
 }  // namespace
@@ -86,6 +89,21 @@ OutputKind output_kind(const std::string& path) {
   check_arg(extension.empty() || path.back() == '/', "[--output] ", path,
             ": expected a .png, .webp or .npz file or a folder, got extension '", extension, "'");
   return OutputKind::kFolder;
+}
+
+void check_output(const std::string& path) {
+  const OutputKind kind = output_kind(path);
+  fs::path named = fs::absolute(path).lexically_normal();
+  if (!named.has_filename()) named = named.parent_path();
+  check_state(fs::is_directory(named.parent_path()), "[--output] ", path,
+              ": expected a folder to write into, but there is no ", named.parent_path().string());
+  if (kind != OutputKind::kFolder) {
+    check_arg(!fs::is_directory(named), "[--output] ", path, ": expected a file, got a folder");
+    return;
+  }
+  check_arg(!fs::exists(named) || (fs::is_directory(named) && fs::is_empty(named)), "[--output] ",
+            path, ": expected a new or empty folder, got ",
+            fs::is_directory(named) ? "one that holds files" : "a file");
 }
 
 TraceRecorder::TraceRecorder(int64_t num_steps, int64_t moments) {

@@ -17,6 +17,12 @@ enum class OutputKind { kGrid, kStrip, kAnimation, kArray, kFolder };
 /// @throws std::invalid_argument for another extension.
 OutputKind output_kind(const std::string& path);
 
+/// Checks that an output can be written, before the work for it is done.
+///
+/// @throws std::invalid_argument for another extension, or a folder that holds files already.
+/// @throws std::runtime_error if there is no folder to write into.
+void check_output(const std::string& path);
+
 /// The states of a sampler that pictures need, gathered over batches.
 class TraceRecorder {
  public:
@@ -44,7 +50,7 @@ struct SampleOutput {
   int64_t scale = 0;    ///< 0: small images are enlarged to be seen.
 };
 
-/// Writes one output. Each file appears whole or not at all.
+/// Writes one output. It appears whole or not at all, a folder too.
 void write_sample_output(const std::string& path, const SampleOutput& output);
 
 }  // namespace ddpm::app
