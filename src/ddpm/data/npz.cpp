@@ -11,6 +11,8 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
+constexpr size_t kReserve = size_t{1} << 20;
+
 void append(Bytes& out, const std::string& text) {
   out.insert(out.end(), text.begin(), text.end());
 }
@@ -110,10 +112,11 @@ void write_npz(const std::filesystem::path& path,
   Bytes out;
   std::vector<ZipEntry> entries;
   for (const auto& [name, array] : arrays) {
-    const Bytes npy = npy_bytes(array);
-    check_arg(out.size() + npy.size() < std::numeric_limits<uint32_t>::max() - 65536,
+    // Beside the data, headers and the central directory take less than kReserve.
+    check_arg(out.size() + array.nbytes() < std::numeric_limits<uint32_t>::max() - kReserve,
               "[write_npz] ", path.string(), ": expected less than 4 GiB in all, got more with '",
               name, "'");
+    const Bytes npy = npy_bytes(array);
     const uLong crc = crc32_z(crc32(0, nullptr, 0), npy.data(), npy.size());
     entries.push_back({.name = name + ".npy",
                        .crc = static_cast<uint32_t>(crc),
