@@ -55,9 +55,7 @@ std::string mebibytes(uint64_t bytes) { return std::to_string(bytes >> 20) + " M
 RunConfig resolve_recipe(RunConfig recipe, const ImageSet& set) {
   const auto num_classes =
       recipe.train.class_conditional ? static_cast<int64_t>(set.class_names.size()) : 0;
-  recipe.model =
-      resolve_model_config(recipe.model, set.images.size(1), set.images.size(2), num_classes);
-  return recipe;
+  return resolve_run_config(recipe, set.images.size(1), set.images.size(2), num_classes);
 }
 
 nlohmann::ordered_json estimate_run(const RunConfig& recipe, const ImageSet& set) {

@@ -89,6 +89,12 @@ TEST(PosteriorTest, LogVarianceIsFiniteAndKnownAtTheFirstTimestep) {
   EXPECT_NEAR(large[999].item<double>(), std::log(0.02), 1e-12);
 }
 
+TEST(PosteriorTest, ALearnedVarianceHasNoTable) {
+  EXPECT_THROW(
+      variance_table(linear(), VarianceType::kLearnedRange, FirstVariance::kFromSecondStep),
+      std::invalid_argument);
+}
+
 TEST(PosteriorTest, FirstTimestepRuleNeedsASecondTimestep) {
   const NoiseSchedule s = make_schedule(make_linear_betas(1, 0.1, 0.1));
   EXPECT_THROW(log_variance_table(s, VarianceType::kFixedSmall), std::invalid_argument);

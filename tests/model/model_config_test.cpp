@@ -75,6 +75,20 @@ TEST(ResolveModelConfigTest, LeavesRoomForAnExtraClassThatWasAskedFor) {
   EXPECT_EQ(resolve_model_config(config, 3, 32, 10).unet2d.num_class_embeds, 11);
 }
 
+TEST(ResolveModelConfigTest, ALearnedVarianceDoublesTheOutput) {
+  ModelConfig config = small_unet_config();
+  config.unet2d.out_channels = 0;
+  const NetworkDemands demands{.learned_variance = true};
+  EXPECT_EQ(resolve_model_config(config, 3, 32, 0, demands).unet2d.out_channels, 6);
+  config.unet2d.out_channels = 3;
+  EXPECT_THAT(message_of([&] { resolve_model_config(config, 3, 32, 0, demands); }),
+              HasSubstr("unet2d.out_channels disagrees with the data: expected 6, got 3"));
+  ModelConfig talk;
+  talk.kind = ModelKind::kSimpleUnet;
+  EXPECT_THAT(message_of([&] { resolve_model_config(talk, 3, 32, 0, demands); }),
+              HasSubstr("got learned_range"));
+}
+
 TEST(ResolveModelConfigTest, RefusesWhatDisagreesWithTheData) {
   ModelConfig config = small_unet_config();
   EXPECT_THAT(message_of([&] { resolve_model_config(config, 1, 28, 0); }),

@@ -23,8 +23,9 @@ enum class ScheduleKind {
 };
 /// What the network's output means.
 enum class PredictionType { kEpsilon, kSample, kVelocity };
-/// The fixed variance of p(x_{t-1} | x_t): beta_tilde_t, or beta_t.
-enum class VarianceType { kFixedSmall, kFixedLarge };
+/// The variance of p(x_{t-1} | x_t): beta_tilde_t, beta_t, or between the two as the network says
+/// [IDDPM Eq. 15]; it then answers twice the channels: its prediction, then v of each element.
+enum class VarianceType { kFixedSmall, kFixedLarge, kLearnedRange };
 
 template <>
 struct EnumNames<ScheduleKind> {
@@ -38,7 +39,7 @@ struct EnumNames<PredictionType> {
 };
 template <>
 struct EnumNames<VarianceType> {
-  static constexpr std::array names{"fixed_small", "fixed_large"};
+  static constexpr std::array names{"fixed_small", "fixed_large", "learned_range"};
 };
 
 /// The forward process, and what the network predicts about it.
@@ -64,7 +65,8 @@ struct DiffusionConfig {
           "rescale so that x_T holds no signal; needs "
           "prediction sample or v_prediction");
     visit("prediction", prediction, "what the network predicts");
-    visit("variance", variance, "variance of ancestral sampling");
+    visit("variance", variance,
+          "variance of ancestral sampling; learned_range doubles the network's output");
   }
 };
 

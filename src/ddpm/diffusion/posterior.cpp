@@ -16,6 +16,10 @@ Tensor variance_as_defined(const NoiseSchedule& schedule, VarianceType type) {
       return schedule.posterior_variance;
     case VarianceType::kFixedLarge:
       return schedule.betas;
+    case VarianceType::kLearnedRange:
+      check_arg(false,
+                "[variance_table] a learned variance is the network's: expected fixed_small ",
+                "or fixed_large, got learned_range");
   }
   throw std::logic_error("[variance_table] not a VarianceType");
 }

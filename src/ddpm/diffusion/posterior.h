@@ -27,7 +27,7 @@ enum class FirstVariance {
 /// Variances of p(x_{t-1} | x_t): beta_tilde_t (fixed_small) or beta_t (fixed_large).
 ///
 /// @return [T] float64.
-/// @throws std::invalid_argument for kFromSecondStep if T < 2.
+/// @throws std::invalid_argument for kFromSecondStep if T < 2, or for kLearnedRange.
 Tensor variance_table(const NoiseSchedule& schedule, VarianceType type, FirstVariance first);
 
 /// log(variance_table(kFromSecondStep)): finite at every t. Likelihoods and learned variances use

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "ddpm/config/model_config.h"
+#include "ddpm/config/run_config.h"
 #include "ddpm/core/tensor.h"
 
 namespace ddpm {
@@ -23,6 +24,11 @@ class NetworkImpl : public torch::nn::Module {
   virtual Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) = 0;
 };
 
+/// What a run asks of its network beside the sizes of its data.
+struct NetworkDemands {
+  bool learned_variance = false;  ///< Two channels out for one: a prediction and v [IDDPM Eq. 15].
+};
+
 /// Fills the sizes that are 0 from the data, for the network that `config.kind` names.
 ///
 /// @param num_classes 0: no class labels. Otherwise a UNet2D whose class_embed_type is none gets a
@@ -30,7 +36,11 @@ class NetworkImpl : public torch::nn::Module {
 /// @throws std::invalid_argument if a size was given and disagrees with the data, or the network
 ///         can't take class labels.
 ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t image_size,
-                                 int64_t num_classes);
+                                 int64_t num_classes, const NetworkDemands& demands = {});
+
+/// resolve_model_config for a run's network, with what the run's options demand.
+RunConfig resolve_run_config(RunConfig config, int64_t channels, int64_t image_size,
+                             int64_t num_classes);
 
 /// Builds the network, its weights in channels_last float32 on the CPU, not yet initialised
 /// (zeros).

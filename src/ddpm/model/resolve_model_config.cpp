@@ -42,11 +42,12 @@ void resolve_classes(UNet2DConfig& config, int64_t num_classes) {
 }  // namespace
 
 ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t image_size,
-                                 int64_t num_classes) {
+                                 int64_t num_classes, const NetworkDemands& demands) {
   switch (config.kind) {
     case ModelKind::kUNet2D:
       resolve_size("unet2d.in_channels", config.unet2d.in_channels, channels);
-      resolve_size("unet2d.out_channels", config.unet2d.out_channels, channels);
+      resolve_size("unet2d.out_channels", config.unet2d.out_channels,
+                   demands.learned_variance ? 2 * channels : channels);
       resolve_size("unet2d.sample_size", config.unet2d.sample_size, image_size);
       resolve_classes(config.unet2d, num_classes);
       return config;
@@ -55,12 +56,23 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
       check_arg(image_size % kSimpleUnetFactor == 0, kWhere,
                 "data.image_size does not fit simple_unet: expected a multiple of ",
                 kSimpleUnetFactor, ", got ", image_size);
+      check_arg(!demands.learned_variance, kWhere,
+                "simple_unet has one output a channel: expected diffusion.variance fixed_small or "
+                "fixed_large, got learned_range");
       check_arg(num_classes == 0, kWhere,
                 "simple_unet takes no class labels: expected train.class_conditional = false, got "
                 "true");
       return config;
   }
   throw std::logic_error("[resolve_model_config] not a ModelKind");
+}
+
+RunConfig resolve_run_config(RunConfig config, int64_t channels, int64_t image_size,
+                             int64_t num_classes) {
+  const NetworkDemands demands{.learned_variance =
+                                   config.diffusion.variance == VarianceType::kLearnedRange};
+  config.model = resolve_model_config(config.model, channels, image_size, num_classes, demands);
+  return config;
 }
 
 }  // namespace ddpm
