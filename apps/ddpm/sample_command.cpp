@@ -12,6 +12,7 @@
 #include "ddpm/sampling/levels.h"
 #include "enum_option.h"
 #include "sample_output.h"
+#include "sampler_flags.h"
 
 namespace ddpm::app {
 namespace {
@@ -25,7 +26,7 @@ struct SampleFlags {
   std::vector<std::string> outputs;
   PipelineOptions pipeline;
   ImageRequest request;
-  SamplerOptions sampler;
+  SamplerFlags sampler;
   std::string class_name;
   int64_t threads = 0;
   int64_t columns = 0;
@@ -58,30 +59,15 @@ Tensor class_labels(const SampleFlags& flags, const ModelFolder& folder) {
   return (at::arange(count, at::kLong) + static_cast<int64_t>(flags.request.first_image)) % classes;
 }
 
-/// The model's own sampler options, with those that were given on the command line put in.
-SamplerOptions merge_options(const CLI::App& command, const SampleFlags& flags,
-                             const Pipeline& pipeline) {
-  SamplerOptions options = default_sampler_options(pipeline);
-  options.kind = flags.sampler.kind;
-  options.steps = flags.sampler.steps;
-  options.eta = flags.sampler.eta;
-  if (command.count("--spacing") > 0) options.spacing = flags.sampler.spacing;
-  if (command.count("--clip") > 0) options.clip = flags.sampler.clip;
-  if (command.count("--variance") > 0) options.variance = flags.sampler.variance;
-  return options;
-}
-
 TextChunks png_text(const SampleFlags& flags, const SamplerOptions& options, int64_t steps,
                     const ModelFolder& folder) {
   TextChunks text{{"Software", "ddpm.cpp"},
                   {"ddpm.model", short_model_hash(folder.model_hash)},
                   {"ddpm.seed", std::to_string(flags.request.seed)},
                   {"ddpm.first_image", std::to_string(flags.request.first_image)},
-                  {"ddpm.sampler", enum_word(options.kind)},
-                  {"ddpm.steps", std::to_string(steps)},
-                  {"ddpm.spacing", enum_word(options.spacing)},
-                  {"ddpm.clip", enum_word(options.clip)}};
-  if (options.kind == SamplerKind::kDdim) text.emplace_back("ddpm.eta", c10::str(options.eta));
+                  {"ddpm.steps", std::to_string(steps)}};
+  const TextChunks sampler = sampler_text(options);
+  text.insert(text.end(), sampler.begin(), sampler.end());
   if (!flags.class_name.empty()) text.emplace_back("ddpm.class", flags.class_name);
   return text;
 }
@@ -99,7 +85,7 @@ bool wants(const SampleFlags& flags, OutputKind kind) {
                      [&](const std::string& path) { return output_kind(path) == kind; });
 }
 
-void run_sample(const CLI::App& command, SampleFlags flags) {
+void run_sample(SampleFlags flags) {
   check_flags(flags);
   configure_cpu(flags.threads);
   configure_gpu();
@@ -109,7 +95,8 @@ void run_sample(const CLI::App& command, SampleFlags flags) {
              "] no scheduler file beside the network: taking the linear schedule "
              "with T = 1000 and epsilon prediction");
   }
-  const SamplerOptions options = merge_options(command, flags, pipeline);
+  const SamplerOptions options =
+      with_sampler_flags(default_sampler_options(pipeline), flags.sampler);
   const int64_t steps = count_sampler_steps(options, pipeline.schedule.num_timesteps());
   flags.request.class_labels = class_labels(flags, pipeline.folder);
 
@@ -171,16 +158,6 @@ void add_sample_command(CLI::App& app) {
   command
       ->add_option("--first-image", flags->request.first_image, "number of the seed's first image")
       ->capture_default_str();
-  add_enum_option(*command, "--sampler", flags->sampler.kind, "default ddim");
-  command->add_option("--steps", flags->sampler.steps,
-                      "network calls an image; 0: all for ddpm, 50 for ddim");
-  command->add_option("--eta", flags->sampler.eta, "ddim: noise in each step, 0 to 1")
-      ->capture_default_str();
-  add_enum_option(*command, "--spacing", flags->sampler.spacing,
-                  "which timesteps; default: the model's");
-  add_enum_option(*command, "--clip", flags->sampler.clip,
-                  "of the predicted x_0; default: the model's");
-  add_enum_option(*command, "--variance", flags->sampler.variance, "ddpm: default: the model's");
   command->add_option("--class", flags->class_name, "class name or number; default: each in turn");
   command->add_option("--batch", flags->request.batch_size, "images the network sees at once")
       ->capture_default_str();
@@ -194,7 +171,8 @@ void add_sample_command(CLI::App& app) {
   command->add_flag("--raw-weights", flags->pipeline.raw_weights,
                     "the weights instead of their EMA");
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
-  command->callback([command, flags] { run_sample(*command, *flags); });
+  add_sampler_flags(*command, flags->sampler);
+  command->callback([flags] { run_sample(*flags); });
 }
 
 }  // namespace ddpm::app

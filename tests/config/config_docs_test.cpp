@@ -7,6 +7,7 @@
 
 #include "config/every_type_config.h"
 #include "ddpm/config/run_config.h"
+#include "ddpm/config/sample_config.h"
 #include "ddpm/core/file.h"
 
 namespace ddpm {
@@ -29,6 +30,18 @@ TEST(ConfigDocsTest, ThePageHasEveryField) {
     const std::string name = field.key.substr(field.key.rfind('.') + 1);
     EXPECT_THAT(page, HasSubstr(is_section ? "## [" + field.key + "]" : "| `" + name + "` |"));
     EXPECT_THAT(page, HasSubstr(field.help));
+  }
+}
+
+TEST(ConfigDocsTest, ThePageEndsWithTheFlagsOfSample) {
+  SamplerOptions sampler;
+  const std::string page = config_markdown();
+  const std::string section = page.substr(page.rfind("\n## "));
+  EXPECT_THAT(section, HasSubstr("## sampler (flags of `ddpm sample`)"));
+  EXPECT_THAT(section, HasSubstr("| `--sampler` | one of ddpm, ddim, "));
+  EXPECT_THAT(section, HasSubstr("| `--dynamic-ratio` | number from 0 to 1 | `0.995` | "));
+  for (const Field& field : list_fields(sampler)) {
+    EXPECT_THAT(section, HasSubstr("| `" + sampler_flag(field.key) + "` | "));
   }
 }
 

@@ -1,6 +1,9 @@
 #include "ddpm/config/config_docs.h"
 
+#include <algorithm>
+
 #include "ddpm/config/run_config.h"
+#include "ddpm/config/sample_config.h"
 
 namespace ddpm {
 namespace {
@@ -34,7 +37,21 @@ field that does not exist, a wrong type or a value out of range is an error that
 TOML; what is not TOML is taken as text, so that words and paths need no quotes.
 
 Every run folder and checkpoint holds the recipe as it was in force, with all defaults filled in.
+The last section is no part of a recipe: how `ddpm sample` draws images.
 )";
+
+constexpr const char* kSamplerIntroduction = R"(
+## sampler (flags of `ddpm sample`)
+how images are drawn from a trained network; in C++ the fields of `SamplerOptions`. `--spacing`,
+`--clip` and the two of dynamic thresholding default to what the model's scheduler file says.
+
+)";
+
+/// A row of a table.
+std::string row(const std::string& name, const Field& field) {
+  return "| `" + name + "` | " + cell(describe_type(field)) + " | `" + cell(default_text(field)) +
+         "` | " + cell(field.help) + " |\n";
+}
 
 }  // namespace
 
@@ -48,6 +65,13 @@ std::string fields_help(const std::vector<Field>& fields) {
   return text;
 }
 
+std::string sampler_flag(const std::string& key) {
+  if (key == "kind") return "--sampler";
+  std::string flag = "--" + key;
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
 std::string config_markdown() {
   RunConfig config;
   std::string text = kIntroduction;
@@ -57,10 +81,12 @@ std::string config_markdown() {
               "| field | takes | default | meaning |\n|---|---|---|---|\n";
       continue;
     }
-    text += "| `" + field.key.substr(field.key.rfind('.') + 1) + "` | " +
-            cell(describe_type(field)) + " | `" + cell(default_text(field)) + "` | " +
-            cell(field.help) + " |\n";
+    text += row(field.key.substr(field.key.rfind('.') + 1), field);
   }
+  SamplerOptions sampler;
+  text += kSamplerIntroduction;
+  text += "| flag | takes | default | meaning |\n|---|---|---|---|\n";
+  for (const Field& field : list_fields(sampler)) text += row(sampler_flag(field.key), field);
   return text;
 }
 

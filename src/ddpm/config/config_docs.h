@@ -15,8 +15,13 @@ std::string field_help(Config config) {
   return fields_help(list_fields(config));
 }
 
-/// The text of docs/config.md: a recipe's sections, a table each. To write the file anew:
-/// `DDPM_UPDATE_DOCS=1 build/release/tests/config/config_test --gtest_filter='ConfigDocsTest.*'`.
+/// The flag of `ddpm sample` for a field of SamplerOptions: "--sampler" for `kind`, "--s-churn" for
+/// `s_churn`.
+std::string sampler_flag(const std::string& key);
+
+/// The text of docs/config.md: a recipe's sections and the sampler's flags, a table each. To write
+/// the file anew: `DDPM_UPDATE_DOCS=1 build/release/tests/config/config_test
+/// --gtest_filter='ConfigDocsTest.*'`.
 std::string config_markdown();
 
 }  // namespace ddpm
