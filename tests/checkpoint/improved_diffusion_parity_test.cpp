@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ddpm/checkpoint/improved_diffusion.h"
+#include "ddpm/checkpoint/model_folder.h"
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
@@ -96,6 +97,30 @@ TEST_P(ImprovedDiffusionParityTest, OutputsAndAllGradientsEqualInFloat64) {
   const auto reference = entries("float64");
   expect_same_network(reference, import(reference, "weight/"), import(reference, "grad/").weights,
                       1e-10);
+}
+
+// The imported network's t is scaled, which diffusers would ignore.
+TEST(ImprovedDiffusionFolderTest, ComesBackEqualAndIsRefusedByDiffusers) {
+  const fs::path path = fs::path(::testing::TempDir()) / "ddpm_improved_folder";
+  fs::remove_all(path);
+  ModelFolder folder;
+  folder.model.unet2d.in_channels = folder.model.unet2d.out_channels = 3;
+  folder.model.unet2d.block_out_channels = {32, 32};
+  folder.model.unet2d.down_block_types = {DownBlockType::kDown, DownBlockType::kDown};
+  folder.model.unet2d.up_block_types = {UpBlockType::kUp, UpBlockType::kUp};
+  for (const double scale : {1.0, 0.25}) {
+    folder.model.unet2d.timestep_scale = scale;
+    const auto network = make_network(folder.model);
+    initialize(*network, /*seed=*/1);
+    folder.weights = state_dict(*network);
+    write_model_folder(path, folder, /*overwrite=*/true);
+    const ModelFolder read = read_model_folder(path);
+    EXPECT_EQ(read.model.unet2d.timestep_scale, scale);
+    load_state_dict(*network, read.weights, "folder");
+    testing::run_python({DDPM_SOURCE_DIR "/tests/checkpoint/diffusers_loads.py", path.string(),
+                         scale == 1.0 ? "yes" : "no"});
+  }
+  fs::remove_all(path);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -100,6 +100,18 @@ TEST(NetworkJsonTest, EachOptionThatDiffusersLacksTakesOurClassName) {
   }
 }
 
+// UNet2DModel.from_pretrained looks at no class name, but at these.
+TEST(NetworkJsonTest, OurBlockTypesCannotBeTakenForThoseOfDiffusers) {
+  const ModelConfig model = read_network({{"_class_name", "UNet2D"}, {"timestep_scale", 0.25}});
+  const Json written = network_to_json(model);
+  EXPECT_EQ(written["down_block_types"][0], "ddpm.DownBlock2D");
+  EXPECT_EQ(written["up_block_types"][3], "ddpm.UpBlock2D");
+  EXPECT_THAT(network_refusal({{"_class_name", "UNet2D"}, {"up_block_types", {"UpBlock2D"}}}),
+              AllOf(HasSubstr("up_block_types"), HasSubstr("got 'UpBlock2D'")));
+  EXPECT_THAT(network_refusal({{"_class_name", "UNet2D"}, {"down_block_types", {3}}}),
+              AllOf(HasSubstr("down_block_types"), HasSubstr("got '3'")));
+}
+
 TEST(NetworkJsonTest, HowTrainingStartedIsNotPartOfATrainedNetwork) {
   ModelConfig model = read_network(cifar10_config());
   model.unet2d.weight_init = WeightInit::kXavier;

@@ -18,6 +18,8 @@ using Json = nlohmann::json;
 
 constexpr const char* kDiffusersClass = "UNet2DModel";
 constexpr const char* kUNet2DClass = "UNet2D";
+constexpr std::string_view kOwnBlockPrefix = "ddpm.";
+constexpr std::array kBlockLists{"down_block_types", "up_block_types"};
 constexpr const char* kSimpleUnetClass = "SimpleUnet";
 
 constexpr const char* kWeightInit = "weight_init";
@@ -69,7 +71,7 @@ void take_fixed_options(Json& values, const std::string& where) {
 /// Block types of the first versions begin with "UNetRes", and silu was swish.
 void rename_old_words(Json& values) {
   constexpr std::string_view old_prefix = "UNetRes";
-  for (const char* key : {"down_block_types", "up_block_types"}) {
+  for (const char* key : kBlockLists) {
     if (!values.contains(key) || !values[key].is_array()) continue;
     for (Json& type : values[key]) {
       if (!type.is_string()) continue;
@@ -109,6 +111,21 @@ UNet2DConfig unet2d_model_from_json(const Json& values, const std::string& where
   return unet2d_from_json(values, where);
 }
 
+/// Takes the prefix off our block types.
+UNet2DConfig own_unet2d_from_json(Json values, const std::string& where) {
+  for (const char* key : kBlockLists) {
+    if (!values.contains(key) || !values[key].is_array()) continue;
+    for (Json& type : values[key]) {
+      const std::string word = type.is_string() ? type.get<std::string>() : type.dump();
+      check_arg(word.starts_with(kOwnBlockPrefix), "[", where, "] ", key,
+                ": expected names that begin with '", kOwnBlockPrefix, "' beside _class_name ",
+                kUNet2DClass, ", got '", word, "'");
+      type = word.substr(kOwnBlockPrefix.size());
+    }
+  }
+  return unet2d_from_json(std::move(values), where);
+}
+
 Json unet2d_to_json(const UNet2DConfig& config) {
   check_arg(config.in_channels > 0 && config.out_channels > 0,
             "[network_to_json] in_channels and out_channels: expected at least 1, got ",
@@ -124,6 +141,19 @@ Json unet2d_to_json(const UNet2DConfig& config) {
   json["num_train_timesteps"] = nullptr;
   json.erase(kWeightInit);
   return json;
+}
+
+/// UNet2DModel.from_pretrained doesn't look at the class name, and only warns of options that it
+/// doesn't know. It does refuse a block type that it doesn't know.
+void name_unet2d_class(Json& json, bool is_diffusers) {
+  json["_class_name"] = is_diffusers ? kDiffusersClass : kUNet2DClass;
+  if (is_diffusers) {
+    for (const std::string& key : own_keys()) json.erase(key);
+    return;
+  }
+  for (const char* key : kBlockLists) {
+    for (Json& type : json[key]) type = c10::str(kOwnBlockPrefix, type.get<std::string>());
+  }
 }
 
 /// "down_blocks.1.attentions.0.query.weight" -> "down_blocks.1.attentions.0.to_q.weight".
@@ -162,11 +192,7 @@ Json network_to_json(const ModelConfig& config) {
   switch (config.kind) {
     case ModelKind::kUNet2D:
       json = unet2d_to_json(config.unet2d);
-      json["_class_name"] = kUNet2DClass;
-      if (is_diffusers_network(config)) {
-        for (const std::string& key : own_keys()) json.erase(key);
-        json["_class_name"] = kDiffusersClass;
-      }
+      name_unet2d_class(json, is_diffusers_network(config));
       break;
     case ModelKind::kSimpleUnet:
       check_arg(config.simple_unet.image_channels > 0,
@@ -189,7 +215,7 @@ ModelConfig network_from_json(const Json& json, const std::string& where) {
     return config;
   }
   if (class_name == kUNet2DClass) {
-    config.unet2d = unet2d_from_json(std::move(values), where);
+    config.unet2d = own_unet2d_from_json(std::move(values), where);
     return config;
   }
   check_arg(class_name == kSimpleUnetClass, "[", where, "] _class_name: expected ", kDiffusersClass,
