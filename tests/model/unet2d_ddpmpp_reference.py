@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Answers for tests/model/unet2d_ddpmpp_test.cpp: DDPM++ from its published description [EDM, Table 7].
+"""Answers for tests/model/unet2d_ddpmpp_test.cpp: DDPM++ from its published description [EDM, Appendix F].
 
 usage: unet2d_ddpmpp_reference.py IN OUT
 

@@ -20,7 +20,7 @@ class UNet2DImpl : public NetworkImpl {
   /// H and W must be multiples of 2^(levels - 1). The timestep embedding is computed in float32.
   Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) override;
 
-  /// The same for augmented images [EDM, Appendix F.2].
+  /// The same for augmented images [EDM, Appendix F].
   ///
   /// @param augment_labels [N, augment_dim] of the weights' dtype; zeros, or undefined, for images
   /// as
