@@ -16,8 +16,8 @@ class NetworkImpl : public torch::nn::Module {
  public:
   /// @param x            [N, C, H, W] of the weights' dtype; channels_last avoids a copy.
   /// @param t            [N] int64 or float, on x's device.
-  /// @param class_labels [N] int64 ([N, 4 * block_out_channels[0]] float where class_embed_type is
-  ///                     identity); undefined for a network without classes.
+  /// @param class_labels [N] int64 ([N, 4 * size of the timestep embedding] float where
+  ///                     class_embed_type is identity); undefined for a network without classes.
   /// @return             [N, out_channels, H, W], x's dtype, channels_last.
   /// @throws std::invalid_argument if a shape does not fit, class_labels are missing, or they are
   ///         given to a network without classes.
