@@ -12,12 +12,6 @@
 namespace ddpm {
 namespace {
 
-std::vector<uint64_t> image_keys(const SampleRequest& request) {
-  std::vector<uint64_t> images(static_cast<size_t>(request.num_images));
-  for (size_t i = 0; i < images.size(); ++i) images[i] = request.first_image + i;
-  return images;
-}
-
 /// Calls `trace` for the network call that begins a step.
 void show_call(const TraceFn& trace, const SamplerCall& call, int64_t step, const Tensor& x_t,
                const Tensor& pred_x_start) {
@@ -29,6 +23,19 @@ void show_call(const TraceFn& trace, const SamplerCall& call, int64_t step, cons
 }
 
 }  // namespace
+
+std::vector<uint64_t> image_keys(const SampleRequest& request) {
+  std::vector<uint64_t> images(static_cast<size_t>(request.num_images));
+  for (size_t i = 0; i < images.size(); ++i) images[i] = request.first_image + i;
+  return images;
+}
+
+StepNoiseFn step_noise(const SampleRequest& request) {
+  return [request, images = image_keys(request)](const SamplerCall& call) {
+    return normal_like_images({request.seed, RandomStream::kStepNoise}, images, call.noise_step,
+                              request.image_shape, request.device);
+  };
+}
 
 Tensor initial_noise(const SampleRequest& request) {
   check_arg(request.num_images >= 1, "[sample] num_images is too small: expected 1 or more, got ",
@@ -45,11 +52,7 @@ Tensor initial_noise(const SampleRequest& request) {
 Tensor sample(const NoiseSchedule& schedule, PredictionType prediction, const DenoiseFn& denoise,
               const SamplerOptions& options, const SampleRequest& request, const TraceFn& trace) {
   const SamplerPlan plan = make_sampler_plan(schedule, prediction, options);
-  const auto noise = [&](const SamplerCall& call) {
-    return normal_like_images({request.seed, RandomStream::kStepNoise}, image_keys(request),
-                              call.noise_step, request.image_shape, request.device);
-  };
-  return run_plan(plan, options, denoise, initial_noise(request), noise, trace);
+  return run_plan(plan, options, denoise, initial_noise(request), step_noise(request), trace);
 }
 
 Tensor run_plan(const SamplerPlan& plan, const SamplerOptions& options, const DenoiseFn& denoise,

@@ -54,6 +54,12 @@ Tensor sample(const NoiseSchedule& schedule, PredictionType prediction, const De
 /// Standard normal noise like x, for a call that takes some.
 using StepNoiseFn = std::function<Tensor(const SamplerCall& call)>;
 
+/// The noise that sample() draws for a request: of (seed, image, SamplerCall::noise_step).
+StepNoiseFn step_noise(const SampleRequest& request);
+
+/// The numbers of a request's images, which key their noise: first_image and those after it.
+std::vector<uint64_t> image_keys(const SampleRequest& request);
+
 /// Runs a plan from its first call to its last, without gradients.
 ///
 /// @param x       [N, C, H, W] float32: a state of the first call's level.
