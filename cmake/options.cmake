@@ -8,11 +8,11 @@ if(DDPM_CCACHE AND DDPM_PCH AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(ddpm_options INTERFACE $<BUILD_INTERFACE:-fpch-preprocess>)
 endif()
 
-# LibTorch's CUDA wheels export an old std::filesystem of their own, which crashes: the system's
-# libstdc++ has to come before them.
+# LibTorch's CUDA wheels export an old std::filesystem of their own, which crashes: programs have to
+# name the system's libstdc++ before LibTorch.
 if(UNIX AND NOT APPLE)
   target_link_options(ddpm_options INTERFACE
-    "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")
+    "SHELL:-Wl,--push-state,--no-as-needed -lstdc++ -Wl,--pop-state")
 endif()
 
 add_library(ddpm_warnings INTERFACE)
@@ -26,7 +26,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 
 # -fPIC everywhere, programs too, so that one precompiled header fits all.
-add_compile_options(-fPIC)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 find_program(DDPM_MOLD mold)
 if(DDPM_MOLD)
   add_link_options(-fuse-ld=mold)

@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "ddpm/core/check.h"
+#ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/group_norm_silu_function.h"
+#endif
 
 namespace ddpm {
 namespace {
@@ -49,6 +52,11 @@ Tensor with_gradient_of_x(const Tensor& x, const GroupNormSiluArgs& args) {
 
 Tensor group_norm_silu(const GroupNormSiluArgs& args) {
   check_group_norm_silu_args(args);
+#ifdef DDPM_CUDA
+  if (cuda::group_norm_silu_is_fused(args)) {
+    return at::dropout(cuda::fused_group_norm_silu(args), args.dropout, args.training);
+  }
+#endif
   Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
   if (args.time_embedding.defined()) x = x + per_pixel(args.time_embedding);
   // The CUDA group norm answers in NCHW.

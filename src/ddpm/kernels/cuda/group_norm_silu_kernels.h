@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <cuda_runtime_api.h>
+
+namespace ddpm::cuda {
+
+/// Maps [images, pixels, channels], channels innermost (NHWC), and what is computed on them.
+struct GroupNormShape {
+  int images = 0;
+  int pixels = 0;
+  int channels = 0;
+  int groups = 0;
+  float eps = 0;
+  bool silu = true;
+  bool bf16 = false;  ///< Type of every map and weight: bfloat16, or float32.
+};
+
+/// Pointers are null for what takes no part. All but mean and rstd are of the shape's type.
+struct GroupNormTensors {
+  const void* x = nullptr;       ///< [images, pixels, channels], as y.
+  const void* weight = nullptr;  ///< [channels], as bias.
+  const void* bias = nullptr;
+  const void* time_embedding = nullptr;  ///< [images, channels], added to x; rows are strided.
+  const void* scale = nullptr;           ///< [images, channels], with shift.
+  const void* shift = nullptr;
+  int64_t time_embedding_stride = 0;  ///< From one image's row to the next.
+  int64_t scale_stride = 0;           ///< The same, of scale and shift.
+  float* mean = nullptr;              ///< [images, groups], written forward, read backward.
+  float* rstd = nullptr;
+};
+
+/// Gradients; null for those that nobody asks for, but for d_x.
+struct GroupNormGradients {
+  const void* d_y = nullptr;         ///< like x.
+  void* d_x = nullptr;               ///< like x.
+  void* d_time_embedding = nullptr;  ///< [images, channels] contiguous, as d_scale and d_shift.
+  void* d_scale = nullptr;
+  void* d_shift = nullptr;
+  void* d_weight = nullptr;  ///< [channels], as d_bias.
+  void* d_bias = nullptr;
+  float* sums = nullptr;  ///< [2, images, channels]: room for sums over pixels.
+};
+
+/// True if the kernels take the shape: groups divide channels, and bundles of whole groups hold a
+/// multiple of 8 channels, at most 128.
+bool group_norm_silu_fits(const GroupNormShape& shape);
+
+/// y = silu((1 + scale) * group_norm(x + time_embedding) + shift), see group_norm_silu.h. A map is
+/// read once where a bundle's pixels fit into a block's registers.
+///
+/// @return what the launch answered.
+cudaError_t group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,
+                                    void* y, cudaStream_t stream);
+
+/// All gradients, deterministic: sums are taken in an order that depends on the shape alone.
+cudaError_t group_norm_silu_backward(const GroupNormShape& shape, const GroupNormTensors& tensors,
+                                     const GroupNormGradients& gradients, cudaStream_t stream);
+
+}  // namespace ddpm::cuda
