@@ -1,6 +1,7 @@
 # LibTorch: CMAKE_PREFIX_PATH or Torch_DIR if given, else the wheel in .venv, else the one that
 # `python3 -c "import torch"` finds.
-if(NOT DEFINED Torch_DIR)
+find_package(Torch QUIET)
+if(NOT Torch_FOUND)
   foreach(python ${PROJECT_SOURCE_DIR}/.venv/bin/python python3)
     execute_process(COMMAND ${python} -c "import torch; print(torch.utils.cmake_prefix_path)"
                     OUTPUT_VARIABLE torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET
@@ -10,8 +11,8 @@ if(NOT DEFINED Torch_DIR)
       break()
     endif()
   endforeach()
+  find_package(Torch REQUIRED)
 endif()
-find_package(Torch REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(PNG REQUIRED)
