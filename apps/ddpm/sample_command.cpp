@@ -53,8 +53,9 @@ Tensor class_labels(const SampleFlags& flags, const ModelFolder& folder) {
   if (!flags.class_name.empty()) {
     return at::full({count}, class_index(folder, flags.class_name), at::kLong);
   }
-  const int64_t classes =
+  int64_t classes =
       folder.model.kind == ModelKind::kUNet2D ? folder.model.unet2d.num_class_embeds : 0;
+  if (folder.extras.null_class >= 0) classes = folder.extras.null_class;
   if (classes == 0) return {};
   return (at::arange(count, at::kLong) + static_cast<int64_t>(flags.request.first_image)) % classes;
 }

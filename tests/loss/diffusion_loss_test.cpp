@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "ddpm/diffusion/betas.h"
 #include "ddpm/diffusion/forward_process.h"
@@ -136,6 +138,57 @@ TEST(DiffusionLossTest, MinSnrWeightsHaveTheirClosedForms) {
     EXPECT_NEAR(weight(PredictionType::kSample) / capped, 1, 1e-6) << t;
     EXPECT_NEAR(weight(PredictionType::kVelocity) / (capped / (snr + 1)), 1, 1e-6) << t;
   }
+}
+
+TEST(DiffusionLossTest, WeightsOfEachNameHaveTheirClosedForms) {
+  LossConfig config;
+  config.min_snr_gamma = 4;
+  config.p2_k = 2;
+  config.p2_gamma = 0.5;
+  const NoiseSchedule s = linear();
+  for (const int64_t t : {0, 100, 200, 999}) {
+    const double alpha_bar = s.alphas_cumprod[t].item<double>();
+    const double snr = alpha_bar / (1 - alpha_bar);
+    const std::pair<LossWeighting, double> of_x_start[] = {
+        {LossWeighting::kSoftMinSnr, 1 / (1 / snr + 0.25)},
+        {LossWeighting::kP2, snr / std::sqrt(2 + snr)},
+        {LossWeighting::kSnr, snr},
+        {LossWeighting::kTruncatedSnr, std::max(snr, 1.0)},
+        {LossWeighting::kSnrPlusOne, 1 / (1 - alpha_bar)},
+        {LossWeighting::kConstant, 1}};
+    for (const auto& [weighting, weight] : of_x_start) {
+      config.weighting = weighting;
+      const auto got = [&](PredictionType prediction) {
+        return loss_weight_table(config, prediction, s)[t].item<double>();
+      };
+      EXPECT_NEAR(got(PredictionType::kSample) / weight, 1, 1e-6) << enum_word(weighting) << t;
+      EXPECT_NEAR(got(PredictionType::kEpsilon) * snr / weight, 1, 1e-6) << enum_word(weighting);
+      EXPECT_NEAR(got(PredictionType::kVelocity) * (snr + 1) / weight, 1, 1e-6)
+          << enum_word(weighting);
+    }
+  }
+}
+
+// Each prediction's own loss is one of the named weightings.
+TEST(DiffusionLossTest, ThePlainLossesAreSnrConstantAndSnrPlusOne) {
+  const auto weights = [](LossWeighting weighting, PredictionType prediction) {
+    LossConfig config;
+    config.weighting = weighting;
+    return loss_weight_table(config, prediction, linear());
+  };
+  const Tensor ones = at::ones({1000});
+  EXPECT_TRUE(tensors_near(weights(LossWeighting::kSnr, PredictionType::kEpsilon), ones, 0));
+  EXPECT_TRUE(tensors_near(weights(LossWeighting::kConstant, PredictionType::kSample), ones, 0));
+  EXPECT_TRUE(
+      tensors_near(weights(LossWeighting::kSnrPlusOne, PredictionType::kVelocity), ones, 0));
+}
+
+TEST(DiffusionLossTest, ABoundIsNoDistance) {
+  EXPECT_THAT(
+      [] {
+        loss_per_image(of_kind(LossKind::kHybrid), at::zeros({2, 3}), at::zeros({2, 3}));
+      },
+      ThrowsMessage<std::invalid_argument>(HasSubstr("got hybrid")));
 }
 
 // The weights exist so that one error of x_0 costs the same in all three parameterisations.

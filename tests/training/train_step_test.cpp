@@ -1,10 +1,12 @@
 #include "ddpm/training/train_step.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 
 #include "ddpm/core/philox.h"
+#include "support/host_reads.h"
 #include "support/tensor_matchers.h"
 #include "training/training_fixtures.h"
 
@@ -188,6 +190,91 @@ TEST(TrainStepTest, AStepDependsOnItsNumberAndTheStateAlone) {
   expect_same_bits(run(1), first);
   train_step.load(weights, ema, optimizer);
   EXPECT_FALSE(at::equal(by_name(run(2)).at("first.weight"), by_name(first).at("first.weight")));
+}
+
+// L_t^2 over the history: a step writes each image's objective, and later draws follow it.
+TEST(TrainStepTest, LossAwareTimestepsFollowTheHistory) {
+  RunConfig config = resolved(tiny_config());
+  config.diffusion.num_timesteps = 4;
+  config.train.timestep_sampling = TimestepSampling::kLossAware;
+  TrainStep train_step(config, initialized_network(config), at::kCPU);
+  for (int64_t step = 0; step < 10; ++step) {
+    train_step.prepare(first_images(config.train.batch_size), step);
+    EXPECT_THAT(testing::host_reads([&] { train_step.run(); }), ::testing::IsEmpty());
+  }
+  const auto state = by_name(train_step.optimizer_state());
+  EXPECT_EQ(state.at("loss_history.counts").sum().item<int64_t>(), 80);
+  EXPECT_TRUE((state.at("loss_history.losses") > 0).all().item<bool>());
+}
+
+TEST(TrainStepTest, ANonFiniteStepLeavesTheLossHistoryAsItWas) {
+  RunConfig config = tiny_config();
+  config.train.timestep_sampling = TimestepSampling::kLossAware;
+  const auto network = std::make_shared<BatchNormNetwork>();
+  TrainStep train_step(config, network, at::kCPU);
+  Tensor bias = network->named_parameters()["first.bias"].detach();
+  bias.fill_(std::numeric_limits<float>::quiet_NaN());
+  train_step.prepare(first_images(config.train.batch_size), 0);
+  train_step.run();
+  const auto state = by_name(train_step.optimizer_state());
+  EXPECT_EQ(state.at("loss_history.counts").sum().item<int64_t>(), 0);
+  EXPECT_EQ(state.at("loss_history.losses").abs().max().item<float>(), 0);
+}
+
+// The bound is read in float32: bfloat16's x_t would be wrong by a hundred deviations at t = 0.
+TEST(TrainStepTest, TheBoundIsThatOfFloat32WhereTheNetworkComputesInBfloat16) {
+  RunConfig config = tiny_config();
+  config.diffusion.variance = VarianceType::kLearnedRange;
+  config.loss.kind = LossKind::kVlb;
+  config = resolved(config);
+  const auto bits = [&](Precision precision) {
+    config.train.precision = precision;
+    TrainStep train_step(config, initialized_network(config), at::kCPU);
+    train_step.prepare(first_images(config.train.batch_size), 0);
+    train_step.run();
+    return read_means(train_step.statistics()).loss;
+  };
+  const double expected = bits(Precision::kFp32);
+  EXPECT_NEAR(bits(Precision::kBf16) / expected, 1, 0.03);  // the network's own rounding
+}
+
+// Sees what the network is given.
+class RecordingNetwork : public BatchNormNetwork {
+ public:
+  Tensor forward(const Tensor& x, const Tensor& t, const Tensor& labels) override {
+    seen.push_back(x.detach().clone());
+    return BatchNormNetwork::forward(x, t, labels);
+  }
+  std::vector<Tensor> seen;
+};
+
+// [Ning et al. 2023]: the input has gamma's noise on its noise; the target has not.
+TEST(TrainStepTest, InputPerturbationChangesTheInputAndNotTheTarget) {
+  RunConfig config = tiny_config();
+  config.diffusion.beta_start = config.diffusion.beta_end = 0.01;
+  const auto input = [&](double perturbation, double offset) {
+    config.train.input_perturbation = perturbation;
+    config.train.offset_noise = offset;
+    const auto network = std::make_shared<RecordingNetwork>();
+    TrainStep train_step(config, network, at::kCPU);
+    train_step.prepare(first_images(config.train.batch_size), 2);
+    train_step.run();
+    return network->seen.front();
+  };
+  const Tensor plain = input(0, 0);
+  const Tensor t = draw_timesteps(config, 2).to(at::kDouble);
+  const Tensor scale = (1 - at::pow(0.99, t + 1)).sqrt().view({-1, 1, 1, 1});
+  for (int64_t i = 0; i < config.train.batch_size; ++i) {
+    const auto sample = static_cast<uint64_t>(2 * config.train.batch_size + i);
+    Tensor z = at::empty({1, 8, 8});
+    fill_normal({3, RandomStream::kInputNoise}, sample, 0, z.data_ptr<float>(), 64);
+    EXPECT_TRUE(tensors_near((input(0.1, 0) - plain)[i], 0.1 * scale[i] * z, 1e-6));
+    const Tensor offset = (input(0, 0.5) - plain)[i] / scale[i];
+    float shared = 0;
+    fill_normal({3, RandomStream::kOffsetNoise}, sample, 0, &shared, 1);
+    EXPECT_TRUE(
+        tensors_near(offset, at::full_like(offset, 0.5 * static_cast<double>(shared)), 1e-5));
+  }
 }
 
 TEST(TrainStepTest, LoadNamesTheTensorThatIsMissing) {

@@ -26,7 +26,7 @@ struct ResumeCase {
 void PrintTo(const ResumeCase& resume_case, std::ostream* out) { *out << resume_case.name; }
 
 std::vector<ResumeCase> resume_cases() {
-  std::vector<ResumeCase> cases(3, {"", tiny_config()});
+  std::vector<ResumeCase> cases(4, {"", tiny_config()});
   cases[0].name = "Float32";
   cases[0].config.data.horizontal_flip = true;
   cases[0].config.optimizer.decay = LrDecay::kCosine;
@@ -44,6 +44,18 @@ std::vector<ResumeCase> resume_cases() {
 
   cases[2].name = "BatchNorm";
   cases[2].batch_norm = true;
+
+  // Two timesteps, so that the history is full by the time the run stops.
+  cases[3].name = "LearnedVarianceLossAwareTimesteps";
+  cases[3].config.diffusion.num_timesteps = 2;
+  cases[3].config.diffusion.variance = VarianceType::kLearnedRange;
+  cases[3].config.loss.kind = LossKind::kHybrid;
+  cases[3].config.train.timestep_sampling = TimestepSampling::kLossAware;
+  cases[3].config.train.accumulation = 2;
+  cases[3].config.train.class_conditional = true;
+  cases[3].config.train.class_dropout = 0.3;
+  cases[3].config.train.offset_noise = 0.1;
+  cases[3].config.train.input_perturbation = 0.1;
   for (ResumeCase& resume_case : cases) resume_case.config = resolved(resume_case.config);
   return cases;
 }

@@ -28,6 +28,7 @@ struct ModelExtras {
   int64_t image_size = 0;
   int64_t step = 0;
   uint64_t seed = 0;
+  int64_t null_class = -1;
   double value_min = -1.0;
   double value_max = 1.0;
 
@@ -38,6 +39,8 @@ struct ModelExtras {
     visit("image_size", image_size, "side of the images; 0 unknown", at_least(0));
     visit("step", step, "optimizer steps of training", at_least(0));
     visit("seed", seed, "of the training run");
+    visit("null_class", null_class, "label that stands for no class; -1: none was trained",
+          at_least(-1));
     visit("value_min", value_min, "the network's value for a dark pixel");
     visit("value_max", value_max, "the network's value for a bright pixel");
   }

@@ -17,6 +17,13 @@ struct RunConfig {
   EmaConfig ema;
   TrainConfig train;
 
+  /// The label that stands for "no class", once the network's sizes are resolved: the last row of
+  /// its class embedding table, which is the number of the data's classes. -1 without class
+  /// dropout.
+  int64_t null_class() const {
+    return train.class_dropout > 0 ? model.unet2d.num_class_embeds - 1 : -1;
+  }
+
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
     visit("data", data, "the training images");

@@ -8,9 +8,25 @@
 
 namespace ddpm {
 
-enum class LossKind { kL1, kL2, kHuber };
-/// Weights over timesteps; kMinSnr is min(SNR, gamma), as each prediction type needs it.
-enum class LossWeighting { kNone, kMinSnr };
+/// Distances of prediction and target, and the losses that train a variance: the variational bound
+/// of one timestep, T times that, and l2 with a share of it [IDDPM Eq. 16].
+enum class LossKind { kL1, kL2, kHuber, kVlb, kRescaledKl, kHybrid };
+inline bool has_variational_bound(LossKind kind) {
+  return kind == LossKind::kVlb || kind == LossKind::kRescaledKl || kind == LossKind::kHybrid;
+}
+/// Weights over timesteps of the error of x_start, as each prediction type needs them.
+enum class LossWeighting {
+  kNone,
+  kMinSnr,
+  kSoftMinSnr,
+  kP2,
+  kSnr,
+  kTruncatedSnr,
+  kSnrPlusOne,
+  kConstant
+};
+/// How a batch's timesteps are drawn.
+enum class TimestepSampling { kUniform, kStratified, kLossAware };
 enum class OptimizerKind { kAdam, kAdamW };
 enum class LrDecay { kConstant, kLinear, kCosine };
 enum class EmaKind { kFixed, kWarmup };
@@ -18,11 +34,16 @@ enum class Precision { kFp32, kBf16 };
 
 template <>
 struct EnumNames<LossKind> {
-  static constexpr std::array names{"l1", "l2", "huber"};
+  static constexpr std::array names{"l1", "l2", "huber", "vlb", "rescaled_kl", "hybrid"};
 };
 template <>
 struct EnumNames<LossWeighting> {
-  static constexpr std::array names{"none", "min_snr"};
+  static constexpr std::array names{"none", "min_snr",       "soft_min_snr", "p2",
+                                    "snr",  "truncated_snr", "snr_plus_one", "constant"};
+};
+template <>
+struct EnumNames<TimestepSampling> {
+  static constexpr std::array names{"uniform", "stratified", "loss_aware"};
 };
 template <>
 struct EnumNames<OptimizerKind> {
@@ -46,13 +67,21 @@ struct LossConfig {
   double huber_delta = 0.1;
   LossWeighting weighting = LossWeighting::kNone;
   double min_snr_gamma = 5.0;
+  double p2_gamma = 1.0;
+  double p2_k = 1.0;
+  double vlb_weight = 0.001;
 
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
-    visit("kind", kind, "distance between prediction and target");
+    visit("kind", kind,
+          "distance between prediction and target, or the variational bound: vlb in bits per "
+          "dimension, rescaled_kl T times that, hybrid l2 and a share of it for learned_range");
     visit("huber_delta", huber_delta, "where huber turns from square to line", at_least(1e-12));
-    visit("weighting", weighting, "weight of each timestep");
-    visit("min_snr_gamma", min_snr_gamma, "gamma of min_snr", at_least(1e-12));
+    visit("weighting", weighting, "weight of each timestep's distance");
+    visit("min_snr_gamma", min_snr_gamma, "gamma of min_snr and soft_min_snr", at_least(1e-12));
+    visit("p2_gamma", p2_gamma, "gamma of p2; 0 is the plain loss of epsilon", at_least(0));
+    visit("p2_k", p2_k, "k of p2", at_least(1e-12));
+    visit("vlb_weight", vlb_weight, "hybrid: weight of T times the variational bound", at_least(0));
   }
 };
 
@@ -115,6 +144,10 @@ struct TrainConfig {
   int64_t keep_checkpoints = 3;
   int64_t max_nonfinite_in_a_row = 5;
   bool class_conditional = false;
+  double class_dropout = 0.0;
+  TimestepSampling timestep_sampling = TimestepSampling::kUniform;
+  double offset_noise = 0.0;
+  double input_perturbation = 0.0;
 
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
@@ -136,6 +169,17 @@ struct TrainConfig {
     visit("max_nonfinite_in_a_row", max_nonfinite_in_a_row,
           "steps of non-finite loss in a row that stop the run", at_least(1));
     visit("class_conditional", class_conditional, "give the network the class labels");
+    visit("class_dropout", class_dropout,
+          "share of the labels that become the null class, for classifier-free guidance",
+          between(0, 1));
+    visit("timestep_sampling", timestep_sampling,
+          "uniform; one from each of batch_size equal parts; or by the timesteps' last losses");
+    visit("offset_noise", offset_noise,
+          "standard deviation of noise that a channel's pixels share, added to the noise; 0 none",
+          at_least(0));
+    visit("input_perturbation", input_perturbation,
+          "noise added to the noise in the network's input, not in its target; 0 none",
+          at_least(0));
   }
 };
 

@@ -39,6 +39,25 @@ void validate_unet2d(const UNet2DConfig& unet, const std::string& where) {
   }
 }
 
+void validate_loss(const RunConfig& config, const std::string& where) {
+  const LossConfig& loss = config.loss;
+  const bool learned = config.diffusion.variance == VarianceType::kLearnedRange;
+  const bool with_bound = has_variational_bound(loss.kind);
+  check_arg(!learned || with_bound, "[", where,
+            "] diffusion.variance learned_range needs a loss that trains it: expected loss.kind ",
+            "hybrid, vlb or rescaled_kl, got ", enum_word(loss.kind));
+  check_arg(learned || loss.kind != LossKind::kHybrid, "[", where,
+            "] loss.kind hybrid trains a variance: expected diffusion.variance learned_range, got ",
+            enum_word(config.diffusion.variance));
+  check_arg(!with_bound || loss.kind == LossKind::kHybrid || loss.weighting == LossWeighting::kNone,
+            "[", where, "] loss.kind ", enum_word(loss.kind),
+            " weighs timesteps itself: expected loss.weighting none, got ",
+            enum_word(loss.weighting));
+  check_arg(!with_bound || config.diffusion.num_timesteps >= 2, "[", where, "] loss.kind ",
+            enum_word(loss.kind), ": expected diffusion.num_timesteps of at least 2, got ",
+            config.diffusion.num_timesteps);
+}
+
 void validate_train(const RunConfig& config, const std::string& where) {
   const TrainConfig& train = config.train;
   check_arg(train.batch_size % train.accumulation == 0, "[", where,
@@ -50,6 +69,13 @@ void validate_train(const RunConfig& config, const std::string& where) {
   check_arg(!train.class_conditional || config.model.kind == ModelKind::kUNet2D, "[", where,
             "] train.class_conditional needs a network that takes labels: expected model.kind ",
             "unet2d, got simple_unet");
+  const bool has_table =
+      train.class_conditional && config.model.unet2d.class_embed_type == ClassEmbedType::kNone;
+  check_arg(train.class_dropout == 0 || has_table, "[", where,
+            "] train.class_dropout needs a table of classes: expected train.class_conditional = ",
+            "true and model.unet2d.class_embed_type none, got class_conditional = ",
+            train.class_conditional ? "true" : "false", " and class_embed_type ",
+            enum_word(config.model.unet2d.class_embed_type));
 }
 
 }  // namespace
@@ -57,6 +83,7 @@ void validate_train(const RunConfig& config, const std::string& where) {
 void validate(const RunConfig& config, const std::string& where) {
   validate_diffusion(config.diffusion, where);
   if (config.model.kind == ModelKind::kUNet2D) validate_unet2d(config.model.unet2d, where);
+  validate_loss(config, where);
   validate_train(config, where);
 }
 

@@ -22,7 +22,11 @@ enum class RandomStream : uint32_t {
   kStepNoise,
   kDropout,
   kTest,
-  kShapes
+  kShapes,
+  kStratum,
+  kClassDropout,
+  kOffsetNoise,
+  kInputNoise
 };
 
 /// Names an endless random sequence. Block b of (key, image, step) is

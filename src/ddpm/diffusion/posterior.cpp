@@ -6,6 +6,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/diffusion/forward_process.h"
+#include "ddpm/diffusion/prediction.h"
 
 namespace ddpm {
 namespace {
@@ -51,6 +52,32 @@ Tensor variance_table(const NoiseSchedule& schedule, VarianceType type, FirstVar
 
 Tensor log_variance_table(const NoiseSchedule& schedule, VarianceType type) {
   return variance_table(schedule, type, FirstVariance::kFromSecondStep).log();
+}
+
+Tensor learned_log_variance(const NoiseSchedule& schedule, const Tensor& v, const Tensor& t) {
+  check_batch("learned_log_variance", v, t, v, "v");
+  const Tensor lowest = gather_at(log_variance_table(schedule, VarianceType::kFixedSmall), t, v);
+  const Tensor highest = gather_at(schedule.betas.log(), t, v);
+  return lowest + 0.5 * (v + 1) * (highest - lowest);
+}
+
+SplitOutput split_output(const Tensor& output, int64_t channels) {
+  check_arg(output.dim() == 4 && output.size(1) == 2 * channels,
+            "[split_output] a learned variance takes two channels for one: expected [N, ",
+            2 * channels, ", H, W], got ", output.sizes());
+  return {output.narrow(/*dim=*/1, 0, channels), output.narrow(/*dim=*/1, channels, channels)};
+}
+
+ReverseGaussian reverse_gaussian(const NoiseSchedule& schedule, PredictionType prediction,
+                                 const Tensor& x_t, const Tensor& t, const Tensor& output) {
+  if (schedule.variance == VarianceType::kLearnedRange) {
+    const auto [predicted, v] = split_output(output, x_t.size(1));
+    const Tensor x_start = predict_x_start(schedule, prediction, x_t, t, predicted);
+    return {q_posterior_mean(schedule, x_start, x_t, t), learned_log_variance(schedule, v, t)};
+  }
+  const Tensor x_start = predict_x_start(schedule, prediction, x_t, t, output);
+  return {q_posterior_mean(schedule, x_start, x_t, t),
+          gather_at(log_variance_table(schedule, schedule.variance), t, x_t)};
 }
 
 }  // namespace ddpm

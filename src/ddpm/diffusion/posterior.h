@@ -34,4 +34,41 @@ Tensor variance_table(const NoiseSchedule& schedule, VarianceType type, FirstVar
 /// this one. Same shape and errors.
 Tensor log_variance_table(const NoiseSchedule& schedule, VarianceType type);
 
+/// log sigma_t^2 between the two fixed variances [IDDPM Eq. 15], with f = (v + 1) / 2:
+///
+///     f log(beta_t) + (1 - f) log(beta_tilde_t),  beta_tilde_1 in the place of beta_tilde_0
+///
+/// @param v [N, C, H, W] float32 or float64, the network's; nothing keeps it within [-1, 1].
+/// @param t [N] int64, 0 <= t < T.
+/// @return  like v.
+/// @throws std::invalid_argument if T < 2.
+Tensor learned_log_variance(const NoiseSchedule& schedule, const Tensor& v, const Tensor& t);
+
+/// The output of a network with a learned variance, as views.
+struct SplitOutput {
+  Tensor prediction;  ///< [N, C, H, W]
+  Tensor v;           ///< [N, C, H, W], of learned_log_variance.
+};
+
+/// @param output   [N, 2C, H, W].
+/// @param channels C.
+/// @throws std::invalid_argument if output has another number of channels.
+SplitOutput split_output(const Tensor& output, int64_t channels);
+
+/// p(x_{t-1} | x_t), a Gaussian of independent elements.
+struct ReverseGaussian {
+  Tensor mean;          ///< [N, C, H, W]
+  Tensor log_variance;  ///< [N, C, H, W], or [N, 1, 1, 1] for a fixed variance.
+};
+
+/// p as the network's output implies it: q_posterior_mean of predict_x_start, which is not clipped,
+/// with the variance that schedule.variance names (log_variance_table, or learned_log_variance).
+///
+/// @param x_t    [N, C, H, W] float32 or float64.
+/// @param t      [N] int64, 0 <= t < T.
+/// @param output like x_t; [N, 2C, H, W] for kLearnedRange.
+/// @throws std::invalid_argument if shapes don't agree or T < 2, or as predict_x_start does.
+ReverseGaussian reverse_gaussian(const NoiseSchedule& schedule, PredictionType prediction,
+                                 const Tensor& x_t, const Tensor& t, const Tensor& output);
+
 }  // namespace ddpm

@@ -11,6 +11,8 @@
 namespace ddpm {
 namespace {
 
+constexpr double kTinySnr = 1e-300;
+
 Tensor elementwise_loss(const LossConfig& config, const Tensor& prediction, const Tensor& target) {
   switch (config.kind) {
     case LossKind::kL1:
@@ -19,20 +21,50 @@ Tensor elementwise_loss(const LossConfig& config, const Tensor& prediction, cons
       return at::mse_loss(prediction, target, at::Reduction::None);
     case LossKind::kHuber:
       return at::huber_loss(prediction, target, at::Reduction::None, config.huber_delta);
+    case LossKind::kVlb:
+    case LossKind::kRescaledKl:
+    case LossKind::kHybrid:
+      check_arg(false, "[loss_per_image] kind must be a distance: expected l1, l2 or huber, got ",
+                enum_word(config.kind));
   }
   throw std::logic_error("[loss_per_image] not a LossKind");
 }
 
-Tensor min_snr_weights(double gamma, PredictionType prediction, const Tensor& snr) {
+/// The weight that the plain loss of a prediction gives to the squared error of x_start.
+Tensor plain_x_start_weights(PredictionType prediction, const Tensor& snr) {
   switch (prediction) {
-    case PredictionType::kEpsilon:  // min(SNR, gamma) / SNR, written so that SNR = 0 gives 1
-      return (gamma / snr).clamp_max(1.0);
+    case PredictionType::kEpsilon:
+      return snr;
     case PredictionType::kSample:
-      return snr.clamp_max(gamma);
+      return at::ones_like(snr);
     case PredictionType::kVelocity:
-      return snr.clamp_max(gamma) / (snr + 1);
+      return snr + 1;
   }
   throw std::logic_error("[loss_weight] not a PredictionType");
+}
+
+/// The weight of the squared error of x_start.
+Tensor x_start_weights(const LossConfig& config, PredictionType prediction, const Tensor& snr) {
+  const double gamma = config.min_snr_gamma;
+  switch (config.weighting) {
+    case LossWeighting::kNone:
+      return plain_x_start_weights(prediction, snr);
+    case LossWeighting::kMinSnr:
+      return snr.clamp_max(gamma);
+    case LossWeighting::kSoftMinSnr:
+      return gamma * snr / (snr + gamma);
+    case LossWeighting::kP2:
+      return snr / (config.p2_k + snr).pow(config.p2_gamma);
+    case LossWeighting::kSnr:
+      return snr;
+    case LossWeighting::kTruncatedSnr:
+      return snr.clamp_min(1.0);
+    case LossWeighting::kSnrPlusOne:
+      return snr + 1;
+    case LossWeighting::kConstant:
+      return at::ones_like(snr);
+  }
+  throw std::logic_error("[loss_weight] not a LossWeighting");
 }
 
 }  // namespace
@@ -49,13 +81,10 @@ Tensor loss_per_image(const LossConfig& config, const Tensor& prediction, const 
 
 Tensor loss_weight_table(const LossConfig& config, PredictionType prediction,
                          const NoiseSchedule& schedule) {
-  switch (config.weighting) {
-    case LossWeighting::kNone:
-      return at::ones_like(schedule.snr, at::kFloat);
-    case LossWeighting::kMinSnr:
-      return min_snr_weights(config.min_snr_gamma, prediction, schedule.snr).to(at::kFloat);
-  }
-  throw std::logic_error("[loss_weight] not a LossWeighting");
+  // At SNR = 0 the quotients' limit, to within what float32 can tell from it.
+  const Tensor snr = schedule.snr.clamp_min(kTinySnr);
+  const Tensor plain = plain_x_start_weights(prediction, snr);
+  return (x_start_weights(config, prediction, snr) / plain).to(at::kFloat);
 }
 
 Tensor loss_weight(const LossConfig& config, PredictionType prediction,

@@ -15,14 +15,20 @@ namespace ddpm {
 /// @param prediction [N, ...] any floating dtype: the network's output.
 /// @param target     like prediction (its dtype may differ), from training_target.
 /// @return           [N] float32.
-/// @throws std::invalid_argument if the shapes differ.
+/// @throws std::invalid_argument if the shapes differ, or config.kind is not one of these.
 Tensor loss_per_image(const LossConfig& config, const Tensor& prediction, const Tensor& target);
 
-/// The weight of every timestep [Hang et al., "Efficient diffusion training via min-SNR
-/// weighting"], relative to the plain loss of that prediction:
+/// The weight of every timestep, relative to the plain loss of that prediction. A weighting is
+/// named by the weight W that it gives to the squared error of x_start, with g = min_snr_gamma:
 ///
-///     none: 1      min_snr: epsilon min(SNR, g) / SNR, sample min(SNR, g),
-///                           v_prediction min(SNR, g) / (SNR + 1), with g = min_snr_gamma
+///     min_snr:       min(SNR, g)                       [Hang et al., min-SNR]
+///     soft_min_snr:  SNR g / (SNR + g)                 [Crowson et al., hourglass]
+///     p2:            SNR / (p2_k + SNR)^p2_gamma       [Choi et al., P2]
+///     snr, truncated_snr, snr_plus_one:  SNR, max(SNR, 1), SNR + 1    [Salimans & Ho, Sec. 4]
+///     constant:      1
+///
+/// A plain squared error of epsilon, sample and v_prediction gives that error the weight SNR, 1 and
+/// SNR + 1, so the result is W / SNR, W and W / (SNR + 1); for none it is 1.
 ///
 /// @return [T] float32 on the schedule's device. Made once a run.
 Tensor loss_weight_table(const LossConfig& config, PredictionType prediction,

@@ -27,6 +27,7 @@ class NetworkImpl : public torch::nn::Module {
 /// What a run asks of its network beside the sizes of its data.
 struct NetworkDemands {
   bool learned_variance = false;  ///< Two channels out for one: a prediction and v [IDDPM Eq. 15].
+  bool null_class = false;        ///< One row more of the class table, the last: "no class".
 };
 
 /// Fills the sizes that are 0 from the data, for the network that `config.kind` names.

@@ -15,7 +15,7 @@ void resolve_size(const char* field, int64_t& value, int64_t from_data) {
   value = from_data;
 }
 
-void resolve_classes(UNet2DConfig& config, int64_t num_classes) {
+void resolve_classes(UNet2DConfig& config, int64_t num_classes, bool null_class) {
   const bool has_table =
       config.class_embed_type == ClassEmbedType::kNone && config.num_class_embeds > 0;
   if (num_classes == 0) {
@@ -31,6 +31,14 @@ void resolve_classes(UNet2DConfig& config, int64_t num_classes) {
   check_arg(config.class_embed_type != ClassEmbedType::kIdentity, kWhere,
             "class labels do not fit the network: expected unet2d.class_embed_type none or "
             "timestep, got identity");
+  if (null_class) {
+    check_arg(config.class_embed_type == ClassEmbedType::kNone, kWhere,
+              "a null class is a row of a table: expected unet2d.class_embed_type none, got ",
+              enum_word(config.class_embed_type));
+    resolve_size("unet2d.num_class_embeds (the null class is the last)", config.num_class_embeds,
+                 num_classes + 1);
+    return;
+  }
   check_arg(!has_table || config.num_class_embeds >= num_classes, kWhere,
             "unet2d.num_class_embeds is smaller than the data's classes: expected at least ",
             num_classes, ", got ", config.num_class_embeds);
@@ -49,7 +57,7 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
       resolve_size("unet2d.out_channels", config.unet2d.out_channels,
                    demands.learned_variance ? 2 * channels : channels);
       resolve_size("unet2d.sample_size", config.unet2d.sample_size, image_size);
-      resolve_classes(config.unet2d, num_classes);
+      resolve_classes(config.unet2d, num_classes, demands.null_class);
       return config;
     case ModelKind::kSimpleUnet:
       resolve_size("simple_unet.image_channels", config.simple_unet.image_channels, channels);
@@ -69,8 +77,9 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
 
 RunConfig resolve_run_config(RunConfig config, int64_t channels, int64_t image_size,
                              int64_t num_classes) {
-  const NetworkDemands demands{.learned_variance =
-                                   config.diffusion.variance == VarianceType::kLearnedRange};
+  const NetworkDemands demands{
+      .learned_variance = config.diffusion.variance == VarianceType::kLearnedRange,
+      .null_class = config.train.class_dropout > 0};
   config.model = resolve_model_config(config.model, channels, image_size, num_classes, demands);
   return config;
 }

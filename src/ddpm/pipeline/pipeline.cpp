@@ -31,6 +31,7 @@ ModelFolder model_of_checkpoint(const fs::path& folder, CheckpointContents conte
   model.extras.image_size = contents.state.value("image_size", int64_t{0});
   model.extras.step = contents.state.value("step", int64_t{0});
   model.extras.seed = recipe.train.seed;
+  model.extras.null_class = recipe.null_class();
   return model;
 }
 

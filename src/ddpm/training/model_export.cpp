@@ -22,6 +22,7 @@ std::string export_model_folder(const std::filesystem::path& path, const RunConf
   folder.extras.image_size = images.images.size(2);
   folder.extras.step = step;
   folder.extras.seed = config.train.seed;
+  folder.extras.null_class = config.null_class();
   return write_model_folder(path, folder, /*overwrite=*/true);
 }
 

@@ -10,9 +10,9 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
-#include "ddpm/diffusion/prediction.h"
 #include "ddpm/kernels/q_sample_uint8.h"
 #include "ddpm/loss/diffusion_loss.h"
+#include "ddpm/loss/training_loss.h"
 #include "ddpm/training/ema_decay.h"
 #include "ddpm/training/learning_rate.h"
 
@@ -29,15 +29,6 @@ AdamEmaOptions optimizer_options(const OptimizerConfig& config) {
           .eps = config.eps,
           .weight_decay = config.weight_decay,
           .max_grad_norm = config.max_grad_norm};
-}
-
-// From pinned memory the copy runs while the host goes on; the allocator keeps it until then.
-void send(const Tensor& host, Tensor& buffer) {
-  buffer.copy_(buffer.is_cuda() ? host.pin_memory() : host, /*non_blocking=*/true);
-}
-
-Tensor empty_on(const Tensor& example, at::Device device) {
-  return at::empty(example.sizes(), example.options().device(device));
 }
 
 // Moves the tensors whose names start with `prefix` out of `tensors`, without the prefix.
@@ -66,46 +57,25 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
       ema_buffers_(parameters_.buffers().clone()),
       saved_buffers_(parameters_.buffers().clone()),
       statistics_(make_step_statistics(device)),
-      losses_(make_step_losses(device)) {
+      losses_(make_step_losses(device)),
+      inputs_(make_step_inputs(config, device)) {
   check_arg(config.train.batch_size % config.train.accumulation == 0,
             "[TrainStep] train.accumulation must divide train.batch_size: expected a divisor of ",
             config.train.batch_size, ", got ", config.train.accumulation);
   if (config.loss.weighting != LossWeighting::kNone) {
     loss_weights_ = loss_weight_table(config.loss, config.diffusion.prediction, schedule_);
   }
-  const auto numbers = at::TensorOptions(at::kLong).device(device);
-  inputs_.t = at::zeros({config.train.batch_size}, numbers);
-  inputs_.step = at::zeros({}, numbers);
+  if (config.train.timestep_sampling == TimestepSampling::kLossAware) {
+    const auto numbers = at::TensorOptions(at::kFloat).device(device);
+    history_ = make_loss_history(schedule_.num_timesteps(), device);
+    t_weights_ = at::ones({config.train.batch_size}, numbers);
+    image_losses_ = at::zeros({config.train.batch_size}, numbers);
+  }
   network_->train();
 }
 
 void TrainStep::prepare(const Batch& batch, int64_t step) {
-  const int64_t batch_size = config_.train.batch_size;
-  check_arg(batch.images.size(0) == batch_size, "[TrainStep] a batch must have train.batch_size ",
-            "images: expected ", batch_size, ", got ", batch.images.size(0));
-  if (!inputs_.images.defined()) {
-    inputs_.images = empty_on(batch.images, device_);
-    inputs_.labels = empty_on(batch.labels, device_);
-    inputs_.flip = empty_on(batch.flip, device_);
-    inputs_.noise = at::empty(batch.images.sizes(), at::TensorOptions(at::kFloat).device(device_))
-                        .contiguous(at::MemoryFormat::ChannelsLast);
-  }
-  std::vector<uint64_t> samples;
-  const Tensor t = at::empty({batch_size}, at::kLong);
-  for (int64_t i = 0; i < batch_size; ++i) {
-    samples.push_back(static_cast<uint64_t>(step * batch_size + i));
-    t.mutable_data_ptr<int64_t>()[i] =
-        random_below({config_.train.seed, RandomStream::kTimestep}, samples.back(), /*step=*/0,
-                     schedule_.num_timesteps());
-  }
-  const RandomKey noise_key{config_.train.seed, RandomStream::kTrainNoise};
-  send(normal_like_images(noise_key, samples, /*step=*/0, batch.images.sizes().slice(1)),
-       inputs_.noise);
-  send(t, inputs_.t);
-  send(batch.images, inputs_.images);
-  send(batch.labels, inputs_.labels);
-  send(batch.flip, inputs_.flip);
-  inputs_.step.fill_(step);
+  fill_step_inputs(config_, batch, step, inputs_);
   step_ = step;
   lr_ = learning_rate(config_.optimizer, step, config_.train.steps);
   ema_decay_ = ddpm::ema_decay(config_.ema, step);
@@ -119,40 +89,60 @@ void TrainStep::run() {
   losses_.loss.zero_();
   losses_.quarter_loss_sum.zero_();
   losses_.quarter_images.zero_();
+  if (history_) {
+    const WeightedTimesteps chosen = choose_timesteps(*history_, inputs_.t_draw);
+    inputs_.t.copy_(chosen.t);
+    t_weights_.copy_(chosen.weights);
+  }
   for (int64_t i = 0; i < config_.train.accumulation; ++i) run_micro_batch(i);
   update();
 }
 
-void TrainStep::run_micro_batch(int64_t index) {
+Tensor TrainStep::part(const Tensor& batch, int64_t index) const {
   const int64_t size = config_.train.batch_size / config_.train.accumulation;
-  const auto part = [&](const Tensor& batch) {
-    return batch.narrow(/*dim=*/0, index * size, size);
-  };
-  at::manual_seed(random_bits({config_.train.seed, RandomStream::kDropout},
-                              static_cast<uint64_t>(step_), static_cast<uint32_t>(index)));
+  return batch.defined() ? batch.narrow(/*dim=*/0, index * size, size) : batch;
+}
+
+LossInputs TrainStep::forward(int64_t index) {
   const bool bf16 = config_.train.precision == Precision::kBf16;
-  const Tensor t = part(inputs_.t);
-  const Tensor noise = part(inputs_.noise);
+  // The bound compares means that are made of x_t: there bfloat16 would be too coarse.
+  const bool keeps_x_t = has_variational_bound(config_.loss.kind);
+  const Tensor t = part(inputs_.t, index);
+  const Tensor noise = part(inputs_.noise, index);
+  const Tensor input_noise = part(inputs_.input_noise, index);
   const NoisedBatch noised =
-      q_sample_uint8({.images = part(inputs_.images),
-                      .flip = part(inputs_.flip),
+      q_sample_uint8({.images = part(inputs_.images, index),
+                      .flip = part(inputs_.flip, index),
                       .t = t,
-                      .noise = noise,
+                      .noise = input_noise.defined() ? input_noise : noise,
                       .sqrt_alphas_cumprod = sqrt_alphas_cumprod_,
                       .sqrt_one_minus_alphas_cumprod = sqrt_one_minus_alphas_cumprod_,
-                      .x_t_dtype = bf16 ? at::kBFloat16 : at::kFloat});
-  const Tensor labels = config_.train.class_conditional ? part(inputs_.labels) : Tensor();
-  const Tensor output = network_->forward(noised.x_t, t, labels);
-  const Tensor target =
-      training_target(schedule_, config_.diffusion.prediction, noised.x_start, t, noise);
-  const Tensor losses = loss_per_image(config_.loss, output, target);
-  const Tensor weighted =
-      loss_weights_.defined() ? losses * loss_weights_.index_select(/*dim=*/0, t) : losses;
+                      .x_t_dtype = bf16 && !keeps_x_t ? at::kBFloat16 : at::kFloat});
+  const Tensor labels = config_.train.class_conditional ? part(inputs_.labels, index) : Tensor();
+  const Tensor x_t = bf16 ? noised.x_t.to(at::kBFloat16) : noised.x_t;
+  return {.x_start = noised.x_start,
+          .x_t = noised.x_t,
+          .t = t,
+          .noise = noise,
+          .output = network_->forward(x_t, t, labels)};
+}
+
+void TrainStep::run_micro_batch(int64_t index) {
+  at::manual_seed(random_bits({config_.train.seed, RandomStream::kDropout},
+                              static_cast<uint64_t>(step_), static_cast<uint32_t>(index)));
+  const LossInputs inputs = forward(index);
+  const ImageLosses losses =
+      training_losses(config_.loss, schedule_, config_.diffusion.prediction, loss_weights_, inputs);
+  Tensor weighted = losses.objective;
+  if (history_) {
+    part(image_losses_, index).copy_(losses.objective.detach());
+    weighted = weighted * part(t_weights_, index);
+  }
   const Tensor loss = weighted.sum() / config_.train.batch_size;
   loss.backward();
   parameters_.gather_grad();
   losses_.loss.add_(loss.detach());
-  add_losses(losses_, losses.detach(), t, schedule_.num_timesteps());
+  add_losses(losses_, losses.plain.detach(), inputs.t, schedule_.num_timesteps());
 }
 
 void TrainStep::update() {
@@ -165,6 +155,7 @@ void TrainStep::update() {
   buffers.copy_(at::where(counts, buffers, saved_buffers_));
   const Tensor share = at::where(counts, 1 - optimizer_.ema_decay, at::zeros_like(optimizer_.lr));
   ema_buffers_.lerp_(buffers, share.to(at::kFloat));
+  if (history_) add_to_history(*history_, inputs_.t, image_losses_, counts);
   add_step(statistics_, losses_, inputs_.step, grad_norm, optimizer_.nonfinite_in_a_row);
 }
 
@@ -187,6 +178,9 @@ void TrainStep::visit_device_state(Visitor&& visit) {
   visit("optimizer.nonfinite_in_a_row", optimizer_.nonfinite_in_a_row);
   statistics_.visit_tensors(
       [&](const std::string& name, Tensor& tensor) { visit("statistics." + name, tensor); });
+  if (!history_) return;
+  history_->visit_tensors(
+      [&](const std::string& name, Tensor& tensor) { visit("loss_history." + name, tensor); });
 }
 
 NamedTensors TrainStep::weights_state() const {

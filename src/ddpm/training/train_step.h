@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/config/run_config.h"
@@ -9,7 +10,10 @@
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/diffusion/noise_schedule.h"
 #include "ddpm/kernels/adam_ema.h"
+#include "ddpm/loss/training_loss.h"
 #include "ddpm/training/flat_parameters.h"
+#include "ddpm/training/loss_history.h"
+#include "ddpm/training/step_inputs.h"
 #include "ddpm/training/step_statistics.h"
 
 namespace ddpm {
@@ -20,9 +24,9 @@ namespace ddpm {
 /// run(), which reads those buffers only, never waits for the device, and keeps all storage, so
 /// that a whole step can be captured in a graph.
 ///
-/// Sample k of the run (k = step * batch_size + i) draws its timestep and its noise from Philox
-/// (seed, stream, k); dropout is seeded by (seed, step, micro-batch) in LibTorch's default
-/// generators. So a step depends on the weights and its number alone.
+/// What is random about a sample comes from Philox (see StepInputs); dropout is seeded by (seed,
+/// step, micro-batch) in LibTorch's default generators. So a step depends on its number and on the
+/// state alone.
 class TrainStep {
  public:
   /// @param config  resolved and valid.
@@ -58,12 +62,8 @@ class TrainStep {
   void load(const NamedTensors& weights, const NamedTensors& ema, const NamedTensors& optimizer);
 
  private:
-  /// What run() reads, besides the state; all on the device.
-  struct Inputs {
-    Tensor images, labels, flip, t, noise;
-    Tensor step;  ///< [] int64
-  };
-
+  Tensor part(const Tensor& batch, int64_t index) const;  ///< of a micro-batch; keeps undefined
+  LossInputs forward(int64_t index);
   void run_micro_batch(int64_t index);
   void update();
   template <typename Visitor>
@@ -82,7 +82,10 @@ class TrainStep {
   Tensor saved_buffers_;  ///< [b] float32, the running statistics before the step
   StepStatistics statistics_;
   StepLosses losses_;
-  Inputs inputs_;
+  StepInputs inputs_;
+  std::optional<LossHistory> history_;  ///< with loss_aware, as the two below
+  Tensor t_weights_;                    ///< [N] float32, of the losses of inputs_.t
+  Tensor image_losses_;                 ///< [N] float32, not weighted by t_weights_
   double lr_ = 0;
   double ema_decay_ = 0;
   int64_t step_ = 0;

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ddpm/config/run_config.h"
+#include "ddpm/core/tensor.h"
+#include "ddpm/data/batch_loader.h"
+
+namespace ddpm {
+
+/// What the host knows of a training step, in buffers on the device that keep their storage.
+///
+/// Sample k of the run (k = step * batch_size + i) draws from Philox keyed by (seed, stream, k):
+/// its timestep, its noise, whether its label is dropped.
+struct StepInputs {
+  Tensor images;       ///< [N, C, H, W] uint8
+  Tensor labels;       ///< [N] int64, some of them the null class with train.class_dropout
+  Tensor flip;         ///< [N] bool
+  Tensor noise;        ///< [N, C, H, W] float32: what targets are made of
+  Tensor input_noise;  ///< like noise: what x_t is made of; undefined without input_perturbation
+  Tensor t;            ///< [N] int64; with loss_aware the step writes it
+  Tensor t_draw;       ///< [N] float64 uniform in [0, 1); defined for loss_aware alone
+  Tensor step;         ///< [] int64
+};
+
+/// The buffers whose size the config tells; the others are made by the first fill_step_inputs.
+StepInputs make_step_inputs(const RunConfig& config, at::Device device);
+
+/// Fills the buffers for a step; copies from pinned memory are not waited for.
+///
+///     noise       = z + offset_noise * z_channel        (z_channel is one number a channel)
+///     input_noise = noise + input_perturbation * z'     [Ning et al. 2023]
+///
+/// @param batch         config.train.batch_size images.
+/// @param step          the step's number, from 0.
+/// @throws std::invalid_argument if the batch has another size.
+void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
+                      StepInputs& inputs);
+
+/// The timesteps of a step's batch: uniform in [0, T), or stratified. Then the batch has one
+/// timestep from each of batch_size equal parts of [0, T), in a shuffled order.
+///
+/// @return [batch_size] int64 on the CPU.
+Tensor draw_timesteps(const RunConfig& config, int64_t step);
+
+}  // namespace ddpm
