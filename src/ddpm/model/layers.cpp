@@ -25,18 +25,6 @@ void draw_uniform(const Tensor& target, double bound, uint64_t seed, uint64_t te
   target.copy_(draws.mul_(2.0).sub_(1.0).mul_(bound));
 }
 
-/// The weight and the bias, if there is one, of a convolution or a linear layer.
-void draw_layer(const LayerInit& init, const Tensor& weight, const Tensor& bias, uint64_t seed,
-                uint64_t first) {
-  const auto field = static_cast<double>(weight[0][0].numel());
-  const double fan_in = static_cast<double>(weight.size(1)) * field;
-  const double fan_out = static_cast<double>(weight.size(0)) * field;
-  const double bound =
-      init.gain * (init.xavier ? std::sqrt(6.0 / (fan_in + fan_out)) : 1.0 / std::sqrt(fan_in));
-  draw_uniform(weight, bound, seed, first);
-  if (bias.defined()) draw_uniform(bias, init.xavier ? 0.0 : bound, seed, first + 1);
-}
-
 void reset_affine(const Tensor& weight, const Tensor& bias) {
   const at::NoGradGuard no_grad;
   weight.fill_(1.0);
@@ -45,13 +33,26 @@ void reset_affine(const Tensor& weight, const Tensor& bias) {
 
 }  // namespace
 
+void LayerImpl::draw(const LayerInit& init, const Tensor& weight, const Tensor& bias, uint64_t seed,
+                     uint64_t first) {
+  const auto field = static_cast<double>(weight[0][0].numel());
+  const double fan_in = static_cast<double>(weight.size(1)) * field;
+  const double fan_out = static_cast<double>(weight.size(0)) * field;
+  const double bound =
+      init.gain * (init.xavier ? std::sqrt(6.0 / (fan_in + fan_out)) : 1.0 / std::sqrt(fan_in));
+  draw_uniform(weight, bound, seed, first);
+  if (bias.defined()) {
+    draw_uniform(bias, init.xavier || init.zero_bias ? 0.0 : bound, seed, first + 1);
+  }
+}
+
 Conv2dImpl::Conv2dImpl(int64_t in_channels, int64_t out_channels, Options options)
     : options_(options) {
   const int64_t rows = options.transposed ? in_channels : out_channels;
   const int64_t columns = options.transposed ? out_channels : in_channels;
   weight_ = register_parameter("weight", at::zeros({rows, columns, options.kernel, options.kernel})
                                              .contiguous(at::MemoryFormat::ChannelsLast));
-  bias_ = register_parameter("bias", at::zeros({out_channels}));
+  if (options.bias) bias_ = register_parameter("bias", at::zeros({out_channels}));
 }
 
 Tensor Conv2dImpl::forward(const Tensor& x) {
@@ -63,7 +64,7 @@ Tensor Conv2dImpl::forward(const Tensor& x) {
 }
 
 void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {
-  draw_layer(options_.init, weight_, bias_, seed, first_tensor);
+  draw(options_.init, weight_, bias_, seed, first_tensor);
 }
 
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, Options options)
@@ -75,7 +76,7 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, Options option
 Tensor LinearImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
 
 void LinearImpl::initialize(uint64_t seed, uint64_t first_tensor) {
-  draw_layer(init_, weight_, bias_, seed, first_tensor);
+  draw(init_, weight_, bias_, seed, first_tensor);
 }
 
 GroupNormImpl::GroupNormImpl(int64_t num_groups, int64_t num_channels, double eps)

@@ -18,9 +18,15 @@ class LayerImpl : public torch::nn::Module {
  public:
   /// Draws the layer's tensors; tensor i of the layer takes stream `first_tensor + i` of `seed`.
   virtual void initialize(uint64_t seed, uint64_t first_tensor) = 0;
+
+ protected:
+  /// Draws a weight [out, in, ...] and its bias, which may be undefined, from streams `first` and
+  /// `first + 1`.
+  static void draw(const LayerInit& init, const Tensor& weight, const Tensor& bias, uint64_t seed,
+                   uint64_t first);
 };
 
-/// A convolution with a square kernel and a bias.
+/// A convolution with a square kernel.
 class Conv2dImpl : public LayerImpl {
  public:
   struct Options {
@@ -28,6 +34,7 @@ class Conv2dImpl : public LayerImpl {
     int64_t stride = 1;
     int64_t padding = 1;
     bool transposed = false;
+    bool bias = true;
     LayerInit init = {};
   };
   Conv2dImpl(int64_t in_channels, int64_t out_channels, Options options);

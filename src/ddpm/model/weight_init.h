@@ -11,6 +11,7 @@ namespace ddpm {
 struct LayerInit {
   bool xavier = false;
   double gain = 1.0;  ///< 0: weight and bias start as zeros.
+  bool zero_bias = false;
 };
 
 /// Of the layers of a network that neither of the two below covers.
