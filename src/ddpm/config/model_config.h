@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ddpm/config/field.h"
+#include "ddpm/config/simple_unet_config.h"
 
 namespace ddpm {
 
@@ -149,16 +150,6 @@ struct UNet2DConfig {
     visit("weight_init", weight_init,
           "pytorch's default; the same with zeros where a residual branch ends "
           "[improved-diffusion]; xavier [DDPM++]");
-  }
-};
-
-/// The talk's SimpleUnet. The talk's own network is fixed; only its input and output vary.
-struct SimpleUnetConfig {
-  int64_t image_channels = 0;
-
-  template <typename Visitor>
-  void visit_fields(Visitor&& visit) {
-    visit("image_channels", image_channels, "channels in and out; 0 from the data", at_least(0));
   }
 };
 

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "ddpm/core/check.h"
+#include "ddpm/model/simple_unet_placement.h"
 
 namespace ddpm {
 namespace {
@@ -115,6 +116,10 @@ void check_model_config(const ModelConfig& config) {
       return;
     case ModelKind::kSimpleUnet:
       check_resolved("simple_unet.image_channels", config.simple_unet.image_channels);
+      check_range("simple_unet.dropout", config.simple_unet.dropout, 0.0, 1.0);
+      check_range("simple_unet.self_attention_dropout", config.simple_unet.self_attention_dropout,
+                  0.0, 1.0);
+      check_simple_unet(config.simple_unet, kWhere);
       return;
   }
   throw std::logic_error("[make_network] not a ModelKind");

@@ -3,10 +3,26 @@
 #include <ATen/ATen.h>
 
 namespace ddpm {
+namespace {
+
+/// [n, 2 n]: a row of n pixels times it is a row of 2 n pixels between them.
+Tensor doubling_matrix(int64_t n, const at::TensorOptions& options) {
+  const Tensor rows = at::eye(n, options).unsqueeze(0);
+  return at::upsample_linear1d(rows, {2 * n}, /*align_corners=*/false).squeeze(0);
+}
+
+}  // namespace
 
 Tensor upsample_nearest(const Tensor& x) {
   return at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)})
       .contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// LibTorch's own has a backward on a GPU whose sums come in any order.
+Tensor upsample_bilinear(const Tensor& x) {
+  const Tensor wide = at::matmul(x, doubling_matrix(x.size(3), x.options()));
+  const Tensor tall = at::matmul(wide.transpose(2, 3), doubling_matrix(x.size(2), x.options()));
+  return tall.transpose(2, 3).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 Tensor downsample_mean(const Tensor& x) {

@@ -8,6 +8,10 @@ namespace ddpm {
 /// Doubles both sides of a map by repeating pixels. @return channels_last.
 Tensor upsample_nearest(const Tensor& x);
 
+/// Doubles both sides of a map by bilinear interpolation between the centres of pixels.
+/// @return channels_last.
+Tensor upsample_bilinear(const Tensor& x);
+
 /// Halves both sides of a map by the mean of 2 x 2 pixels. @return channels_last.
 Tensor downsample_mean(const Tensor& x);
 

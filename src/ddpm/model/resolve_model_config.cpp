@@ -2,12 +2,12 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/model/network.h"
+#include "ddpm/model/simple_unet_placement.h"
 
 namespace ddpm {
 namespace {
 
 constexpr const char* kWhere = "[resolve_model_config] ";
-constexpr int64_t kSimpleUnetFactor = 16;
 
 void resolve_size(const char* field, int64_t& value, int64_t from_data) {
   check_arg(value == 0 || value == from_data, kWhere, field, " disagrees with the data: expected ",
@@ -61,9 +61,11 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
       return config;
     case ModelKind::kSimpleUnet:
       resolve_size("simple_unet.image_channels", config.simple_unet.image_channels, channels);
-      check_arg(image_size % kSimpleUnetFactor == 0, kWhere,
-                "data.image_size does not fit simple_unet: expected a multiple of ",
-                kSimpleUnetFactor, ", got ", image_size);
+      check_simple_unet(config.simple_unet, kWhere);
+      check_arg(image_size % size_factor(config.simple_unet) == 0, kWhere,
+                "data.image_size must survive simple_unet's halvings, one for each of "
+                "level_channels after the first: expected a multiple of ",
+                size_factor(config.simple_unet), ", got ", image_size);
       check_arg(!demands.learned_variance, kWhere,
                 "simple_unet has one output a channel: expected diffusion.variance fixed_small or "
                 "fixed_large, got learned_range");

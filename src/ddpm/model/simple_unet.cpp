@@ -2,86 +2,144 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
 #include <string>
 
 #include "ddpm/core/check.h"
+#include "ddpm/model/simple_unet_placement.h"
 #include "ddpm/model/timestep_embedding.h"
 
 namespace ddpm {
 namespace {
 
-constexpr int64_t kTimeChannels = 32;
-constexpr int64_t kSizeFactor = 16;
-constexpr std::array<int64_t, 5> kChannels{64, 128, 256, 512, 1024};
+size_t index(int64_t level) { return static_cast<size_t>(level); }
 
-void check_input(const Tensor& x, const Tensor& t, int64_t image_channels) {
-  check_arg(x.dim() == 4 && x.size(1) == image_channels,
-            "[SimpleUnet] x does not fit: expected [N, ", image_channels, ", H, W], got ",
+/// The block from one level to a neighbour.
+SimpleBlockOptions block_options(const SimpleUnetConfig& config, int64_t from, int64_t to) {
+  SimpleBlockOptions options{.in_channels = config.level_channels[index(from)],
+                             .out_channels = config.level_channels[index(to)],
+                             .direction = to > from ? SimpleDirection::kDown : SimpleDirection::kUp,
+                             .norm_num_groups = config.norm_num_groups,
+                             .dropout = config.dropout};
+  if (has_gate(config, GatePlace::kBlockEnd, from)) {
+    options.gate = {.kind = config.gate, .reduction = config.gate_reduction};
+  }
+  return options;
+}
+
+Tensor attend(SelfAttentionBlock& block, const Tensor& x) { return block ? block->forward(x) : x; }
+
+}  // namespace
+
+SimpleUnetImpl::SimpleUnetImpl(const SimpleUnetConfig& config)
+    : config_(config), bottleneck_(bottleneck_level(config)) {
+  const int64_t first = config.level_channels.front();
+  time_mlp_ = add_list(*this, "time_mlp")
+                  ->register_module("1", Linear(kSimpleTimeChannels, kSimpleTimeChannels));
+  conv0_ = register_module("conv0", Conv2d(config.image_channels, first));
+  add_blocks();
+  add_gates();
+  add_self_attention();
+  output_ = register_module("output", Conv2d(first, config.image_channels,
+                                             Conv2dImpl::Options{.kernel = 1, .padding = 0}));
+}
+
+void SimpleUnetImpl::add_blocks() {
+  const auto down_list = add_list(*this, "down_blocks");
+  const auto up_list = add_list(*this, "up_blocks");
+  for (int64_t i = 0; i < bottleneck_; ++i) {
+    const int64_t level = bottleneck_ - i;
+    const std::string name = std::to_string(i);
+    down_blocks_.push_back(
+        down_list->register_module(name, SimpleBlock(block_options(config_, i, i + 1))));
+    up_blocks_.push_back(
+        up_list->register_module(name, SimpleBlock(block_options(config_, level, level - 1))));
+  }
+}
+
+void SimpleUnetImpl::add_gates() {
+  skip_gates_.resize(config_.level_channels.size());
+  const auto list = add_list(*this, "skip_gates");
+  for (int64_t level = 1; level <= bottleneck_; ++level) {
+    if (!has_gate(config_, GatePlace::kSkip, level)) continue;
+    const int64_t channels = config_.level_channels[index(level)];
+    // The up block below this level works on the next one, and with this one's channels.
+    skip_gates_[index(level)] = list->register_module(
+        std::to_string(level), make_gate({.kind = config_.gate,
+                                          .channels = channels,
+                                          .coarser_channels = channels,
+                                          .reduction = config_.gate_reduction}));
+  }
+  if (has_gate(config_, GatePlace::kBottleneck, bottleneck_)) {
+    bottleneck_gate_ =
+        register_module("bottleneck_gate", make_gate({.kind = config_.gate,
+                                                      .channels = config_.level_channels.back(),
+                                                      .reduction = config_.gate_reduction}));
+  }
+}
+
+void SimpleUnetImpl::add_self_attention() {
+  down_attention_.resize(config_.level_channels.size(), SelfAttentionBlock(nullptr));
+  up_attention_ = down_attention_;
+  const auto down_list = add_list(*this, "down_self_attention");
+  const auto up_list = add_list(*this, "up_self_attention");
+  const auto block = [&](int64_t level) {
+    return SelfAttentionBlock(config_.level_channels[index(level)], config_.self_attention_dropout);
+  };
+  for (int64_t level = 0; level < bottleneck_; ++level) {
+    if (!has_self_attention(config_, level)) continue;
+    const std::string name = std::to_string(level);
+    down_attention_[index(level)] = down_list->register_module(name, block(level));
+    up_attention_[index(level)] = up_list->register_module(name, block(level));
+  }
+  if (has_self_attention(config_, bottleneck_)) {
+    down_attention_.back() = register_module("self_attention", block(bottleneck_));
+  }
+}
+
+void SimpleUnetImpl::check_input(const Tensor& x, const Tensor& t) const {
+  const int64_t factor = size_factor(config_);
+  check_arg(x.dim() == 4 && x.size(1) == config_.image_channels,
+            "[SimpleUnet] x does not fit: expected [N, ", config_.image_channels, ", H, W], got ",
             x.sizes());
-  check_arg(x.size(2) % kSizeFactor == 0 && x.size(3) % kSizeFactor == 0,
+  check_arg(x.size(2) % factor == 0 && x.size(3) % factor == 0,
             "[SimpleUnet] height and width must survive the downsampling: expected multiples of ",
-            kSizeFactor, ", got ", x.size(2), " x ", x.size(3));
+            factor, ", got ", x.size(2), " x ", x.size(3));
   check_arg(t.dim() == 1 && t.size(0) == x.size(0),
             "[SimpleUnet] t must hold one timestep an image: expected [", x.size(0), "], got ",
             t.sizes());
 }
 
-}  // namespace
-
-SimpleBlockImpl::SimpleBlockImpl(int64_t in_channels, int64_t out_channels,
-                                 SimpleDirection direction) {
-  const bool up = direction == SimpleDirection::kUp;
-  const Conv2dImpl::Options resampling{.kernel = 4, .stride = 2, .padding = 1, .transposed = up};
-  time_mlp_ = register_module("time_mlp", Linear(kTimeChannels, out_channels));
-  conv1_ = register_module("conv1", Conv2d(up ? 2 * in_channels : in_channels, out_channels));
-  transform_ = register_module("transform", Conv2d(out_channels, out_channels, resampling));
-  conv2_ = register_module("conv2", Conv2d(out_channels, out_channels));
-  batch_norm1_ = register_module("batch_norm1", BatchNorm2d(out_channels));
-  batch_norm2_ = register_module("batch_norm2", BatchNorm2d(out_channels));
-}
-
-Tensor SimpleBlockImpl::forward(const Tensor& x, const Tensor& e) {
-  const Tensor time = at::relu(time_mlp_->forward(e)).unsqueeze(2).unsqueeze(3);
-  Tensor h = batch_norm1_->forward(at::relu(conv1_->forward(x))) + time;
-  h = batch_norm2_->forward(at::relu(conv2_->forward(h)));
-  return transform_->forward(h);
-}
-
-SimpleUnetImpl::SimpleUnetImpl(const SimpleUnetConfig& config)
-    : image_channels_(config.image_channels) {
-  time_mlp_ =
-      add_list(*this, "time_mlp")->register_module("1", Linear(kTimeChannels, kTimeChannels));
-  conv0_ = register_module("conv0", Conv2d(image_channels_, kChannels.front()));
-  const auto down_list = add_list(*this, "down_blocks");
-  const auto up_list = add_list(*this, "up_blocks");
-  const size_t num_levels = kChannels.size() - 1;
-  for (size_t i = 0; i < num_levels; ++i) {
-    const std::string name = std::to_string(i);
-    down_blocks_.push_back(down_list->register_module(
-        name, SimpleBlock(kChannels[i], kChannels[i + 1], SimpleDirection::kDown)));
-    up_blocks_.push_back(up_list->register_module(
-        name, SimpleBlock(kChannels[num_levels - i], kChannels[num_levels - i - 1],
-                          SimpleDirection::kUp)));
-  }
-  output_ = register_module("output", Conv2d(kChannels.front(), image_channels_,
-                                             Conv2dImpl::Options{.kernel = 1, .padding = 0}));
+Tensor SimpleUnetImpl::embed(const Tensor& t, at::ScalarType dtype) {
+  const Tensor waves =
+      timestep_embedding(t, {.size = kSimpleTimeChannels,
+                             .flip_sin_to_cos = false,
+                             .freq_shift = 1,
+                             .dtype = dtype == at::kDouble ? at::kDouble : at::kFloat});
+  return at::relu(time_mlp_->forward(waves.to(dtype)));
 }
 
 Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) {
-  check_input(x, t, image_channels_);
+  check_input(x, t);
   check_arg(!class_labels.defined(),
             "[SimpleUnet] this network has no classes: expected no class_labels, got some");
-  const auto wave_dtype = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const Tensor waves = timestep_embedding(
-      t, {.size = kTimeChannels, .flip_sin_to_cos = false, .freq_shift = 1, .dtype = wave_dtype});
-  const Tensor e = at::relu(time_mlp_->forward(waves.to(x.scalar_type())));
+  const Tensor e = embed(t, x.scalar_type());
   Tensor h = conv0_->forward(x.contiguous(at::MemoryFormat::ChannelsLast));
-  std::vector<Tensor> skips;
-  for (SimpleBlock& block : down_blocks_) skips.push_back(h = block->forward(h, e));
-  for (SimpleBlock& block : up_blocks_) {
-    h = block->forward(at::cat({h, skips.back()}, /*dim=*/1), e);
+  h = attend(down_attention_.front(), h);
+  std::vector<Tensor> skips{{}};  // one a level but the first
+  for (int64_t level = 1; level <= bottleneck_; ++level) {
+    skips.push_back(h = down_blocks_[index(level - 1)]->forward(h, e).resampled);
+    if (level == bottleneck_ && bottleneck_gate_) h = bottleneck_gate_->forward(h, {});
+    h = attend(down_attention_[index(level)], h);
+  }
+  Tensor coarser;
+  for (int64_t level = bottleneck_; level >= 1; --level) {
+    Tensor& skip = skips[index(level)];
+    if (const auto& gate = skip_gates_[index(level)]) skip = gate->forward(skip, coarser);
+    auto [features, resampled] =
+        up_blocks_[index(bottleneck_ - level)]->forward(at::cat({h, skip}, /*dim=*/1), e);
     skips.pop_back();
+    coarser = features;
+    h = attend(up_attention_[index(level - 1)], resampled);
   }
   return output_->forward(h);
 }

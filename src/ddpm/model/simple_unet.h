@@ -1,54 +1,55 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "ddpm/config/model_config.h"
 #include "ddpm/core/tensor.h"
+#include "ddpm/model/gate.h"
 #include "ddpm/model/layers.h"
 #include "ddpm/model/network.h"
+#include "ddpm/model/self_attention_block.h"
+#include "ddpm/model/simple_block.h"
 
 namespace ddpm {
 
-enum class SimpleDirection { kDown, kUp };
-
-/// A level of the talk's network:
+/// The talk's three networks, and what lies between and beyond them (SimpleUnetConfig): blocks down
+/// to the bottleneck and up again, with the talk's tensor names. Each up block takes over the map
+/// that its mirror image put out, after the resampling.
 ///
-///     h = norm1(relu(conv1(x))) + relu(time_mlp(e));  y = transform(norm2(relu(conv2(h))))
+/// Self-attention works on what passes from block to block; a skip is what the block put out, not
+/// what became of it. At a level above the bottleneck there are two, on the way down and up.
+/// An attention gate on a skip listens to the features of the up block below, before they are
+/// enlarged.
 ///
-/// transform is a 4x4 convolution of stride 2, transposed on the way up. Names: time_mlp, conv1,
-/// transform, conv2, batch_norm1, batch_norm2.
-class SimpleBlockImpl : public torch::nn::Module {
- public:
-  SimpleBlockImpl(int64_t in_channels, int64_t out_channels, SimpleDirection direction);
-
-  /// @param x [N, in_channels, H, W]; 2 * in_channels on the way up.
-  /// @param e [N, 32]
-  /// @return  [N, out_channels, H / 2, W / 2], or 2 H and 2 W on the way up.
-  Tensor forward(const Tensor& x, const Tensor& e);
-
- private:
-  Linear time_mlp_{nullptr};
-  Conv2d conv1_{nullptr}, transform_{nullptr}, conv2_{nullptr};
-  BatchNorm2d batch_norm1_{nullptr}, batch_norm2_{nullptr};
-};
-TORCH_MODULE(SimpleBlock);
-
-/// The talk's SimpleUnet: four levels down to 1024 channels and up again, with the talk's tensor
-/// names. Each level takes over the map that its mirror image put out, after the resampling.
+/// Names, in order: time_mlp.1, conv0, down_blocks.<i>, up_blocks.<i>, then those that there are
+/// of skip_gates.<level>, bottleneck_gate, down_self_attention.<level>, up_self_attention.<level>
+/// and self_attention (the bottleneck's, as in the talk), then output.
 class SimpleUnetImpl : public NetworkImpl {
  public:
   explicit SimpleUnetImpl(const SimpleUnetConfig& config);
 
-  /// H and W must be multiples of 16. The timestep embedding is computed in float64 for a float64
-  /// network, and in float32 otherwise.
+  /// H and W must be multiples of size_factor(config). The timestep embedding is computed in
+  /// float64 for a float64 network, and in float32 otherwise.
   Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) override;
 
  private:
-  int64_t image_channels_;
+  void add_blocks();
+  void add_gates();
+  void add_self_attention();
+  Tensor embed(const Tensor& t, at::ScalarType dtype);
+  void check_input(const Tensor& x, const Tensor& t) const;
+
+  SimpleUnetConfig config_;
+  int64_t bottleneck_;
   Linear time_mlp_{nullptr};
   Conv2d conv0_{nullptr}, output_{nullptr};
   std::vector<SimpleBlock> down_blocks_, up_blocks_;
+  // One a level; null where the level has none.
+  std::vector<std::shared_ptr<GateImpl>> skip_gates_;
+  std::vector<SelfAttentionBlock> down_attention_, up_attention_;
+  std::shared_ptr<GateImpl> bottleneck_gate_;
 };
 
 }  // namespace ddpm

@@ -1,0 +1,55 @@
+#include "ddpm/model/simple_block.h"
+
+#include <ATen/ATen.h>
+
+#include "ddpm/kernels/group_norm_silu.h"
+
+namespace ddpm {
+namespace {
+
+constexpr double kGroupNormEps = 1e-5;
+
+/// Whichever of the two norms the block has.
+Tensor normalize(BatchNorm2d& batch_norm, GroupNorm& group_norm, const Tensor& x) {
+  if (batch_norm) return batch_norm->forward(x);
+  GroupNormSiluArgs args = group_norm->args(x);
+  args.silu = false;
+  return group_norm_silu(args);
+}
+
+}  // namespace
+
+SimpleBlockImpl::SimpleBlockImpl(const SimpleBlockOptions& options) : dropout_(options.dropout) {
+  const bool up = options.direction == SimpleDirection::kUp;
+  const int64_t channels = options.out_channels;
+  const Conv2dImpl::Options resampling{.kernel = 4, .stride = 2, .padding = 1, .transposed = up};
+  time_mlp_ = register_module("time_mlp", Linear(kSimpleTimeChannels, channels));
+  conv1_ = register_module("conv1",
+                           Conv2d(up ? 2 * options.in_channels : options.in_channels, channels));
+  transform_ = register_module("transform", Conv2d(channels, channels, resampling));
+  conv2_ = register_module("conv2", Conv2d(channels, channels));
+  const int64_t groups = options.norm_num_groups;
+  if (groups == 0) {
+    batch_norm1_ = register_module("batch_norm1", BatchNorm2d(channels));
+    batch_norm2_ = register_module("batch_norm2", BatchNorm2d(channels));
+  } else {
+    group_norm1_ = register_module("group_norm1", GroupNorm(groups, channels, kGroupNormEps));
+    group_norm2_ = register_module("group_norm2", GroupNorm(groups, channels, kGroupNormEps));
+  }
+  if (options.gate.kind != GateKind::kNone) {
+    GateOptions gate = options.gate;
+    gate.channels = channels;
+    gate_ = register_module(enum_word(gate.kind), make_gate(gate));
+  }
+}
+
+SimpleBlockOutput SimpleBlockImpl::forward(const Tensor& x, const Tensor& e) {
+  const Tensor time = at::relu(time_mlp_->forward(e)).unsqueeze(2).unsqueeze(3);
+  Tensor h = normalize(batch_norm1_, group_norm1_, at::relu(conv1_->forward(x))) + time;
+  h = conv2_->forward(at::dropout(h, dropout_, is_training()));
+  h = normalize(batch_norm2_, group_norm2_, at::relu(h));
+  if (gate_) h = gate_->forward(h, {});
+  return {.features = h, .resampled = transform_->forward(h)};
+}
+
+}  // namespace ddpm
