@@ -17,6 +17,7 @@ void add_train_command(CLI::App& app, int& exit_code);
 void add_sample_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
 void add_info_command(CLI::App& app);
+void add_convert_command(CLI::App& app);
 void add_completion_command(CLI::App& app);
 
 }  // namespace ddpm::app

@@ -28,7 +28,8 @@ int main(int argc, char** argv) {
       "  ddpm train recipes/fashion_mnist.toml      learn from images\n"
       "  ddpm sample runs/fashion_mnist -n 64       draw new ones\n"
       "  ddpm forward image.png                     watch an image become noise\n"
-      "  ddpm info runs/fashion_mnist               what a model, checkpoint or recipe holds\n"};
+      "  ddpm info runs/fashion_mnist               what a model, checkpoint or recipe holds\n"
+      "  ddpm convert talk.pth talk_model           other files of weights, into model folders\n"};
   app.name("ddpm");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
@@ -37,6 +38,7 @@ int main(int argc, char** argv) {
   ddpm::app::add_sample_command(app);
   ddpm::app::add_forward_command(app);
   ddpm::app::add_info_command(app);
+  ddpm::app::add_convert_command(app);
   ddpm::app::add_completion_command(app);
   try {
     app.parse(argc, argv);

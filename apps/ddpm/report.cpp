@@ -10,9 +10,9 @@ void print_value(const std::string& name, const nlohmann::ordered_json& value,
                  const std::string& indent) {
   if (name == "table") {
     for (const auto& row : value) {
-      std::printf("  %-56s %-18s %-8s std %.4g\n", row["name"].get<std::string>().c_str(),
+      std::printf("  %-56s %-18s %-8s %10lld std %.4g\n", row["name"].get<std::string>().c_str(),
                   row["shape"].dump().c_str(), row["dtype"].get<std::string>().c_str(),
-                  row["std"].get<double>());
+                  row["elements"].get<long long>(), row["std"].get<double>());
     }
     return;
   }

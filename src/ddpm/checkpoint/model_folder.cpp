@@ -52,8 +52,8 @@ std::string hint_for(const fs::path& file) {
   for (const char* pickle : {".bin", ".pth", ".pt", ".ckpt"}) {
     if (extension == pickle) {
       return "'" + name +
-             "', a pickle, which can run code when it is loaded: convert it in Python with "
-             "save_pretrained(..., safe_serialization=True)";
+             "', a pickle, which can run code when Python loads it: ddpm convert, with "
+             "--config config.json, makes a model folder of it and runs nothing";
     }
   }
   return "";

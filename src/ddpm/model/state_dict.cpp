@@ -30,8 +30,8 @@ NamedTensors state_dict(const torch::nn::Module& module) {
   return found;
 }
 
-void load_state_dict(torch::nn::Module& module, const NamedTensors& tensors,
-                     const std::string& where) {
+void check_state_dict(const torch::nn::Module& module, const NamedTensors& tensors,
+                      const std::string& where) {
   std::map<std::string, Tensor> given;
   for (const auto& [name, tensor] : tensors) {
     check_arg(given.emplace(name, tensor).second, "[", where, "] tensor is there twice: expected '",
@@ -44,14 +44,19 @@ void load_state_dict(torch::nn::Module& module, const NamedTensors& tensors,
               tensor.sizes(), ", got none");
     check_arg(found->second.sizes() == tensor.sizes(), "[", where, "] tensor '", name,
               "' has a wrong shape: expected ", tensor.sizes(), ", got ", found->second.sizes());
+    given.erase(found);
   }
-  if (given.size() > own.size()) {
-    for (const auto& [name, tensor] : own) given.erase(name);
-    check_arg(false, "[", where, "] unknown tensor: expected ", own.size(),
-              " tensors of this network, got '", given.begin()->first, "' too");
-  }
+  check_arg(given.empty(), "[", where, "] unknown tensor: expected ", own.size(),
+            " tensors of this network, got '", given.empty() ? "" : given.begin()->first, "' too");
+}
+
+void load_state_dict(torch::nn::Module& module, const NamedTensors& tensors,
+                     const std::string& where) {
+  check_state_dict(module, tensors, where);
+  std::map<std::string, Tensor> own;
+  for (const auto& [name, tensor] : state_dict(module)) own.emplace(name, tensor);
   const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));
+  for (const auto& [name, tensor] : tensors) own.at(name).copy_(tensor);
 }
 
 }  // namespace ddpm

@@ -1,0 +1,53 @@
+#include "ddpm/pipeline/model_files.h"
+
+#include <algorithm>
+#include <array>
+
+#include "ddpm/checkpoint/safetensors.h"
+#include "ddpm/checkpoint/torch_file.h"
+#include "ddpm/core/check.h"
+
+namespace ddpm {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_torch_file(const fs::path& path) {
+  constexpr std::array kExtensions{".pth", ".pt", ".bin", ".ckpt"};
+  return std::find(kExtensions.begin(), kExtensions.end(), path.extension()) != kExtensions.end();
+}
+
+const Tensor* find_tensor(const NamedTensors& weights, const std::string& name) {
+  const auto found = std::find_if(weights.begin(), weights.end(),
+                                  [&](const auto& tensor) { return tensor.first == name; });
+  return found == weights.end() ? nullptr : &found->second;
+}
+
+}  // namespace
+
+bool is_weights_file(const fs::path& path) {
+  return !fs::is_directory(path) && (is_torch_file(path) || path.extension() == ".safetensors");
+}
+
+NamedTensors read_weights_file(const fs::path& path, const std::string& key) {
+  check_arg(fs::exists(path), "[read_weights_file] '", path.string(),
+            "': expected a file of weights, got nothing there");
+  if (is_torch_file(path)) return read_torch_file(path, key);
+  check_arg(key.empty(), "[read_weights_file] '", path.string(),
+            "': expected no key for a .safetensors file, which holds one set of weights, got '",
+            key, "'");
+  return read_safetensors(path, TensorStorage::kMapped).tensors;
+}
+
+std::optional<ModelConfig> talk_network_of(const NamedTensors& weights) {
+  const Tensor* first = find_tensor(weights, "conv0.weight");
+  const bool is_talk = first != nullptr && first->dim() == 4 &&
+                       find_tensor(weights, "down_blocks.0.transform.weight") != nullptr;
+  if (!is_talk) return std::nullopt;
+  ModelConfig config;
+  config.kind = ModelKind::kSimpleUnet;
+  config.simple_unet.image_channels = first->size(1);
+  return config;
+}
+
+}  // namespace ddpm
