@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "ddpm/config/toml_config.h"
 #include "ddpm/model/state_dict.h"
 #include "ddpm/model/timestep_embedding.h"
 #include "ddpm/model/unet2d.h"
@@ -69,20 +70,10 @@ class UNet2DOptionsTest : public ::testing::Test {
   ModelConfig config_;
 };
 
-// [Improved DDPM] for CIFAR-10; reference counts are those of the published code.
-TEST_F(UNet2DOptionsTest, ImprovedDiffusionsNetworkHasItsNumberOfParameters) {
-  ModelConfig config;
-  config.unet2d.in_channels = 3;
-  config.unet2d.out_channels = 6;
-  config.unet2d.block_out_channels = {128, 256, 256, 256};
-  config.unet2d.down_block_types = {DownBlockType::kDown, DownBlockType::kAttnDown,
-                                    DownBlockType::kAttnDown, DownBlockType::kDown};
-  config.unet2d.up_block_types = {UpBlockType::kUp, UpBlockType::kAttnUp, UpBlockType::kAttnUp,
-                                  UpBlockType::kUp};
-  config.unet2d.layers_per_block = 3;
-  config.unet2d.attention_num_heads = 4;
-  config.unet2d.attn_norm_num_groups = 32;
-  config.unet2d.resnet_time_scale_shift = TimeScaleShift::kScaleShift;
+TEST_F(UNet2DOptionsTest, ImprovedDiffusionsRecipeHasThePublishedNumberOfParameters) {
+  const RunConfig recipe = load_recipe(DDPM_SOURCE_DIR "/recipes/cifar10_iddpm.toml");
+  const ModelConfig config = resolve_run_config(recipe, 3, 32, 0).model;
+  EXPECT_EQ(config.unet2d.out_channels, 6);
   EXPECT_EQ(count_parameters(*make_network(config)), 52'546'438);
 }
 
