@@ -80,6 +80,28 @@ TEST(NetworkJsonTest, WhatIsWrittenReadsTheSame) {
   EXPECT_EQ(config_to_json(read_network(network_to_json(talk))), config_to_json(talk));
 }
 
+TEST(NetworkJsonTest, EverySettingOfTheTalksNetworkReadsTheSame) {
+  ModelConfig talk{.kind = ModelKind::kSimpleUnet, .unet2d = {}, .simple_unet = {}};
+  talk.simple_unet = {.image_channels = 3,
+                      .level_channels = {32, 64, 64},
+                      .norm_num_groups = 8,
+                      .dropout = 0.25,
+                      .self_attention_levels = {1, 2},
+                      .self_attention_dropout = 0.0,
+                      .gate = GateKind::kSqueezeExcite,
+                      .gate_places = {GatePlace::kSkip, GatePlace::kBottleneck},
+                      .gate_levels = {1},
+                      .gate_reduction = 4};
+  const Json written = network_to_json(talk);
+  EXPECT_EQ(written["gate"], "squeeze_excite");
+  EXPECT_EQ(written["gate_places"], Json({"skip", "bottleneck"}));
+  EXPECT_EQ(config_to_json(read_network(written)), config_to_json(talk));
+  // A folder from before there were options holds the talk's first network.
+  const ModelConfig old = read_network({{"_class_name", "SimpleUnet"}, {"image_channels", 3}});
+  EXPECT_EQ(old.simple_unet.level_channels, (std::vector<int64_t>{64, 128, 256, 512, 1024}));
+  EXPECT_EQ(old.simple_unet.gate, GateKind::kNone);
+}
+
 // diffusers ignores keys that it doesn't know and would compute something else.
 TEST(NetworkJsonTest, EachOptionThatDiffusersLacksTakesOurClassName) {
   const std::vector<std::pair<std::string, Json>> options{
@@ -166,6 +188,10 @@ TEST(NetworkJsonTest, WhatIsNotSupportedIsNamedNeverIgnored) {
   EXPECT_THAT(network_refusal({{"_class_name", "SimpleUnet"}, {"channels", 1}}),
               says("channels", ""));
   EXPECT_THAT(network_refusal({{"_class_name", "SimpleUnet"}}), says("image_channels", "0"));
+  EXPECT_THAT(network_refusal({{"_class_name", "SimpleUnet"}, {"gate", "senet"}}),
+              says("gate", "senet"));
+  EXPECT_THAT(network_refusal({{"_class_name", "SimpleUnet"}, {"gate_places", {"middle"}}}),
+              says("gate_places", "middle"));
 }
 
 TEST(NetworkJsonTest, UnresolvedSizesAreNotWritten) {
