@@ -72,6 +72,7 @@ void use_config(const fs::path& config, const std::string& where, ImportedModel&
     folder.model = recipe.model;
     folder.diffusion = recipe.diffusion;
     folder.extras.image_size = recipe.data.image_size;
+    folder.extras.null_class = recipe.null_class();
     return;
   }
   check_arg(config.extension() == ".json",

@@ -46,7 +46,15 @@ std::optional<ModelConfig> talk_network_of(const NamedTensors& weights) {
   if (!is_talk) return std::nullopt;
   ModelConfig config;
   config.kind = ModelKind::kSimpleUnet;
-  config.simple_unet.image_channels = first->size(1);
+  SimpleUnetConfig& unet = config.simple_unet;
+  unet.image_channels = first->size(1);
+  if (find_tensor(weights, "self_attention.attn.in_proj_weight") != nullptr) {
+    unet.self_attention_levels = {static_cast<int64_t>(unet.level_channels.size()) - 1};
+  }
+  if (find_tensor(weights, "down_blocks.0.cbam.channel_attn.1.weight") != nullptr) {
+    unet.gate = GateKind::kCbam;
+    unet.gate_places = {GatePlace::kBlockEnd};
+  }
   return config;
 }
 
