@@ -185,7 +185,7 @@ ImportedModel import_folder(const fs::path& path, const ImportOptions& options) 
   check_arg(
       is_plain(about_weights) && options.key.empty(), "[import_model] '", path.string(),
       "': expected options about weights (config, scheduler, key, set, image size, heads) for "
-      "a .pth, .pt or .safetensors file alone, got one for a model that says these itself");
+      "a file of weights alone, got one for a model that says these itself");
   ImportedModel imported;
   imported.folder = read_model(path, options.raw_weights);
   if (!imported.folder.scheduler_found) {
