@@ -8,6 +8,8 @@
 namespace ddpm::app {
 namespace {
 
+constexpr const char* kShells = "bash zsh fish";
+
 /// Every flag of a command, "--name" and "-n", separated by spaces.
 std::string flags_of(const CLI::App& command) {
   std::string flags;
@@ -27,7 +29,9 @@ std::string command_names(const CLI::App& app) {
 std::string bash_script(const CLI::App& app) {
   std::string cases;
   for (const CLI::App* command : app.get_subcommands({})) {
-    cases += "    " + command->get_name() + ") words='" + flags_of(*command) + "' ;;\n";
+    const bool is_this = command->get_name() == "completion";
+    cases += "    " + command->get_name() + ") words='" +
+             (is_this ? std::string(kShells) : flags_of(*command)) + "' ;;\n";
   }
   return "_ddpm() {\n"
          "  local current=${COMP_WORDS[COMP_CWORD]} words\n"
@@ -38,7 +42,7 @@ std::string bash_script(const CLI::App& app) {
          "  [ \"$COMP_CWORD\" = 1 ] && words='" +
          command_names(app) +
          "'\n"
-         "  if [[ $COMP_CWORD = 1 || $current = -* ]]; then\n"
+         "  if [[ $COMP_CWORD = 1 || $current = -* || ${COMP_WORDS[1]} = completion ]]; then\n"
          "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
          "  else\n"
          "    COMPREPLY=($(compgen -f -- \"$current\"))\n"

@@ -18,6 +18,7 @@
 #include "ddpm/data/image_tensor.h"
 #include "ddpm/diffusion/forward_process.h"
 #include "ddpm/diffusion/noise_schedule.h"
+#include "number_check.h"
 
 namespace ddpm::app {
 namespace {
@@ -41,8 +42,9 @@ struct ForwardFlags {
 /// x_0 [1, C, H, W] in [-1, 1]: an image file, or an image of a recipe's data.
 Tensor load_x_start(const ForwardFlags& flags, const RunConfig& recipe, bool is_recipe) {
   if (!is_recipe) {
-    check_arg(fs::exists(flags.source), "[forward] ", flags.source,
-              ": expected an image or a recipe, got nothing there");
+    check_arg(fs::exists(flags.source) && !fs::is_directory(flags.source), "[forward] ",
+              flags.source, ": expected an image or a recipe, got ",
+              fs::exists(flags.source) ? "a folder" : "nothing there");
     Image image = read_image(flags.source, recipe.data.max_pixels);
     if (flags.size > 0) image = fit_square(image, flags.size, recipe.data.fit, recipe.data.filter);
     return image_to_tensor(image).unsqueeze(0);
@@ -95,8 +97,16 @@ std::string snr_text(const NoiseSchedule& schedule, int64_t t) {
   return text;
 }
 
+bool is_recipe_file(const std::string& source) { return fs::path(source).extension() == ".toml"; }
+
+void check_flags_fit(const CLI::App& command, const std::string& source) {
+  const char* const other = is_recipe_file(source) ? "--size" : "--image";
+  check_arg(command.count(other) == 0, "[", other, "] expected with ",
+            is_recipe_file(source) ? "an image file" : "a recipe", " only, got ", source);
+}
+
 void run_forward(const ForwardFlags& flags) {
-  const bool is_recipe = fs::path(flags.source).extension() == ".toml";
+  const bool is_recipe = is_recipe_file(flags.source);
   check_arg(fs::path(flags.output).extension() == ".png", "[--output] expected a .png file, got ",
             flags.output);
   const RunConfig recipe = is_recipe ? load_recipe(flags.source, flags.overrides)
@@ -142,9 +152,15 @@ void add_forward_command(CLI::App& app) {
   command->add_option("--levels", flags->levels, "pictures, x_0 included")->capture_default_str();
   command->add_option("--image", flags->image, "which image of a recipe's data")
       ->capture_default_str();
-  command->add_option("--size", flags->size, "square side an image file is fitted to; 0: as it is");
-  command->add_option("--seed", flags->seed, "of the noise")->capture_default_str();
-  command->callback([flags] { run_forward(*flags); });
+  command->add_option("--size", flags->size, "square side an image file is fitted to; 0: as it is")
+      ->check(at_least_zero());
+  command->add_option("--seed", flags->seed, "of the noise")
+      ->check(at_least_zero())
+      ->capture_default_str();
+  command->callback([command, flags] {
+    check_flags_fit(*command, flags->source);
+    run_forward(*flags);
+  });
 }
 
 }  // namespace ddpm::app

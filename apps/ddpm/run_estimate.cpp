@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 
 #include "ddpm/core/device.h"
 #include "ddpm/core/progress.h"
@@ -48,6 +50,13 @@ Trial try_steps(RunConfig recipe, const ImageSet& set, at::Device device) {
   return trial;
 }
 
+/// To three digits: a trial of one step is no more exact.
+double rounded(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return std::strtod(text, nullptr);
+}
+
 std::string mebibytes(uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 }  // namespace
@@ -83,8 +92,8 @@ nlohmann::ordered_json estimate_run(const RunConfig& recipe, const ImageSet& set
     about["memory"]["activations"] = mebibytes(trial.activation_bytes_per_image * micro_batch);
   }
   about["time"] = {
-      {"step_seconds", step_seconds},
-      {"images_per_second", 1 / trial.seconds_per_image},
+      {"step_seconds", rounded(step_seconds)},
+      {"images_per_second", rounded(1 / trial.seconds_per_image)},
       {"whole_run", format_duration(step_seconds * static_cast<double>(recipe.train.steps))}};
   about["device"] = device.str();
   return about;

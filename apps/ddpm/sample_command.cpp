@@ -11,12 +11,14 @@
 #include "ddpm/pipeline/pipeline.h"
 #include "ddpm/sampling/levels.h"
 #include "enum_option.h"
+#include "number_check.h"
 #include "sample_output.h"
 #include "sampler_flags.h"
 
 namespace ddpm::app {
 namespace {
 
+constexpr int64_t kMaxScale = 64;
 constexpr int64_t kStripMoments = 10;
 constexpr int64_t kAnimationFrames = 40;
 
@@ -35,15 +37,16 @@ struct SampleFlags {
 };
 
 int64_t class_index(const ModelFolder& folder, const std::string& name) {
+  check_arg(folder.model.unet2d.num_class_embeds > 0, "[--class] '", name,
+            "': expected none, this model was trained without class labels");
   const auto& names = folder.extras.class_names;
   const auto found = std::find(names.begin(), names.end(), name);
   if (found != names.end()) return found - names.begin();
   const bool is_number = !name.empty() && name.find_first_not_of("0123456789") == std::string::npos;
   std::string known;
   for (const auto& each : names) known += (known.empty() ? "" : ", ") + each;
-  check_arg(is_number && name.size() < 10 && folder.model.unet2d.num_class_embeds > 0,
-            "[--class] '", name, "': expected ",
-            known.empty() ? "none, this model has no classes" : "one of " + known);
+  check_arg(is_number && name.size() < 10, "[--class] '", name, "': expected ",
+            known.empty() ? "a class number, this model names none" : "one of " + known);
   return std::stoll(name);
 }
 
@@ -78,6 +81,8 @@ void check_flags(const SampleFlags& flags) {
             "[-n] expected 1 to 10000000 images, got ", flags.request.num_images);
   check_arg(flags.request.batch_size > 0, "[--batch] expected 1 or more, got ",
             flags.request.batch_size);
+  check_arg(flags.scale <= kMaxScale, "[--scale] expected at most ", kMaxScale, ", got ",
+            flags.scale);
   for (const std::string& path : flags.outputs) check_output(path);
 }
 
@@ -155,15 +160,19 @@ void add_sample_command(CLI::App& app) {
                    "NAME.webp (animation), NAME.npz, or a new folder; may be repeated")
       ->capture_default_str();
   command->add_option("--seed", flags->request.seed, "image i of a seed is the same in any batch")
+      ->check(at_least_zero())
       ->capture_default_str();
   command
       ->add_option("--first-image", flags->request.first_image, "number of the seed's first image")
+      ->check(at_least_zero())
       ->capture_default_str();
   command->add_option("--class", flags->class_name, "class name or number; default: each in turn");
   command->add_option("--batch", flags->request.batch_size, "images the network sees at once")
       ->capture_default_str();
-  command->add_option("--columns", flags->columns, "of the grid; 0: about square");
-  command->add_option("--scale", flags->scale, "enlarges each pixel; 0: until images can be seen");
+  command->add_option("--columns", flags->columns, "of the grid; 0: about square")
+      ->check(at_least_zero());
+  command->add_option("--scale", flags->scale, "enlarges each pixel; 0: until images can be seen")
+      ->check(at_least_zero());
   command->add_option("--device", flags->pipeline.device, "auto, cpu, cuda or cuda:N")
       ->capture_default_str();
   add_enum_option(*command, "--precision", flags->pipeline.precision,

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "ddpm/checkpoint/checkpoint_folder.h"
+#include "ddpm/config/config_docs.h"
 #include "ddpm/config/json_config.h"
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/check.h"
@@ -139,8 +140,15 @@ void run_train(const TrainFlags& flags, int& exit_code) {
   for (const std::string& skipped : set.skipped) log_warn("skipped " + skipped);
   recipe = resolve_recipe(recipe, set);
   if (flags.dry_run) {
-    check_writable(run_folder_of(flags));
-    print_report(estimate_run(recipe, set));
+    const fs::path run_folder = run_folder_of(flags);
+    check_writable(run_folder);
+    nlohmann::ordered_json report = estimate_run(recipe, set);
+    report["run_folder"] = run_folder.string() + " (can be written to)";
+    if (flags.json) {
+      std::printf("%s\n", report.dump(2).c_str());
+    } else {
+      print_report(report);
+    }
     return;
   }
   train(flags, recipe, set, exit_code);
@@ -169,7 +177,17 @@ void add_train_command(CLI::App& app, int& exit_code) {
                     "where the newest is damaged, take the one before");
   command->add_flag("--overwrite", flags->overwrite, "replace the run that is there");
   command->add_flag("--dry-run", flags->dry_run, "check everything and estimate memory and time");
-  command->add_flag("--json", flags->json, "progress as one JSON object a line");
+  command->add_flag("--json", flags->json,
+                    "progress as one JSON object a line; with --dry-run one object");
+  command
+      ->add_flag_callback(
+          "--fields",
+          [] {
+            std::fputs(field_help(RunConfig{}).c_str(), stdout);
+            throw CLI::Success();
+          },
+          "list every field of a recipe, with its range and default, and end")
+      ->trigger_on_parse();
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   command->callback([flags, &exit_code] { run_train(*flags, exit_code); });
 }

@@ -82,8 +82,10 @@ class ProgramOutputTest(program.ProgramTest):
     def test_dry_run_says_what_it_would_take_and_writes_nothing(self):
         before = sorted(self.folder.rglob("*"))
         done = self.run_ok("train", self.recipe, "-o", "run", "--dry-run")
-        for word in ("parameters", "activations", "whole_run", "images"):
+        for word in ("parameters", "activations", "whole_run", "images", "run (can be written to)"):
             self.assertIn(word, done.stdout)
+        report = json.loads(self.run_ok("train", self.recipe, "-o", "run", "--dry-run", "--json").stdout)
+        self.assertGreater(report["time"]["step_seconds"], 0)
         self.assertEqual(before, sorted(self.folder.rglob("*")))
 
     def test_forward_and_info_of_a_recipe(self):
@@ -92,16 +94,22 @@ class ProgramOutputTest(program.ProgramTest):
             self.assertGreater(strip.width, 5 * 100)
         self.assertIn("parameters", self.run_ok("info", self.recipe).stdout)
 
+    def test_train_lists_the_fields_of_a_recipe(self):
+        fields = self.run_ok("train", "--fields").stdout
+        self.assertIn("  train.batch_size = ", fields)
+        self.assertIn("diffusion.schedule = \"linear\"", fields)
+
     def test_every_help_shows_examples(self):
-        for command in ("train", "sample", "forward", "info", "completion"):
+        for command in ("train", "sample", "forward", "info", "convert", "completion"):
             self.assertIn("Examples:", self.run_ok(command, "--help").stdout)
 
     def test_bash_completes_commands_and_flags(self):
         script = self.run_ok("completion", "bash").stdout
         complete = ("COMP_WORDS=(ddpm sample --st); COMP_CWORD=2; _ddpm; echo ${COMPREPLY[@]}; "
-                    "COMP_WORDS=(ddpm tr); COMP_CWORD=1; _ddpm; echo ${COMPREPLY[@]}")
+                    "COMP_WORDS=(ddpm tr); COMP_CWORD=1; _ddpm; echo ${COMPREPLY[@]}; "
+                    "COMP_WORDS=(ddpm completion f); COMP_CWORD=2; _ddpm; echo ${COMPREPLY[@]}")
         done = subprocess.run(["bash", "-c", script + complete], text=True, stdout=subprocess.PIPE, check=True)
-        self.assertEqual(done.stdout.split(), ["--steps", "train"])
+        self.assertEqual(done.stdout.split(), ["--steps", "train", "fish"])
 
 
 if __name__ == "__main__":
