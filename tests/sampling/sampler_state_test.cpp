@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <stdexcept>
 
 #include "sampling/sampler_cases.h"
@@ -89,6 +90,38 @@ TEST(SamplerStateTest, NothingIsReadOnTheHost) {
                 }),
                 IsEmpty());
   }
+}
+
+// v = -1 and v = 1 are the two fixed variances, of strided steps too; 0 is their geometric mean.
+TEST(SamplerStateTest, LearnedVarianceGoesFromTheSmallToTheLargeOne) {
+  at::manual_seed(0);
+  NoiseSchedule schedule = long_schedule();
+  const Tensor x = at::randn({2, 3, 4, 4});
+  const Tensor prediction = at::randn_like(x);
+  const Tensor noise = at::randn_like(x);
+  const auto step = [&](const SamplerOptions& options, const Tensor& output) {
+    const auto plan = make_sampler_plan(schedule, PredictionType::kEpsilon, options);
+    return advance(plan, options, {.x = x, .position = 2}, output, noise).state.x;
+  };
+  const SamplerOptions ddpm{.kind = SamplerKind::kDdpm, .steps = 10};
+  SamplerOptions fixed = ddpm;
+  fixed.variance = VarianceOverride::kFixedSmall;
+  const Tensor small = step(fixed, prediction);
+  fixed.variance = VarianceOverride::kFixedLarge;
+  const Tensor large = step(fixed, prediction);
+  const Tensor ddim = step({.kind = SamplerKind::kDdim, .steps = 10}, prediction);
+
+  schedule.variance = VarianceType::kLearnedRange;
+  const auto with_v = [&](double v) { return at::cat({prediction, at::full_like(x, v)}, 1); };
+  EXPECT_TRUE(tensors_near(step(ddpm, with_v(-1)), small, 1e-5));
+  EXPECT_TRUE(tensors_near(step(ddpm, with_v(1)), large, 1e-5));
+  const auto call = make_sampler_plan(schedule, PredictionType::kEpsilon, ddpm).calls[2];
+  const auto [lowest, highest] = call.learned_log_variance.value();
+  const Tensor mean = step(ddpm, with_v(0)) - std::exp((lowest + highest) / 4) * noise;
+  EXPECT_TRUE(tensors_near(mean, small - std::exp(lowest / 2) * noise, 1e-5));
+  EXPECT_GT(highest, lowest);
+  EXPECT_TRUE(tensors_near(step({.kind = SamplerKind::kDdim, .steps = 10}, with_v(0.3)), ddim, 0));
+  EXPECT_THROW(step(ddpm, prediction), std::invalid_argument);
 }
 
 TEST(SamplerStateTest, WrongInputsAreRefused) {

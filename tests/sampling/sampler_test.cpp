@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 #include <stdexcept>
 
 #include "ddpm/diffusion/forward_process.h"
@@ -17,6 +18,7 @@ namespace {
 
 using testing::as_prediction;
 using testing::describe;
+using testing::every_kind;
 using testing::every_sampler;
 using ::testing::HasSubstr;
 using testing::kEveryPrediction;
@@ -49,6 +51,50 @@ TEST(SamplerTest, OracleLeadsToItsImageForEverySamplerSpacingAndPrediction) {
                                      options, request(2, {2, 3, 3}));
           // sqrt(1 / alpha_bar_T) = 14 is the most that eps rounding can grow by.
           EXPECT_TRUE(tensors_near(images, image.expand({2, 2, 3, 3}), 1e-5));
+        }
+      }
+    }
+  }
+}
+
+// Every kind, at so few steps that its first and last ones meet, at fractional timesteps, and from
+// pure noise.
+TEST(SamplerTest, OracleLeadsToItsImageForEveryKindOfSampler) {
+  at::manual_seed(0);
+  const auto image = at::rand({1, 2, 3, 3}) * 2 - 1;
+  const DenoiseFn network = [&](const Tensor& x_t, const Tensor&) { return image.expand_as(x_t); };
+  const NoiseSchedule zero_snr =
+      make_schedule(rescale_zero_terminal_snr(make_linear_betas(1000, 1e-4, 0.02)));
+  for (SamplerOptions options : every_kind()) {
+    for (const int64_t steps : {1, 2, 3, 4, 5, 6, 30}) {
+      options.steps = steps;
+      const auto draw = [&](const NoiseSchedule& schedule) {
+        SCOPED_TRACE(describe(options, PredictionType::kSample));
+        const auto images =
+            sample(schedule, PredictionType::kSample, network, options, request(2, {2, 3, 3}));
+        // eps counts for up to 157 times pred_x_start's rounding, and cancels.
+        EXPECT_TRUE(tensors_near(images, image.expand({2, 2, 3, 3}), 3e-4));
+      };
+      options.levels = LevelSpacing::kTimesteps;
+      draw(short_schedule());
+      if (options.kind != SamplerKind::kPndm) draw(zero_snr);
+      options.levels = LevelSpacing::kKarras;
+      // One Runge-Kutta step from sigma 157 to 0.01 would lose float32's digits to cancellation.
+      if (options.kind != SamplerKind::kPndm || steps > 2) draw(long_schedule());
+    }
+  }
+}
+
+TEST(SamplerTest, NoiseIsNeverDrawnTwice) {
+  for (SamplerOptions options : every_kind()) {
+    for (const LevelSpacing levels : {LevelSpacing::kTimesteps, LevelSpacing::kKarras}) {
+      options.levels = levels;
+      options.steps = 40;
+      std::set<uint32_t> seen;
+      for (const SamplerCall& call :
+           make_sampler_plan(short_schedule(), PredictionType::kSample, options).calls) {
+        if (call.next.noise != 0) {
+          EXPECT_TRUE(seen.insert(call.noise_step).second) << enum_word(options.kind);
         }
       }
     }
@@ -157,7 +203,9 @@ TEST(SamplerTest, DdimAtEtaOneAndEveryTimestepGivesTheAncestralImages) {
 // 75 elements an image and 40 images: neither vector width nor the threads' shares divide them.
 TEST(SamplerTest, ImagesHaveTheSameBitsInEveryBatch) {
   const NoiseSchedule schedule = short_schedule();
-  for (SamplerOptions options : every_sampler()) {
+  std::vector<SamplerOptions> cases = every_sampler();
+  for (const SamplerOptions& options : every_kind()) cases.push_back(options);
+  for (SamplerOptions options : cases) {
     for (const X0Clip clip : {X0Clip::kNone, X0Clip::kClip, X0Clip::kDynamic}) {
       options.clip = clip;
       options.steps = 6;

@@ -29,7 +29,9 @@ void set_ddpm_noise(SamplerCall& call, VarianceType type) {
       call.next.noise = std::sqrt(variance.large);
       return;
     case VarianceType::kLearnedRange:
-      throw std::invalid_argument("[ddpm_calls] variance: expected a fixed one, got learned_range");
+      call.next.noise = 1;
+      call.learned_log_variance = {std::log(variance.small), std::log(variance.large)};
+      return;
   }
   throw std::logic_error("[ddpm_calls] not a VarianceType");
 }

@@ -154,13 +154,14 @@ void set_noise_steps(SamplerPlan& plan) {
   }
 }
 
-SamplerPlan finish_plan(const NoiseSchedule& /*schedule*/, PredictionType prediction,
+SamplerPlan finish_plan(const NoiseSchedule& schedule, PredictionType prediction,
                         SamplerCalls calls) {
   SamplerPlan plan;
   plan.calls = std::move(calls);
   plan.whole_timesteps =
       std::all_of(plan.calls.begin(), plan.calls.end(),
                   [](const SamplerCall& call) { return call.level.t == std::floor(call.level.t); });
+  plan.learned_variance = schedule.variance == VarianceType::kLearnedRange;
   for (SamplerCall& call : plan.calls) set_x_start_coefficients(call, prediction);
   set_noise_steps(plan);
   return plan;
