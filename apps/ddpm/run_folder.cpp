@@ -17,8 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kRunEntries{"checkpoints", "model",         "samples",    "tensorboard",
-                                 "recipe.toml", "metrics.jsonl", "metrics.csv"};
+constexpr std::array kRunEntries{"checkpoints", "model",       "samples",       "tensorboard",
+                                 "ema",         "recipe.toml", "metrics.jsonl", "metrics.csv"};
 
 bool holds_a_run(const fs::path& folder) {
   for (const char* entry : kRunEntries) {

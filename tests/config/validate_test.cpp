@@ -56,6 +56,68 @@ TEST(ValidateTest, ACustomScheduleHasOneBetaATimestep) {
               HasSubstr("diffusion.betas is for schedule = custom alone"));
 }
 
+TEST(ValidateTest, ALearnedVarianceAndItsLossesGoTogether) {
+  const auto with = [](VarianceType variance, LossKind kind) {
+    return error_after([&](RunConfig& c) {
+      c.diffusion.variance = variance;
+      c.loss.kind = kind;
+    });
+  };
+  for (const LossKind kind : {LossKind::kHybrid, LossKind::kVlb, LossKind::kRescaledKl}) {
+    EXPECT_EQ(with(VarianceType::kLearnedRange, kind), "no error");
+  }
+  EXPECT_EQ(with(VarianceType::kFixedLarge, LossKind::kVlb), "no error");
+  EXPECT_THAT(with(VarianceType::kLearnedRange, LossKind::kL2),
+              HasSubstr("expected loss.kind hybrid, vlb or rescaled_kl, got l2"));
+  EXPECT_THAT(with(VarianceType::kFixedSmall, LossKind::kHybrid),
+              HasSubstr("expected diffusion.variance learned_range, got fixed_small"));
+  EXPECT_THAT(error_after([](RunConfig& c) {
+                c.loss.kind = LossKind::kVlb;
+                c.loss.weighting = LossWeighting::kP2;
+              }),
+              HasSubstr("expected loss.weighting none, got p2"));
+  EXPECT_THAT(error_after([](RunConfig& c) {
+                c.loss.kind = LossKind::kVlb;
+                c.diffusion.num_timesteps = 1;
+                c.train.preview_steps = 1;
+              }),
+              HasSubstr("expected diffusion.num_timesteps of at least 2, got 1"));
+}
+
+TEST(ValidateTest, LabelsAreDroppedFromATableOfClasses) {
+  EXPECT_THAT(error_after([](RunConfig& c) { c.train.class_dropout = 0.1; }),
+              HasSubstr("got class_conditional = false"));
+  EXPECT_THAT(error_after([](RunConfig& c) {
+                c.train.class_conditional = true;
+                c.train.class_dropout = 0.1;
+                c.model.unet2d.class_embed_type = ClassEmbedType::kTimestep;
+              }),
+              HasSubstr("class_embed_type timestep"));
+}
+
+TEST(ValidateTest, SelfConditioningTakesHalfOfUNet2DsImages) {
+  const auto with = [](int64_t accumulation, ModelKind kind) {
+    return error_after([&](RunConfig& c) {
+      c.train.self_conditioning = true;
+      c.train.accumulation = accumulation;
+      c.model.kind = kind;
+    });
+  };
+  EXPECT_EQ(with(64, ModelKind::kUNet2D), "no error");
+  EXPECT_THAT(with(128, ModelKind::kUNet2D), HasSubstr("even, got 1"));
+  EXPECT_THAT(with(1, ModelKind::kSimpleUnet), HasSubstr("expected model.kind unet2d"));
+}
+
+TEST(ValidateTest, PowerAveragesAreDifferentAndInRange) {
+  const auto with = [](std::vector<double> stds) {
+    return error_after([&](RunConfig& c) { c.ema.power_stds = std::move(stds); });
+  };
+  EXPECT_EQ(with({0.05, 0.1}), "no error");
+  EXPECT_THAT(with({0.3}),
+              HasSubstr("ema.power_stds: expected each from 0.0001 to 0.2886, got 0.3"));
+  EXPECT_THAT(with({0.1, 0.1}), HasSubstr("got 0.1 again"));
+}
+
 TEST(ValidateTest, BlockListsHaveOneEntryALevel) {
   EXPECT_THAT(error_after([](RunConfig& c) { c.model.unet2d.up_block_types.pop_back(); }),
               HasSubstr("expected 4 blocks each, one a level of block_out_channels, got 4 and 3"));

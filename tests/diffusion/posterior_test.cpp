@@ -95,6 +95,42 @@ TEST(PosteriorTest, ALearnedVarianceHasNoTable) {
       std::invalid_argument);
 }
 
+// [IDDPM Eq. 15]: v = -1 gives beta_tilde, v = 1 beta, between them the logarithms.
+TEST(PosteriorTest, LearnedLogVarianceGoesFromBetaTildeToBeta) {
+  const NoiseSchedule s = linear();
+  const Tensor t = at::tensor({0, 1, 500}, at::kLong);
+  const auto at_v = [&](double v) {
+    return learned_log_variance(s, at::full({3, 1, 1, 1}, v, at::kDouble), t).exp().flatten();
+  };
+  const Tensor beta = s.betas.index_select(0, t);
+  Tensor tilde = s.posterior_variance.index_select(0, t);
+  tilde[0] = tilde[1];
+  EXPECT_TRUE(tensors_near(at_v(-1) / tilde, at::ones({3}), 1e-12));
+  EXPECT_TRUE(tensors_near(at_v(1) / beta, at::ones({3}), 1e-12));
+  EXPECT_TRUE(tensors_near(at_v(0) / (beta * tilde).sqrt(), at::ones({3}), 1e-12));
+  EXPECT_TRUE(tensors_near(at_v(3) / (beta * beta / tilde), at::ones({3}), 1e-12));  // no clamp
+}
+
+TEST(PosteriorTest, TheReverseGaussianTakesTheScheduledVariance) {
+  NoiseSchedule s = linear();
+  at::manual_seed(1);
+  const Tensor x_t = at::randn({2, 3, 4, 4}, at::kDouble);
+  const Tensor output = at::randn({2, 6, 4, 4}, at::kDouble);
+  const Tensor t = at::tensor({0, 700}, at::kLong);
+  s.variance = VarianceType::kLearnedRange;
+  const ReverseGaussian learned = reverse_gaussian(s, PredictionType::kSample, x_t, t, output);
+  const Tensor x_start = output.narrow(1, 0, 3);
+  EXPECT_TRUE(tensors_near(learned.mean, q_posterior_mean(s, x_start, x_t, t), 0));
+  EXPECT_TRUE(
+      tensors_near(learned.log_variance, learned_log_variance(s, output.narrow(1, 3, 3), t), 0));
+  s.variance = VarianceType::kFixedLarge;
+  const ReverseGaussian fixed = reverse_gaussian(s, PredictionType::kSample, x_t, t, x_start);
+  EXPECT_TRUE(tensors_near(fixed.mean, learned.mean, 0));
+  EXPECT_NEAR(fixed.log_variance[0].item<double>(), std::log(5.453188e-5), 1e-6);
+  EXPECT_NEAR(fixed.log_variance[1].item<double>(), s.betas[700].log().item<double>(), 1e-12);
+  EXPECT_THROW(split_output(x_start, 3), std::invalid_argument);
+}
+
 TEST(PosteriorTest, FirstTimestepRuleNeedsASecondTimestep) {
   const NoiseSchedule s = make_schedule(make_linear_betas(1, 0.1, 0.1));
   EXPECT_THROW(log_variance_table(s, VarianceType::kFixedSmall), std::invalid_argument);

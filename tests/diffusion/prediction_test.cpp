@@ -135,5 +135,21 @@ TEST_F(PredictionTest, ErrorsNameTheFunctionAndTheTensor) {
               ThrowsMessage<std::invalid_argument>(HasSubstr("half precision")));
 }
 
+TEST_F(PredictionTest, SelfConditionIsTheClippedGuessWithoutGradient) {
+  const NoiseSchedule s = make_schedule(make_linear_betas(1000, 1e-4, 0.02));
+  at::manual_seed(0);
+  const auto x_t = at::randn({2, 3, 4, 4});
+  const auto t = at::tensor({3, 900}, at::kLong);
+  const auto output = at::randn({2, 6, 4, 4}).set_requires_grad(true);
+  const auto guess = self_condition(s, PredictionType::kEpsilon, x_t, t, output);
+  EXPECT_FALSE(guess.requires_grad());
+  const auto unclipped =
+      predict_x_start(s, PredictionType::kEpsilon, x_t, t, output.detach().narrow(1, 0, 3));
+  EXPECT_TRUE(tensors_near(guess, unclipped.clamp(-1, 1), 0));
+  EXPECT_GT(unclipped.abs().max().item<float>(), 1);
+  EXPECT_THROW(self_condition(s, PredictionType::kEpsilon, x_t, t, output.narrow(1, 0, 4)),
+               std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace ddpm

@@ -238,15 +238,39 @@ TEST(TrainStepTest, TheBoundIsThatOfFloat32WhereTheNetworkComputesInBfloat16) {
   EXPECT_NEAR(bits(Precision::kBf16) / expected, 1, 0.03);  // the network's own rounding
 }
 
-// Sees what the network is given.
+// Keeps what it is given and what it answers.
 class RecordingNetwork : public BatchNormNetwork {
  public:
+  explicit RecordingNetwork(int64_t in_channels = 1) : BatchNormNetwork(in_channels) {}
+
   Tensor forward(const Tensor& x, const Tensor& t, const Tensor& labels) override {
     seen.push_back(x.detach().clone());
-    return BatchNormNetwork::forward(x, t, labels);
+    answers.push_back(BatchNormNetwork::forward(x, t, labels));
+    return answers.back();
   }
-  std::vector<Tensor> seen;
+  std::vector<Tensor> seen, answers;
 };
+
+// [Chen et al. 2023]: half of the images see the network's own clipped guess, without a gradient.
+TEST(TrainStepTest, HalfOfTheImagesSeeTheNetworksOwnGuess) {
+  RunConfig config = tiny_config();
+  config.diffusion.prediction = PredictionType::kSample;  // the output is the guess
+  config.train.self_conditioning = true;
+  config.train.accumulation = 2;
+  const auto network = std::make_shared<RecordingNetwork>(/*in_channels=*/2);
+  TrainStep train_step(config, network, at::kCPU);
+  train_step.prepare(first_images(config.train.batch_size), 2);
+  train_step.run();
+  ASSERT_EQ(network->seen.size(), 4u);  // two passes for each of two micro-batches
+  const auto& [first, second] = std::pair(network->seen[0], network->seen[1]);
+  ASSERT_EQ(first.sizes(), (std::vector<int64_t>{2, 2, 8, 8}));
+  ASSERT_EQ(second.sizes(), (std::vector<int64_t>{4, 2, 8, 8}));
+  EXPECT_TRUE(at::equal(first.select(1, 0), second.slice(0, 0, 2).select(1, 0)));
+  EXPECT_EQ(first.select(1, 1).abs().max().item<float>(), 0);
+  EXPECT_TRUE(
+      at::equal(second.slice(0, 0, 2).select(1, 1), network->answers[0].select(1, 0).clamp(-1, 1)));
+  EXPECT_EQ(second.slice(0, 2).select(1, 1).abs().max().item<float>(), 0);
+}
 
 // [Ning et al. 2023]: the input has gamma's noise on its noise; the target has not.
 TEST(TrainStepTest, InputPerturbationChangesTheInputAndNotTheTarget) {

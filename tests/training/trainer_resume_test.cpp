@@ -56,6 +56,8 @@ std::vector<ResumeCase> resume_cases() {
   cases[3].config.train.class_dropout = 0.3;
   cases[3].config.train.offset_noise = 0.1;
   cases[3].config.train.input_perturbation = 0.1;
+  cases[3].config.train.self_conditioning = true;
+  cases[3].config.ema.power_stds = {0.05, 0.1};
   for (ResumeCase& resume_case : cases) resume_case.config = resolved(resume_case.config);
   return cases;
 }

@@ -106,8 +106,8 @@ inline std::shared_ptr<NetworkImpl> initialized_network(const RunConfig& config)
 /// statistics and randomness of its own. It takes no notice of t.
 class BatchNormNetwork : public NetworkImpl {
  public:
-  BatchNormNetwork()
-      : first_(register_module("first", Conv2d(1, 4))),
+  explicit BatchNormNetwork(int64_t in_channels = 1)
+      : first_(register_module("first", Conv2d(in_channels, 4))),
         norm_(register_module("norm", BatchNorm2d(4))),
         last_(register_module("last", Conv2d(4, 1))) {
     first_->initialize(/*seed=*/5, /*first_tensor=*/0);

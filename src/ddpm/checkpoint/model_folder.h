@@ -29,6 +29,7 @@ struct ModelExtras {
   int64_t step = 0;
   uint64_t seed = 0;
   int64_t null_class = -1;
+  bool self_conditioning = false;
   double value_min = -1.0;
   double value_max = 1.0;
 
@@ -41,6 +42,8 @@ struct ModelExtras {
     visit("seed", seed, "of the training run");
     visit("null_class", null_class, "label that stands for no class; -1: none was trained",
           at_least(-1));
+    visit("self_conditioning", self_conditioning,
+          "the network takes its last guess of x_0 beside x_t");
     visit("value_min", value_min, "the network's value for a dark pixel");
     visit("value_max", value_max, "the network's value for a bright pixel");
   }

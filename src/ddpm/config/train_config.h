@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ddpm/config/field.h"
 
@@ -119,12 +120,17 @@ struct EmaConfig {
   EmaKind kind = EmaKind::kWarmup;
   double decay = 0.9999;
   double warmup_power = 0.75;
+  std::vector<double> power_stds = {};
+  int64_t snapshot_every = 1000;
 
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
     visit("kind", kind, "fixed, or warmed up: min(decay, 1 - (1 + step)^-power)");
     visit("decay", decay, "largest decay", between(0, 1));
     visit("warmup_power", warmup_power, "power of the warm-up", between(0, 10));
+    visit("power_stds", power_stds,
+          "relative widths of power-function averages kept beside it, as in [0.05, 0.1]");
+    visit("snapshot_every", snapshot_every, "steps between files of these averages", at_least(1));
   }
 };
 
@@ -145,6 +151,7 @@ struct TrainConfig {
   int64_t max_nonfinite_in_a_row = 5;
   bool class_conditional = false;
   double class_dropout = 0.0;
+  bool self_conditioning = false;
   TimestepSampling timestep_sampling = TimestepSampling::kUniform;
   double offset_noise = 0.0;
   double input_perturbation = 0.0;
@@ -172,6 +179,8 @@ struct TrainConfig {
     visit("class_dropout", class_dropout,
           "share of the labels that become the null class, for classifier-free guidance",
           between(0, 1));
+    visit("self_conditioning", self_conditioning,
+          "the network sees its own last guess of x_0, half of the images in training");
     visit("timestep_sampling", timestep_sampling,
           "uniform; one from each of batch_size equal parts; or by the timesteps' last losses");
     visit("offset_noise", offset_noise,

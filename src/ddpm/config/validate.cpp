@@ -1,5 +1,7 @@
 #include "ddpm/config/validate.h"
 
+#include <algorithm>
+
 #include "ddpm/core/check.h"
 
 namespace ddpm {
@@ -58,6 +60,29 @@ void validate_loss(const RunConfig& config, const std::string& where) {
             config.diffusion.num_timesteps);
 }
 
+void validate_ema(const EmaConfig& ema, const std::string& where) {
+  constexpr double kSmallest = 1e-4;
+  constexpr double kWidest = 0.2886;  // sqrt(1/12): every step counts the same
+  for (size_t i = 0; i < ema.power_stds.size(); ++i) {
+    const double std = ema.power_stds[i];
+    check_arg(std >= kSmallest && std <= kWidest, "[", where, "] ema.power_stds: expected each ",
+              "from ", kSmallest, " to ", kWidest, ", got ", std);
+    check_arg(std::count(ema.power_stds.begin(), ema.power_stds.end(), std) == 1, "[", where,
+              "] ema.power_stds: expected each once, got ", std, " again");
+  }
+}
+
+void validate_self_conditioning(const RunConfig& config, const std::string& where) {
+  if (!config.train.self_conditioning) return;
+  const int64_t micro_batch = config.train.batch_size / config.train.accumulation;
+  check_arg(micro_batch % 2 == 0, "[", where, "] train.self_conditioning takes half of the images ",
+            "computed at once: expected train.batch_size / train.accumulation even, got ",
+            micro_batch);
+  check_arg(config.model.kind == ModelKind::kUNet2D, "[", where,
+            "] train.self_conditioning needs a network with twice the channels in: expected ",
+            "model.kind unet2d, got ", enum_word(config.model.kind));
+}
+
 void validate_train(const RunConfig& config, const std::string& where) {
   const TrainConfig& train = config.train;
   check_arg(train.batch_size % train.accumulation == 0, "[", where,
@@ -85,6 +110,8 @@ void validate(const RunConfig& config, const std::string& where) {
   if (config.model.kind == ModelKind::kUNet2D) validate_unet2d(config.model.unet2d, where);
   validate_loss(config, where);
   validate_train(config, where);
+  validate_self_conditioning(config, where);
+  validate_ema(config.ema, where);
 }
 
 }  // namespace ddpm

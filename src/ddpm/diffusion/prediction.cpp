@@ -65,4 +65,14 @@ Tensor predict_eps(const NoiseSchedule& schedule, PredictionType prediction, con
   throw std::logic_error("[predict_eps] not a PredictionType");
 }
 
+Tensor self_condition(const NoiseSchedule& schedule, PredictionType prediction, const Tensor& x_t,
+                      const Tensor& t, const Tensor& output) {
+  const int64_t channels = x_t.size(1);
+  check_arg(output.dim() == 4 && (output.size(1) == channels || output.size(1) == 2 * channels),
+            "[self_condition] output: expected [N, ", channels, " or ", 2 * channels,
+            ", H, W], got ", output.sizes());
+  const Tensor answer = output.detach().narrow(/*dim=*/1, 0, channels).to(x_t.scalar_type());
+  return predict_x_start(schedule, prediction, x_t, t, answer).clamp(-1, 1);
+}
+
 }  // namespace ddpm

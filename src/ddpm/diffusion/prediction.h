@@ -38,4 +38,13 @@ Tensor predict_x_start(const NoiseSchedule& schedule, PredictionType prediction,
 Tensor predict_eps(const NoiseSchedule& schedule, PredictionType prediction, const Tensor& x_t,
                    const Tensor& t, const Tensor& output);
 
+/// The guess of x_start that a self-conditioned network is given beside x_t [Chen et al. 2023, Bit
+/// Diffusion]: predict_x_start of its last output, clipped to [-1, 1], without gradient. Before
+/// there is an output, the guess is zeros.
+///
+/// @param output [N, C, H, W], or [N, 2C, H, W] of which the second half, a variance, is left out.
+/// @return       like x_t.
+Tensor self_condition(const NoiseSchedule& schedule, PredictionType prediction, const Tensor& x_t,
+                      const Tensor& t, const Tensor& output);
+
 }  // namespace ddpm

@@ -14,7 +14,7 @@ namespace ddpm {
 /// A denoising network: what training fits and sampling calls.
 class NetworkImpl : public torch::nn::Module {
  public:
-  /// @param x            [N, C, H, W] of the weights' dtype; channels_last avoids a copy.
+  /// @param x            [N, in_channels, H, W] of the weights' dtype; channels_last avoids a copy.
   /// @param t            [N] int64 or float, on x's device.
   /// @param class_labels [N] int64 ([N, 4 * size of the timestep embedding] float where
   ///                     class_embed_type is identity); undefined for a network without classes.
@@ -26,8 +26,9 @@ class NetworkImpl : public torch::nn::Module {
 
 /// What a run asks of its network beside the sizes of its data.
 struct NetworkDemands {
-  bool learned_variance = false;  ///< Two channels out for one: a prediction and v [IDDPM Eq. 15].
-  bool null_class = false;        ///< One row more of the class table, the last: "no class".
+  bool learned_variance = false;   ///< Two channels out for one: a prediction and v [IDDPM Eq. 15].
+  bool self_conditioning = false;  ///< Two channels in for one: x_t and a guess of x_start.
+  bool null_class = false;         ///< One row more of the class table, the last: "no class".
 };
 
 /// Fills the sizes that are 0 from the data, for the network that `config.kind` names.

@@ -53,7 +53,8 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
                                  int64_t num_classes, const NetworkDemands& demands) {
   switch (config.kind) {
     case ModelKind::kUNet2D:
-      resolve_size("unet2d.in_channels", config.unet2d.in_channels, channels);
+      resolve_size("unet2d.in_channels", config.unet2d.in_channels,
+                   demands.self_conditioning ? 2 * channels : channels);
       resolve_size("unet2d.out_channels", config.unet2d.out_channels,
                    demands.learned_variance ? 2 * channels : channels);
       resolve_size("unet2d.sample_size", config.unet2d.sample_size, image_size);
@@ -66,6 +67,9 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
                 "data.image_size must survive simple_unet's halvings, one for each of "
                 "level_channels after the first: expected a multiple of ",
                 size_factor(config.simple_unet), ", got ", image_size);
+      check_arg(!demands.self_conditioning, kWhere,
+                "simple_unet has one input a channel: expected train.self_conditioning = false, "
+                "got true");
       check_arg(!demands.learned_variance, kWhere,
                 "simple_unet has one output a channel: expected diffusion.variance fixed_small or "
                 "fixed_large, got learned_range");
@@ -81,6 +85,7 @@ RunConfig resolve_run_config(RunConfig config, int64_t channels, int64_t image_s
                              int64_t num_classes) {
   const NetworkDemands demands{
       .learned_variance = config.diffusion.variance == VarianceType::kLearnedRange,
+      .self_conditioning = config.train.self_conditioning,
       .null_class = config.train.class_dropout > 0};
   config.model = resolve_model_config(config.model, channels, image_size, num_classes, demands);
   return config;

@@ -32,9 +32,11 @@ ModelFolder model_of_checkpoint(const fs::path& folder, CheckpointContents conte
   model.extras.step = contents.state.value("step", int64_t{0});
   model.extras.seed = recipe.train.seed;
   model.extras.null_class = recipe.null_class();
+  model.extras.self_conditioning = recipe.train.self_conditioning;
   return model;
 }
 
+/// Channels of the network's input.
 int64_t num_channels(const ModelConfig& config) {
   switch (config.kind) {
     case ModelKind::kUNet2D:
@@ -74,7 +76,8 @@ std::vector<int64_t> Pipeline::image_shape() const {
                            ? folder.model.unet2d.sample_size
                            : folder.extras.image_size;
   check_arg(size > 0, "[image_shape] the model's files do not say the size of its images");
-  return {num_channels(folder.model), size, size};
+  const int64_t inputs = num_channels(folder.model);
+  return {folder.extras.self_conditioning ? inputs / 2 : inputs, size, size};
 }
 
 ModelFolder read_model(const fs::path& path, bool raw_weights) {
@@ -120,7 +123,11 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline) {
 DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) {
   const at::ScalarType dtype = pipeline.network->parameters().front().scalar_type();
   const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
-  return network_denoise_fn(pipeline.network, dtype, labels);
+  std::optional<SelfConditioning> self_conditioning;
+  if (pipeline.folder.extras.self_conditioning) {
+    self_conditioning = {pipeline.schedule, pipeline.folder.diffusion.prediction};
+  }
+  return network_denoise_fn(pipeline.network, dtype, labels, self_conditioning);
 }
 
 Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,

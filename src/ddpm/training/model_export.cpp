@@ -23,6 +23,7 @@ std::string export_model_folder(const std::filesystem::path& path, const RunConf
   folder.extras.step = step;
   folder.extras.seed = config.train.seed;
   folder.extras.null_class = config.null_class();
+  folder.extras.self_conditioning = config.train.self_conditioning;
   return write_model_folder(path, folder, /*overwrite=*/true);
 }
 

@@ -10,17 +10,21 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
+#include "ddpm/diffusion/prediction.h"
 #include "ddpm/kernels/q_sample_uint8.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
 #include "ddpm/training/ema_decay.h"
 #include "ddpm/training/learning_rate.h"
+#include "ddpm/training/power_ema.h"
 
 namespace ddpm {
 namespace {
 
 constexpr const char* kFirstMoment = "exp_avg.";
 constexpr const char* kSecondMoment = "exp_avg_sq.";
+
+std::string power_ema_prefix(size_t index) { return "power_ema." + std::to_string(index) + "."; }
 
 AdamEmaOptions optimizer_options(const OptimizerConfig& config) {
   return {.decoupled_weight_decay = config.kind == OptimizerKind::kAdamW,
@@ -71,6 +75,11 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
     t_weights_ = at::ones({config.train.batch_size}, numbers);
     image_losses_ = at::zeros({config.train.batch_size}, numbers);
   }
+  for (const double std : config.ema.power_stds) {
+    power_emas_.push_back({.gamma = power_ema_gamma(std),
+                           .weights = parameters_.master().clone(),
+                           .buffers = parameters_.buffers().clone()});
+  }
   network_->train();
 }
 
@@ -119,12 +128,26 @@ LossInputs TrainStep::forward(int64_t index) {
                       .sqrt_one_minus_alphas_cumprod = sqrt_one_minus_alphas_cumprod_,
                       .x_t_dtype = bf16 && !keeps_x_t ? at::kBFloat16 : at::kFloat});
   const Tensor labels = config_.train.class_conditional ? part(inputs_.labels, index) : Tensor();
-  const Tensor x_t = bf16 ? noised.x_t.to(at::kBFloat16) : noised.x_t;
+  Tensor x_t = bf16 ? noised.x_t.to(at::kBFloat16) : noised.x_t;
+  if (config_.train.self_conditioning) x_t = with_guess(x_t, t, labels);
   return {.x_start = noised.x_start,
           .x_t = noised.x_t,
           .t = t,
           .noise = noise,
           .output = network_->forward(x_t, t, labels)};
+}
+
+Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const Tensor& labels) {
+  const at::NoGradGuard no_grad;
+  const int64_t guessed = x_t.size(0) / 2;
+  const auto first = [&](const Tensor& batch) { return batch.narrow(/*dim=*/0, 0, guessed); };
+  const Tensor none = at::zeros_like(x_t);
+  const Tensor output = network_->forward(at::cat({first(x_t), first(none)}, /*dim=*/1), first(t),
+                                          labels.defined() ? first(labels) : labels);
+  const Tensor guess = self_condition(schedule_, config_.diffusion.prediction,
+                                      first(x_t).to(at::kFloat), first(t), output);
+  const Tensor rest = none.narrow(/*dim=*/0, guessed, x_t.size(0) - guessed);
+  return at::cat({x_t, at::cat({guess.to(x_t.scalar_type()), rest})}, /*dim=*/1);
 }
 
 void TrainStep::run_micro_batch(int64_t index) {
@@ -155,6 +178,12 @@ void TrainStep::update() {
   buffers.copy_(at::where(counts, buffers, saved_buffers_));
   const Tensor share = at::where(counts, 1 - optimizer_.ema_decay, at::zeros_like(optimizer_.lr));
   ema_buffers_.lerp_(buffers, share.to(at::kFloat));
+  for (PowerAverage& average : power_emas_) {
+    const Tensor taken = 1 - power_ema_decay(average.gamma, inputs_.step + 1);
+    const Tensor weight = at::where(counts, taken, at::zeros_like(taken)).to(at::kFloat);
+    average.weights.lerp_(parameters_.master(), weight);
+    average.buffers.lerp_(buffers, weight);
+  }
   if (history_) add_to_history(*history_, inputs_.t, image_losses_, counts);
   add_step(statistics_, losses_, inputs_.step, grad_norm, optimizer_.nonfinite_in_a_row);
 }
@@ -191,6 +220,11 @@ NamedTensors TrainStep::ema_state() const {
   return parameters_.named_state(optimizer_.ema, ema_buffers_);
 }
 
+NamedTensors TrainStep::power_ema_state(size_t index) const {
+  const PowerAverage& average = power_emas_.at(index);
+  return parameters_.named_state(average.weights, average.buffers);
+}
+
 NamedTensors TrainStep::optimizer_state() {
   NamedTensors state;
   for (const auto& [name, tensor] : parameters_.named_parameters(optimizer_.m)) {
@@ -198,6 +232,11 @@ NamedTensors TrainStep::optimizer_state() {
   }
   for (const auto& [name, tensor] : parameters_.named_parameters(optimizer_.v)) {
     state.emplace_back(kSecondMoment + name, tensor);
+  }
+  for (size_t i = 0; i < power_emas_.size(); ++i) {
+    for (const auto& [name, tensor] : power_ema_state(i)) {
+      state.emplace_back(power_ema_prefix(i) + name, tensor);
+    }
   }
   visit_device_state(
       [&](const std::string& name, Tensor& tensor) { state.emplace_back(name, tensor.clone()); });
@@ -210,6 +249,10 @@ void TrainStep::load(const NamedTensors& weights, const NamedTensors& ema,
   std::map<std::string, Tensor> rest(optimizer.begin(), optimizer.end());
   const NamedTensors first = take_prefixed(rest, kFirstMoment);
   const NamedTensors second = take_prefixed(rest, kSecondMoment);
+  for (size_t i = 0; i < power_emas_.size(); ++i) {
+    parameters_.assign_state(take_prefixed(rest, power_ema_prefix(i)), power_emas_[i].weights,
+                             power_emas_[i].buffers);
+  }
   parameters_.assign_state(ema, optimizer_.ema, ema_buffers_);
   parameters_.assign_state(weights, parameters_.master(), parameters_.buffers());
   parameters_.assign_parameters(first, optimizer_.m);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/config/run_config.h"
@@ -52,18 +53,29 @@ class TrainStep {
   const AdamEmaState& optimizer() const { return optimizer_; }
 
   /// The state as named tensors, copied: the network's state dict with the weights or the EMA; the
-  /// moments as "exp_avg.NAME" and "exp_avg_sq.NAME", with the device's counters and sums.
+  /// moments as "exp_avg.NAME" and "exp_avg_sq.NAME", with the device's counters and sums; the
+  /// average of ema.power_stds[i] as "power_ema.i.NAME".
   NamedTensors weights_state() const;
   NamedTensors ema_state() const;
   NamedTensors optimizer_state();
+  /// The state dict with the average of ema.power_stds[index].
+  NamedTensors power_ema_state(size_t index) const;
   /// The reverse: all three, bit for bit.
   /// @throws std::invalid_argument that names a tensor which is missing, unknown or of another
   ///         shape.
   void load(const NamedTensors& weights, const NamedTensors& ema, const NamedTensors& optimizer);
 
  private:
+  /// A power-function average; in fixed storage.
+  struct PowerAverage {
+    double gamma;
+    Tensor weights;  ///< [n] float32
+    Tensor buffers;  ///< [b] float32
+  };
+
   Tensor part(const Tensor& batch, int64_t index) const;  ///< of a micro-batch; keeps undefined
   LossInputs forward(int64_t index);
+  Tensor with_guess(const Tensor& x_t, const Tensor& t, const Tensor& labels);
   void run_micro_batch(int64_t index);
   void update();
   template <typename Visitor>
@@ -78,8 +90,9 @@ class TrainStep {
   Tensor sqrt_one_minus_alphas_cumprod_;  ///< [T] float32
   FlatParameters parameters_;
   AdamEmaState optimizer_;
-  Tensor ema_buffers_;    ///< [b] float32, moving average of the running statistics
-  Tensor saved_buffers_;  ///< [b] float32, the running statistics before the step
+  std::vector<PowerAverage> power_emas_;  ///< one for each of ema.power_stds
+  Tensor ema_buffers_;                    ///< [b] float32, moving average of the running statistics
+  Tensor saved_buffers_;                  ///< [b] float32, the running statistics before the step
   StepStatistics statistics_;
   StepLosses losses_;
   StepInputs inputs_;

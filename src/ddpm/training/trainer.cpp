@@ -14,6 +14,7 @@
 #include "ddpm/core/log.h"
 #include "ddpm/data/image_codec.h"
 #include "ddpm/pipeline/network_denoise_fn.h"
+#include "ddpm/training/ema_snapshots.h"
 #include "ddpm/training/learning_rate.h"
 #include "ddpm/training/model_export.h"
 #include "ddpm/training/preview.h"
@@ -174,6 +175,19 @@ void Trainer::keep_records() {
     check_finite();
     try_to("save a checkpoint", [&] { save(); });
   }
+  if (is_due(step_, config_.ema.snapshot_every)) {
+    try_to("write the averages' files", [&] { write_snapshots(); });
+  }
+}
+
+void Trainer::write_snapshots() {
+  if (config_.ema.power_stds.empty()) return;
+  check_finite();
+  const WindowClock::Pause pause(clock_);
+  for (size_t i = 0; i < config_.ema.power_stds.size(); ++i) {
+    write_ema_snapshot(run_folder_, step_, config_.ema.power_stds[i],
+                       train_step_.power_ema_state(i));
+  }
 }
 
 TrainResult Trainer::end(EndReason reason) {
@@ -229,8 +243,12 @@ void Trainer::write_preview() {
       labels = preview_labels(config_.train.preview_images,
                               static_cast<int64_t>(images_.class_names.size()), device_);
     }
+    std::optional<SelfConditioning> self_conditioning;
+    if (config_.train.self_conditioning) {
+      self_conditioning = {train_step_.schedule(), config_.diffusion.prediction};
+    }
     const DenoiseFn denoise =
-        network_denoise_fn(network_, bf16 ? at::kBFloat16 : at::kFloat, labels);
+        network_denoise_fn(network_, bf16 ? at::kBFloat16 : at::kFloat, labels, self_conditioning);
     const Image grid = draw_preview(config_, train_step_.schedule(), denoise,
                                     images_.images.sizes().slice(1).vec(), device_);
     const TextChunks text{{"step", std::to_string(step_)},

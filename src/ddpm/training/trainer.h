@@ -49,6 +49,7 @@ std::filesystem::path run_lock_path(const std::filesystem::path& run_folder);
 ///     samples/step-00001000.png   a grid of the EMA's samples, from the same noise each time
 ///     checkpoints/step-00001000/  everything needed to go on, bit for bit
 ///     model/                      the EMA as a model folder, renewed with each checkpoint
+///     ema/                        files of the averages of ema.power_stds (ema_snapshots.h)
 ///
 /// A step whose loss or gradient is not finite changes nothing; train.max_nonfinite_in_a_row of
 /// them end the run.
@@ -96,6 +97,7 @@ class Trainer {
   MetricRow metric_row();
   void write_metrics();
   void write_preview();
+  void write_snapshots();
   void save();
   void try_to(const std::string& what, const std::function<void()>& write);
   void warn(const std::string& message);

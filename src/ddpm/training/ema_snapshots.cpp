@@ -1,0 +1,122 @@
+#include "ddpm/training/ema_snapshots.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <charconv>
+#include <regex>
+#include <string>
+#include <system_error>
+#include <tuple>
+
+#include "ddpm/checkpoint/safetensors.h"
+#include "ddpm/core/check.h"
+#include "ddpm/core/padded_number.h"
+#include "ddpm/training/power_ema.h"
+
+namespace ddpm {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kEmaFolder = "ema";
+
+std::string shortest(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
+EmaSnapshot parse_snapshot(const fs::path& path) {
+  static const std::regex kName(R"(step-(\d{1,18})-std-([0-9.e+-]+)\.safetensors)");
+  const std::string name = path.filename().string();
+  std::smatch parts;
+  check_arg(std::regex_match(name, parts, kName), "[list_ema_snapshots] '", path.string(),
+            "': expected a name like step-00001000-std-0.05.safetensors");
+  EmaSnapshot snapshot{.path = path, .step = std::stoll(parts[1])};
+  const std::string number = parts[2];
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), snapshot.std);
+  check_arg(error == std::errc() && end == number.data() + number.size(), "[list_ema_snapshots] '",
+            path.string(), "': expected a number after std-, got ", number);
+  return snapshot;
+}
+
+/// sum += factor * addend, tensor by tensor.
+void add_snapshot(NamedTensors& sum, const NamedTensors& addend, double factor,
+                  const std::string& where) {
+  check_arg(sum.size() == addend.size(), "[reconstruct_ema] '", where,
+            "' must have the tensors of the other snapshots: expected ", sum.size(), ", got ",
+            addend.size());
+  for (size_t i = 0; i < sum.size(); ++i) {
+    const auto& [name, tensor] = addend[i];
+    check_arg(sum[i].first == name && sum[i].second.sizes() == tensor.sizes(),
+              "[reconstruct_ema] '", where,
+              "' must have the tensors of the other snapshots: ", "expected '", sum[i].first, "' ",
+              sum[i].second.sizes(), ", got '", name, "' ", tensor.sizes());
+    if (tensor.is_floating_point()) {
+      sum[i].second.add_(tensor.to(at::kDouble), factor);
+    } else {
+      sum[i].second = tensor.clone();
+    }
+  }
+}
+
+}  // namespace
+
+void write_ema_snapshot(const fs::path& run_folder, int64_t step, double std,
+                        const NamedTensors& weights) {
+  const fs::path folder = run_folder / kEmaFolder;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  check_state(!error, "[write_ema_snapshot] can't create '", folder.string(),
+              "': ", error.message());
+  const std::string name = "step-" + padded_number(static_cast<uint64_t>(step), /*digits=*/8) +
+                           "-std-" + shortest(std) + ".safetensors";
+  write_safetensors(folder / name, weights);
+}
+
+std::vector<EmaSnapshot> list_ema_snapshots(const fs::path& run_folder) {
+  std::vector<EmaSnapshot> snapshots;
+  const fs::path folder = run_folder / kEmaFolder;
+  if (!fs::is_directory(folder)) return snapshots;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") {
+      snapshots.push_back(parse_snapshot(entry.path()));
+    }
+  }
+  std::sort(snapshots.begin(), snapshots.end(), [](const EmaSnapshot& a, const EmaSnapshot& b) {
+    return std::tie(a.step, a.std) < std::tie(b.step, b.std);
+  });
+  return snapshots;
+}
+
+NamedTensors reconstruct_ema(const fs::path& run_folder, double std, int64_t step) {
+  check_arg(step >= 1, "[reconstruct_ema] step: expected at least 1, got ", step);
+  const std::vector<EmaSnapshot> snapshots = list_ema_snapshots(run_folder);
+  check_arg(!snapshots.empty(), "[reconstruct_ema] '", run_folder.string(),
+            "': expected a run with snapshots in ", kEmaFolder, "/, got none");
+  std::vector<PowerEma> saved;
+  for (const EmaSnapshot& each : snapshots) {
+    saved.push_back({power_ema_gamma(each.std), static_cast<double>(each.step)});
+  }
+  const std::vector<double> factors =
+      posthoc_weights(saved, {power_ema_gamma(std), static_cast<double>(step)});
+  NamedTensors sum;
+  for (size_t i = 0; i < snapshots.size(); ++i) {
+    const NamedTensors tensors =
+        read_safetensors(snapshots[i].path, TensorStorage::kMapped).tensors;
+    if (i == 0) {
+      for (const auto& [name, tensor] : tensors) {
+        const bool averaged = tensor.is_floating_point();
+        sum.emplace_back(name, averaged ? at::zeros_like(tensor, at::kDouble) : tensor.clone());
+      }
+    }
+    add_snapshot(sum, tensors, factors[i], snapshots[i].path.string());
+  }
+  for (auto& [name, tensor] : sum) {
+    if (tensor.is_floating_point()) tensor = tensor.to(at::kFloat);
+  }
+  return sum;
+}
+
+}  // namespace ddpm

@@ -1,0 +1,74 @@
+#include "ddpm/pipeline/network_denoise_fn.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "ddpm/diffusion/betas.h"
+#include "ddpm/pipeline/pipeline.h"
+#include "pipeline/small_model.h"
+#include "support/tensor_matchers.h"
+
+namespace ddpm {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::small_model;
+using testing::tensors_near;
+using ::testing::ThrowsMessage;
+
+/// Answers its first channel plus one, and keeps its second.
+class GuessingNetwork : public NetworkImpl {
+ public:
+  Tensor forward(const Tensor& x, const Tensor& /*t*/, const Tensor& /*labels*/) override {
+    guesses.push_back(x.narrow(1, 1, 1));
+    return x.narrow(1, 0, 1) + 1;
+  }
+  std::vector<Tensor> guesses;
+};
+
+TEST(NetworkDenoiseFnTest, ASelfConditionedNetworkSeesItsLastGuess) {
+  const auto network = std::make_shared<GuessingNetwork>();
+  const SelfConditioning how{make_schedule(make_linear_betas(10, 0.01, 0.2)),
+                             PredictionType::kSample};
+  const DenoiseFn denoise = network_denoise_fn(network, at::kFloat, {}, how);
+  const Tensor t = at::tensor({4}, at::kLong);
+  const Tensor first = denoise(at::full({1, 1, 2, 2}, -0.75), t);
+  EXPECT_TRUE(tensors_near(first, at::full({1, 1, 2, 2}, 0.25), 0));
+  denoise(at::full({1, 1, 2, 2}, 3.0), t);
+  denoise(at::full({1, 1, 2, 2}, 0.0), t);
+  EXPECT_TRUE(tensors_near(network->guesses[0], at::zeros({1, 1, 2, 2}), 0));
+  EXPECT_TRUE(tensors_near(network->guesses[1], at::full({1, 1, 2, 2}, 0.25), 0));
+  EXPECT_TRUE(tensors_near(network->guesses[2], at::ones({1, 1, 2, 2}), 0));  // 4, clipped
+  EXPECT_THAT(
+      [&] {
+        denoise(at::zeros({1, 1, 2, 2}), at::tensor({1.5f}));
+      },
+      ThrowsMessage<std::invalid_argument>(HasSubstr("expected Long, got Float")));
+}
+
+// Each batch begins without a guess, so an image does not depend on the batch it is drawn in.
+TEST(NetworkDenoiseFnTest, ASelfConditionedModelDrawsTheSameImagesInEveryBatch) {
+  ModelFolder folder = small_model();
+  folder.model.unet2d.in_channels = 2;
+  folder.extras.self_conditioning = true;
+  Pipeline pipeline;
+  pipeline.network = make_network(folder.model);
+  initialize(*pipeline.network, /*seed=*/5);
+  pipeline.network->eval();
+  pipeline.schedule = make_noise_schedule(folder.diffusion);
+  pipeline.folder = folder;
+  EXPECT_EQ(pipeline.image_shape(), (std::vector<int64_t>{1, 8, 8}));
+  SamplerOptions options;
+  options.kind = SamplerKind::kDdim;
+  options.steps = 4;
+  const auto draw = [&](int64_t batch_size) {
+    return sample_images(pipeline, options, {.num_images = 3, .batch_size = batch_size});
+  };
+  EXPECT_TRUE(tensors_near(draw(1), draw(3), 1e-4));
+}
+
+}  // namespace
+}  // namespace ddpm
