@@ -7,6 +7,9 @@
 #include <vector>
 
 #include "ddpm/core/check.h"
+#ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/fused_adam_ema.h"
+#endif
 
 namespace ddpm {
 namespace {
@@ -132,6 +135,11 @@ Tensor adam_ema_step(const AdamEmaOptions& options, AdamEmaState& state, const T
                      const Tensor& grad, const Tensor& loss, const Tensor& weights) {
   check_adam_ema_args(state, master, grad, loss, weights);
   const at::NoGradGuard no_grad;
+#ifdef DDPM_CUDA
+  if (master.is_cuda()) {
+    return cuda::fused_adam_ema_step(options, state, master, grad, loss, weights);
+  }
+#endif
   const int64_t size = master.numel();
   const int64_t piece = piece_size(master);
   const Tensor norm = gradient_norm(grad, piece);

@@ -1,0 +1,221 @@
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
+
+// One block takes one image and a bundle of channels (whole groups, about 32 channels), all pixels.
+// Thread t holds 8 channels (16 bytes of bfloat16) of pixels t / lanes, + rows, + 2 rows, ..:
+//
+//     lanes = bundle / 8 threads side by side read one pixel, rows = threads / lanes pixels at a
+//     time
+//
+// Where a thread has at most kHeld pixels, the map stays in its registers between the passes;
+// otherwise kHeld is 0 and each pass reads it again (from L2, mostly).
+namespace ddpm::cuda {
+
+inline constexpr int kVector = 8;
+inline constexpr int kMaxThreads = 512;
+inline constexpr int kMaxBundle = 128;
+inline constexpr int kMostHeld = 8;
+
+struct Bundle {
+  int channels = 0;  // of the block
+  int lanes = 0;     // threads a pixel
+  int rows = 0;      // pixels at a time
+  int threads = 0;
+  int held = 0;  // pixels a thread keeps, 0: none
+};
+
+/// Eight values as they are stored.
+template <typename T>
+struct Packed {
+  uint4 words[sizeof(T) * kVector / 16];
+};
+
+template <typename T>
+__device__ Packed<T> load_packed(const T* from) {
+  Packed<T> packed;
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(T)) * kVector / 16; ++i) {
+    packed.words[i] = reinterpret_cast<const uint4*>(from)[i];
+  }
+  return packed;
+}
+
+inline __device__ void unpack(const Packed<__nv_bfloat16>& packed, float (&out)[kVector]) {
+  const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&packed);
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) {
+    const float2 pair = __bfloat1622float2(pairs[i]);
+    out[2 * i] = pair.x;
+    out[2 * i + 1] = pair.y;
+  }
+}
+inline __device__ void unpack(const Packed<float>& packed, float (&out)[kVector]) {
+  const auto* values = reinterpret_cast<const float*>(&packed);
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) out[i] = values[i];
+}
+
+inline __device__ void store_vector(__nv_bfloat16* to, const float (&values)[kVector]) {
+  uint4 words;
+  auto* pairs = reinterpret_cast<__nv_bfloat162*>(&words);
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) {
+    pairs[i] = __floats2bfloat162_rn(values[2 * i], values[2 * i + 1]);
+  }
+  *reinterpret_cast<uint4*>(to) = words;
+}
+inline __device__ void store_vector(float* to, const float (&values)[kVector]) {
+  reinterpret_cast<float4*>(to)[0] = make_float4(values[0], values[1], values[2], values[3]);
+  reinterpret_cast<float4*>(to)[1] = make_float4(values[4], values[5], values[6], values[7]);
+}
+
+template <typename T>
+__device__ void load_or(const void* from, float otherwise, float (&out)[kVector]) {
+  if (from == nullptr) {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) out[i] = otherwise;
+    return;
+  }
+  unpack(load_packed(static_cast<const T*>(from)), out);
+}
+
+template <typename T>
+__device__ const void* row_of(const void* table, int64_t stride, int image, int channel) {
+  if (table == nullptr) return nullptr;
+  return static_cast<const T*>(table) + image * stride + channel;
+}
+
+inline __device__ float sigmoid(float z) { return 1.0f / (1.0f + __expf(-z)); }
+
+/// The pixels of a thread, from registers or from memory.
+template <typename T, int kHeld>
+struct Pixels {
+  const T* base;  // the thread's first pixel
+  int64_t step;   // elements from one of its pixels to the next
+  int count;
+  Packed<T> held[kHeld > 0 ? kHeld : 1];
+
+  __device__ void load() {
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+      if (i < count) held[i] = load_packed(base + i * step);
+    }
+  }
+  /// visit(pixel's number, its 8 values as they are stored)
+  template <typename Visit>
+  __device__ void each(Visit&& visit) const {
+    if constexpr (kHeld > 0) {
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) {
+        if (i < count) visit(i, held[i]);
+      }
+    } else {
+      for (int i = 0; i < count; ++i) visit(i, load_packed(base + i * step));
+    }
+  }
+};
+
+/// What a thread of a block is.
+struct Place {
+  int image, first_channel, lane, row;
+  bool works;
+  int64_t offset;  // of its first pixel's first channel
+  int count;       // of its pixels
+
+  __device__ Place(const GroupNormShape& shape, const Bundle& bundle)
+      : image(static_cast<int>(blockIdx.y)),
+        first_channel(static_cast<int>(blockIdx.x) * bundle.channels),
+        lane(static_cast<int>(threadIdx.x) % bundle.lanes),
+        row(static_cast<int>(threadIdx.x) / bundle.lanes),
+        works(row < bundle.rows && row < shape.pixels),
+        offset((static_cast<int64_t>(image) * shape.pixels + row) * shape.channels + channel()),
+        count(works ? (shape.pixels - row + bundle.rows - 1) / bundle.rows : 0) {}
+  __device__ int channel() const { return first_channel + lane * kVector; }
+};
+
+/// Sums over all pixels of kSums values a channel; sums[k][channel of the bundle] is complete after
+/// the call. The order of additions depends on the shape alone.
+template <int kSums>
+__device__ void sum_pixels(const Bundle& bundle, const Place& place,
+                           const float (&values)[kSums][kVector], float (*sums)[kMaxBundle],
+                           float* scratch) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int segments = bundle.threads / bundle.channels;
+  const int segment = thread / bundle.channels;
+  const int column = thread % bundle.channels;
+#pragma unroll
+  for (int k = 0; k < kSums; ++k) {
+    __syncthreads();  // scratch may still be read
+    if (place.row < bundle.rows) {
+      float* to = scratch + place.row * bundle.channels + place.lane * kVector;
+      store_vector(to, values[k]);
+    }
+    __syncthreads();
+    float partial = 0;
+    if (segment < segments) {
+      for (int row = segment; row < bundle.rows; row += segments) {
+        partial += scratch[row * bundle.channels + column];
+      }
+    }
+    __syncthreads();
+    if (segment < segments) scratch[segment * bundle.channels + column] = partial;
+    __syncthreads();
+    if (thread < bundle.channels) {
+      float total = 0;
+      for (int s = 0; s < segments; ++s) total += scratch[s * bundle.channels + thread];
+      sums[k][thread] = total;
+    }
+  }
+  __syncthreads();
+}
+
+/// values[c] becomes the mean over c's group of values and pixels.
+inline __device__ void mean_of_groups(const GroupNormShape& shape, const Bundle& bundle,
+                                      float* values) {
+  const int per_group = shape.channels / shape.groups;
+  const int thread = static_cast<int>(threadIdx.x);
+  float mean = 0;
+  if (thread < bundle.channels) {
+    const int first = thread / per_group * per_group;
+    for (int c = 0; c < per_group; ++c) mean += values[first + c];
+    mean /= static_cast<float>(per_group) * static_cast<float>(shape.pixels);
+  }
+  __syncthreads();
+  if (thread < bundle.channels) values[thread] = mean;
+  __syncthreads();
+}
+
+/// launch(std::integral_constant of the held pixels)
+template <typename Launch>
+void with_held(int held, Launch&& launch) {
+  switch (held) {
+    case 1:
+      return launch.template operator()<1>();
+    case 2:
+      return launch.template operator()<2>();
+    case 4:
+      return launch.template operator()<4>();
+    case kMostHeld:
+      return launch.template operator()<kMostHeld>();
+    default:
+      return launch.template operator()<0>();
+  }
+}
+
+/// The smallest bundle of 32 channels or more that holds whole groups and whole vectors; 0: none.
+int bundle_channels(const GroupNormShape& shape);
+/// The blocks of a shape that fits.
+Bundle make_bundle(const GroupNormShape& shape);
+
+inline dim3 grid_of(const GroupNormShape& shape, const Bundle& bundle) {
+  return dim3(static_cast<unsigned>(shape.channels / bundle.channels),
+              static_cast<unsigned>(shape.images));
+}
+inline int64_t scratch_bytes(const Bundle& bundle) {
+  return static_cast<int64_t>(bundle.rows) * bundle.channels * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace ddpm::cuda

@@ -1,0 +1,131 @@
+#include "ddpm/kernels/cuda/group_norm_silu_block.cuh"
+
+namespace ddpm::cuda {
+namespace {
+
+template <typename T, int kHeld>
+__global__ void __launch_bounds__(kMaxThreads)
+    forward_kernel(GroupNormShape shape, Bundle bundle, GroupNormTensors tensors, T* y) {
+  extern __shared__ float scratch[];
+  __shared__ float sums[1][kMaxBundle];
+  const Place place(shape, bundle);
+  const int channel = place.channel();
+  const int64_t step = static_cast<int64_t>(bundle.rows) * shape.channels;
+  Pixels<T, kHeld> pixels{static_cast<const T*>(tensors.x) + place.offset, step, place.count, {}};
+  pixels.load();
+  float added[kVector];
+  load_or<T>(row_of<T>(tensors.time_embedding, tensors.time_embedding_stride, place.image, channel),
+             0, added);
+
+  float totals[1][kVector] = {};
+  pixels.each([&](int, const Packed<T>& packed) {
+    float x[kVector];
+    unpack(packed, x);
+#pragma unroll
+    for (int c = 0; c < kVector; ++c) totals[0][c] += x[c] + added[c];
+  });
+  sum_pixels<1>(bundle, place, totals, sums, scratch);
+  mean_of_groups(shape, bundle, sums[0]);
+  float mean[kVector];
+#pragma unroll
+  for (int c = 0; c < kVector; ++c) mean[c] = sums[0][place.lane * kVector + c];
+  __syncthreads();
+
+  float squares[1][kVector] = {};
+  pixels.each([&](int, const Packed<T>& packed) {
+    float x[kVector];
+    unpack(packed, x);
+#pragma unroll
+    for (int c = 0; c < kVector; ++c) {
+      const float centred = x[c] + added[c] - mean[c];
+      squares[0][c] += centred * centred;
+    }
+  });
+  sum_pixels<1>(bundle, place, squares, sums, scratch);
+  mean_of_groups(shape, bundle, sums[0]);
+
+  float factor[kVector], offset[kVector], scale[kVector], shift[kVector];
+  load_or<T>(static_cast<const T*>(tensors.weight) + channel, 1, factor);
+  load_or<T>(static_cast<const T*>(tensors.bias) + channel, 0, offset);
+  load_or<T>(row_of<T>(tensors.scale, tensors.scale_stride, place.image, channel), 0, scale);
+  load_or<T>(row_of<T>(tensors.shift, tensors.scale_stride, place.image, channel), 0, shift);
+  const int per_group = shape.channels / shape.groups;
+#pragma unroll
+  for (int c = 0; c < kVector; ++c) {
+    const float rstd = rsqrtf(sums[0][place.lane * kVector + c] + shape.eps);
+    if (place.row == 0 && (channel + c) % per_group == 0) {
+      const int group = place.image * shape.groups + (channel + c) / per_group;
+      if (tensors.mean != nullptr) tensors.mean[group] = mean[c];
+      if (tensors.rstd != nullptr) tensors.rstd[group] = rstd;
+    }
+    factor[c] *= rstd;
+    offset[c] += (added[c] - mean[c]) * factor[c];
+    factor[c] *= 1 + scale[c];
+    offset[c] = offset[c] * (1 + scale[c]) + shift[c];
+  }
+  pixels.each([&](int i, const Packed<T>& packed) {
+    float z[kVector];
+    unpack(packed, z);
+#pragma unroll
+    for (int c = 0; c < kVector; ++c) {
+      z[c] = z[c] * factor[c] + offset[c];
+      if (shape.silu) z[c] *= sigmoid(z[c]);
+    }
+    store_vector(y + place.offset + i * step, z);
+  });
+}
+
+template <typename T>
+cudaError_t forward(const GroupNormShape& shape, const GroupNormTensors& tensors, void* y,
+                    cudaStream_t stream) {
+  const Bundle bundle = make_bundle(shape);
+  const dim3 grid = grid_of(shape, bundle);
+  with_held(bundle.held, [&]<int kHeld>() {
+    forward_kernel<T, kHeld><<<grid, bundle.threads, scratch_bytes(bundle), stream>>>(
+        shape, bundle, tensors, static_cast<T*>(y));
+  });
+  return cudaGetLastError();
+}
+
+}  // namespace
+
+int bundle_channels(const GroupNormShape& shape) {
+  if (shape.groups < 1 || shape.channels % shape.groups != 0) return 0;
+  const int per_group = shape.channels / shape.groups;
+  int largest = 0;
+  for (int channels = kVector; channels <= kMaxBundle; channels += kVector) {
+    if (channels % per_group != 0 || shape.channels % channels != 0) continue;
+    largest = channels;
+    if (channels >= 32) break;
+  }
+  return largest;
+}
+
+Bundle make_bundle(const GroupNormShape& shape) {
+  Bundle bundle;
+  bundle.channels = bundle_channels(shape);
+  bundle.lanes = bundle.channels / kVector;
+  for (bundle.threads = 128; bundle.threads < kMaxThreads; bundle.threads *= 2) {
+    const int rows = bundle.threads / bundle.lanes;
+    if (rows * 2 >= shape.pixels) break;  // two pixels a thread keep enough loads in flight
+  }
+  bundle.rows = bundle.threads / bundle.lanes;
+  const int each = (shape.pixels + bundle.rows - 1) / bundle.rows;
+  for (const int held : {1, 2, 4, kMostHeld}) {
+    if (bundle.held == 0 && each <= held) bundle.held = held;
+  }
+  return bundle;
+}
+
+bool group_norm_silu_fits(const GroupNormShape& shape) {
+  return shape.images > 0 && shape.images <= 65535 && shape.pixels > 0 &&
+         bundle_channels(shape) > 0;
+}
+
+cudaError_t group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,
+                                    void* y, cudaStream_t stream) {
+  return shape.bf16 ? forward<__nv_bfloat16>(shape, tensors, y, stream)
+                    : forward<float>(shape, tensors, y, stream);
+}
+
+}  // namespace ddpm::cuda
