@@ -31,7 +31,7 @@ inline double edm_sigma(double alpha_bar) { return std::sqrt((1 - alpha_bar) / a
 inline double alpha_bar_of_sigma(double sigma) { return 1 / (1 + sigma * sigma); }
 
 /// lambda = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar)) = -log(sigma): the time in which exponential
-/// integrators are written [DPM-Solver Eq. 3.3]. Infinite at both ends.
+/// integrators are written [DPM-Solver Sec. 3]. Infinite at both ends.
 inline double lambda_of(double alpha_bar) { return -std::log(edm_sigma(alpha_bar)); }
 
 /// A schedule's levels, and those between them.

@@ -47,7 +47,7 @@ SamplerCalls heun_calls(const Levels& levels, const Levels& churned, double s_no
 
 /// Multistep solvers: each step interpolates this call's value and those of up to order - 1 calls
 /// before. DPM-Solver++(2M), (3M) [DPM-Solver++ Alg. 2] and their SDE forms with kXStart (midpoint
-/// slopes), DEIS [DEIS Eq. 15, in log rho] with kEps, linear multistep (Adams-Bashforth in sigma)
+/// slopes), DEIS [DEIS, tAB in log rho] with kEps, linear multistep (Adams-Bashforth in sigma)
 /// with kSigma. To the image: order 1 in the last step and 2 in the one before; not so kSigma.
 SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int order);
 
@@ -57,11 +57,11 @@ SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int ord
 /// to the image is a group of its own.
 SamplerCalls singlestep_calls(const Levels& levels, const StepRule& rule, int order);
 
-/// UniPC [UniPC Alg. 5, 6] in x_0: a predictor of `order` (a multistep step), and a corrector that
+/// UniPC [UniPC Sec. 3] in x_0: a predictor of `order` (a multistep step), and a corrector that
 /// takes the same step again with the next call's value as one node more.
 SamplerCalls unipc_calls(const Levels& levels, int order, UnipcVariant variant);
 
-/// Pseudo linear multistep [PNDM Eq. 12, 13]: DDIM's step with eps extrapolated by the
+/// Pseudo linear multistep [PNDM Sec. 3]: DDIM's step with eps extrapolated by the
 /// Adams-Bashforth weights of equal steps (up to (55, -59, 37, -9) / 24). plms begins with a step
 /// of improved Euler (two calls), pndm with three of Runge-Kutta (four calls each, two of them
 /// half-way in t).

@@ -60,7 +60,7 @@ void add_improved_euler(SamplerCalls& calls, const Levels& levels, size_t i) {
                    .next = eps_step({from, kStepX}, to, {{from, ring_slot(i)}, {to}}, {0.5, 0.5})});
 }
 
-/// The classical Runge-Kutta step from level i, in DDIM's transfer [PNDM Eq. 13].
+/// The classical Runge-Kutta step from level i, in DDIM's transfer [PNDM Sec. 3].
 void add_runge_kutta(SamplerCalls& calls, const Levels& levels, size_t i,
                      const NoiseLevel& middle) {
   const NoiseLevel& from = levels[i];
