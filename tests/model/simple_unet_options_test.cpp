@@ -278,11 +278,12 @@ TEST(SimpleUnetOptionsTest, WhatMakesNoSenseIsRefusedByName) {
          c = gated(GateKind::kCbam, {GatePlace::kSkip}, {0, 1});
        },
        {"gate_levels 0", "skip 1 to 2"}},
-      {[&](auto& c) { c = gated(GateKind::kCbam, block_end, {3}); }, {"gate_places block_end"}},
+      {[&](auto& c) { c = gated(GateKind::kCbam, block_end, {3}); },
+       {"gate_levels", "0 to 2, got 3"}},
       {[&](auto& c) {
-         c = gated(GateKind::kCbam, block_end, {1, 3});
+         c = gated(GateKind::kCbam, block_end, {1, 1});
        },
-       {"gate_levels 3"}},
+       {"gate_levels", "once"}},
       {[](auto& c) { c = gated(GateKind::kCbam, {GatePlace::kBottleneck}, {2}); },
        {"gate_levels", "bottleneck"}},
       {[](auto& c) {

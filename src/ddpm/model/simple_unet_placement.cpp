@@ -58,12 +58,13 @@ void check_level_channels(const SimpleUnetConfig& config, const char* where) {
   }
 }
 
-void check_self_attention(const SimpleUnetConfig& config, const char* where) {
-  check_no_twice(where, "self_attention_levels", config.self_attention_levels);
-  for (const int64_t level : config.self_attention_levels) {
-    check_arg(level >= 0 && level <= bottleneck_level(config), where,
-              "simple_unet.self_attention_levels names no level of the network: expected 0 to ",
-              bottleneck_level(config), ", got ", level);
+void check_list_of_levels(const SimpleUnetConfig& config, const char* where, const char* field,
+                          const std::vector<int64_t>& levels) {
+  check_no_twice(where, field, levels);
+  for (const int64_t level : levels) {
+    check_arg(level >= 0 && level <= bottleneck_level(config), where, "simple_unet.", field,
+              " names no level of the network: expected 0 to ", bottleneck_level(config), ", got ",
+              level);
   }
 }
 
@@ -132,9 +133,9 @@ bool has_self_attention(const SimpleUnetConfig& config, int64_t level) {
 
 void check_simple_unet(const SimpleUnetConfig& config, const char* where) {
   check_level_channels(config, where);
-  check_self_attention(config, where);
+  check_list_of_levels(config, where, "self_attention_levels", config.self_attention_levels);
+  check_list_of_levels(config, where, "gate_levels", config.gate_levels);
   check_no_twice(where, "gate_places", config.gate_places);
-  check_no_twice(where, "gate_levels", config.gate_levels);
   if (config.gate == GateKind::kNone) return check_no_gate(config, where);
   check_arg(!config.gate_places.empty(), where,
             "simple_unet.gate needs a place: expected gate_places of block_end, skip or "
