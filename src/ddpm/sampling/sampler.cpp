@@ -10,19 +10,15 @@
 #include "ddpm/sampling/sampler_state.h"
 
 namespace ddpm {
-namespace {
 
-/// Calls `trace` for the network call that begins a step.
-void show_call(const TraceFn& trace, const SamplerCall& call, int64_t step, const Tensor& x_t,
-               const Tensor& pred_x_start) {
-  trace({.step = step,
-         .t = call.level.t,
-         .x_t = x_t,
-         .eps = eps_of_call(call, x_t, pred_x_start),
-         .pred_x_start = pred_x_start});
+SampleTrace trace_of_call(const SamplerCall& call, int64_t step, const Tensor& x_t,
+                          const Tensor& pred_x_start) {
+  return {.step = step,
+          .t = call.level.t,
+          .x_t = x_t,
+          .eps = eps_of_call(call, x_t, pred_x_start),
+          .pred_x_start = pred_x_start};
 }
-
-}  // namespace
 
 std::vector<uint64_t> image_keys(const SampleRequest& request) {
   std::vector<uint64_t> images(static_cast<size_t>(request.num_images));
@@ -66,7 +62,7 @@ Tensor run_plan(const SamplerPlan& plan, const SamplerOptions& options, const De
     const bool takes_noise = call.next.noise != 0 && noise;
     AdvanceResult result =
         advance(plan, options, state, output, takes_noise ? noise(call) : Tensor());
-    if (trace && begins_step) show_call(trace, call, step++, state.x, result.pred_x_start);
+    if (trace && begins_step) trace(trace_of_call(call, step++, state.x, result.pred_x_start));
     begins_step = call.ends_step;
     state = std::move(result.state);
   }

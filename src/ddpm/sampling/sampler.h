@@ -33,6 +33,10 @@ struct SampleTrace {
 };
 using TraceFn = std::function<void(const SampleTrace&)>;
 
+/// The trace of one network call at x_t.
+SampleTrace trace_of_call(const SamplerCall& call, int64_t step, const Tensor& x_t,
+                          const Tensor& pred_x_start);
+
 /// Standard normal [num_images, C, H, W] float32: where the request's images begin, x_T.
 ///
 /// @throws std::invalid_argument if the request asks for no image or has no [C, H, W].

@@ -1,0 +1,109 @@
+#include "ddpm/sampling/guidance.h"
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "ddpm/core/check.h"
+#include "ddpm/sampling/levels.h"
+
+namespace ddpm {
+namespace {
+
+struct Answers {
+  Tensor strong;
+  Tensor weak;
+};
+using AnswersFn = std::function<Answers(const Tensor& x_t, const Tensor& t)>;
+
+struct TimestepRange {
+  double first;
+  double last;
+};
+
+/// Levels are compared as timesteps, which is what a network is told. Fractional ones come as
+/// float32, so the ends give way by a thousandth.
+constexpr double kTimestepTolerance = 1e-3;
+
+std::optional<TimestepRange> guided_timesteps(const NoiseSchedule& schedule,
+                                              const std::vector<double>& interval) {
+  if (interval.empty()) return std::nullopt;
+  check_arg(interval.size() == 2 && interval[0] >= 0 && interval[0] < interval[1],
+            "[guidance] interval: expected two ascending sigmas, got ", at::ArrayRef(interval));
+  const LevelTable table = make_level_table(schedule);
+  check_arg(interval[1] >= edm_sigma(table.alphas_cumprod.front()) &&
+                interval[0] <= edm_sigma(table.alphas_cumprod.back()),
+            "[guidance] interval holds none of the schedule's sigmas: expected some of ",
+            edm_sigma(table.alphas_cumprod.front()), " to ", edm_sigma(table.alphas_cumprod.back()),
+            ", got ", at::ArrayRef(interval));
+  const double first = interval[0] > 0 ? level_at_sigma(table, interval[0]).t : 0;
+  return TimestepRange{first - kTimestepTolerance,
+                       level_at_sigma(table, interval[1]).t + kTimestepTolerance};
+}
+
+void check_options_of_guidance(const GuidanceOptions& options) {
+  check_arg(options.scale >= 0, "[guidance] scale: expected 0 or more, got ", options.scale);
+  check_arg(options.rescale >= 0 && options.rescale <= 1,
+            "[guidance] rescale: expected 0 to 1, got ", options.rescale);
+}
+
+/// strong alone is called where guidance is off; both are where some image needs them.
+DenoiseFn guided(const NoiseSchedule& schedule, const GuidanceOptions& options,
+                 const DenoiseFn& strong, const AnswersFn& answers) {
+  check_options_of_guidance(options);
+  const auto range = guided_timesteps(schedule, options.interval);
+  if (options.scale == 1) return strong;
+  return [=](const Tensor& x_t, const Tensor& t) {
+    const auto guide_all = [&](const Answers& pair) {
+      return guide(options, pair.strong, pair.weak, x_t.size(1));
+    };
+    if (!range) return guide_all(answers(x_t, t));
+    const Tensor inside = t.ge(range->first).logical_and(t.le(range->last));
+    if (!inside.any().item<bool>()) return strong(x_t, t);
+    const Answers pair = answers(x_t, t);
+    return at::where(inside.view({-1, 1, 1, 1}), guide_all(pair), pair.strong);
+  };
+}
+
+}  // namespace
+
+Tensor guide(const GuidanceOptions& options, const Tensor& strong, const Tensor& weak,
+             int64_t channels) {
+  check_arg(strong.sizes() == weak.sizes(), "[guide] the answers differ in shape: expected ",
+            strong.sizes(), ", got ", weak.sizes());
+  check_arg(strong.dim() == 4 && (strong.size(1) == channels || strong.size(1) == 2 * channels),
+            "[guide] the answer must be [N, C or 2 C, H, W]: expected C = ", channels, ", got ",
+            strong.sizes());
+  if (options.scale == 1) return strong;
+  // Differences of nearby answers, magnified: not in half precision.
+  const Tensor from = weak.narrow(/*dim=*/1, 0, channels).to(at::kFloat);
+  const Tensor to = strong.narrow(/*dim=*/1, 0, channels).to(at::kFloat);
+  Tensor answer = from + (to - from) * options.scale;
+  if (options.rescale > 0) {
+    const auto deviation = [](const Tensor& x) { return x.std({1, 2, 3}, 0, /*keepdim=*/true); };
+    const Tensor ratio = deviation(to) / deviation(answer).clamp_min(1e-12);
+    answer = answer * (ratio * options.rescale + (1 - options.rescale));
+  }
+  answer = answer.to(strong.scalar_type());
+  if (strong.size(1) == channels) return answer;
+  return at::cat({answer, strong.narrow(/*dim=*/1, channels, channels)}, /*dim=*/1);
+}
+
+DenoiseFn classifier_free_guidance(const NoiseSchedule& schedule, const GuidanceOptions& options,
+                                   const DenoiseFn& conditional, const DenoiseFn& both) {
+  return guided(schedule, options, conditional, [both](const Tensor& x_t, const Tensor& t) {
+    const auto halves = both(at::cat({x_t, x_t}), at::cat({t, t})).chunk(2);
+    return Answers{halves.at(0), halves.at(1)};
+  });
+}
+
+DenoiseFn autoguidance(const NoiseSchedule& schedule, const GuidanceOptions& options,
+                       const DenoiseFn& network, const DenoiseFn& weaker) {
+  return guided(schedule, options, network, [=](const Tensor& x_t, const Tensor& t) {
+    return Answers{network(x_t, t), weaker(x_t, t)};
+  });
+}
+
+}  // namespace ddpm

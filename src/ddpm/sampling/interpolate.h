@@ -1,0 +1,49 @@
+#pragma once
+
+#include "ddpm/config/sample_config.h"
+#include "ddpm/core/tensor.h"
+#include "ddpm/sampling/denoiser.h"
+#include "ddpm/sampling/sampler.h"
+
+namespace ddpm {
+
+/// Spherical interpolation between two points, each a whole tensor [Shoemake 1985], with angle the
+/// one between them:
+///
+///     sin((1 - weight) angle) / sin(angle) a + sin(weight angle) / sin(angle) b
+///
+/// Between independent noises it stays as long as they are, where a straight line would be
+/// shorter: the middle of two noises is noise too. Exactly `a` at weight 0 and `b` at 1; a straight
+/// line where the angle is (nearly) 0.
+///
+/// @param a,b    any shape, float32.
+/// @param weight 0 to 1.
+/// @throws std::invalid_argument if the shapes differ, or the points lie opposite each other.
+Tensor slerp(const Tensor& a, const Tensor& b, double weight);
+
+/// `count` points from a to b, both included, as a batch.
+///
+/// @param a,b [1, C, H, W] float32.
+/// @return    [count, C, H, W].
+/// @throws std::invalid_argument as slerp does, or if count is below 2.
+Tensor slerp_path(const Tensor& a, const Tensor& b, int64_t count);
+
+/// Draws images from given noise by a sampler that takes none in its steps: the decoder of noise.
+/// From initial_noise of a request it makes the images of sample().
+///
+/// @param noise [N, C, H, W] float32: x_T.
+/// @throws std::invalid_argument as make_sampler_plan does, or if the sampler takes noise.
+Tensor decode(const Denoiser& model, const SamplerOptions& options, const Tensor& noise,
+              const TraceFn& trace = {});
+
+/// The path between two images [DDIM Sec. 5.3]: both encoded by DDIM at eta = 0, and points of the
+/// path between their noises decoded by the same, without clipping, which would bend the path. The
+/// ends come as close to the images as the list of levels is long.
+///
+/// @param first,second [1, C, H, W] float32 in [-1, 1], on the network's device.
+/// @return             [count, C, H, W] float32.
+/// @throws std::invalid_argument as slerp_path and make_inversion_plan do.
+Tensor interpolate_images(const Denoiser& model, const SamplerOptions& options, const Tensor& first,
+                          const Tensor& second, int64_t count, const TraceFn& trace = {});
+
+}  // namespace ddpm
