@@ -10,6 +10,7 @@
 #include "ddpm/core/progress.h"
 #include "ddpm/pipeline/pipeline.h"
 #include "ddpm/sampling/levels.h"
+#include "ddpm/sampling/sampler_plan.h"
 #include "enum_option.h"
 #include "number_check.h"
 #include "sample_output.h"
@@ -63,13 +64,13 @@ Tensor class_labels(const SampleFlags& flags, const ModelFolder& folder) {
   return (at::arange(count, at::kLong) + static_cast<int64_t>(flags.request.first_image)) % classes;
 }
 
-TextChunks png_text(const SampleFlags& flags, const SamplerOptions& options, int64_t steps,
+TextChunks png_text(const SampleFlags& flags, const SamplerOptions& options, int64_t levels,
                     const ModelFolder& folder) {
   TextChunks text{{"Software", "ddpm.cpp"},
                   {"ddpm.model", short_model_hash(folder.model_hash)},
                   {"ddpm.seed", std::to_string(flags.request.seed)},
                   {"ddpm.first_image", std::to_string(flags.request.first_image)},
-                  {"ddpm.steps", std::to_string(steps)}};
+                  {"ddpm.steps", std::to_string(levels)}};
   const TextChunks sampler = sampler_text(options);
   text.insert(text.end(), sampler.begin(), sampler.end());
   if (!flags.class_name.empty()) text.emplace_back("ddpm.class", flags.class_name);
@@ -103,7 +104,10 @@ void run_sample(SampleFlags flags) {
   }
   const SamplerOptions options =
       with_sampler_flags(default_sampler_options(pipeline), flags.sampler);
-  const int64_t steps = count_sampler_steps(options, pipeline.schedule.num_timesteps());
+  const int64_t levels = count_sampler_steps(options, pipeline.schedule.num_timesteps());
+  const int64_t steps =  // fewer than levels where a solver's step passes several
+      make_sampler_plan(pipeline.schedule, pipeline.folder.diffusion.prediction, options)
+          .num_steps();
   flags.request.class_labels = class_labels(flags, pipeline.folder);
 
   TraceRecorder strip(steps, wants(flags, OutputKind::kStrip) ? kStripMoments : 0);
@@ -125,7 +129,7 @@ void run_sample(SampleFlags flags) {
   output.class_labels = flags.request.class_labels;
   output.strip = strip.moments();
   output.frames = frames.moments();
-  output.text = png_text(flags, options, steps, pipeline.folder);
+  output.text = png_text(flags, options, levels, pipeline.folder);
   output.first_image = flags.request.first_image;
   output.columns = flags.columns;
   output.scale = flags.scale;
