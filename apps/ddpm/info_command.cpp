@@ -108,6 +108,11 @@ nlohmann::ordered_json describe(const InfoFlags& flags) {
 }
 
 void run_info(const InfoFlags& flags) {
+  const bool is_recipe = fs::path(flags.source).extension() == ".toml";
+  check_arg(is_recipe || flags.overrides.empty(), "[--set] expected with a recipe only, got ",
+            flags.source);
+  check_arg(!is_recipe || !flags.tensors, "[--tensors] expected with a model only, got ",
+            flags.source);
   const nlohmann::ordered_json about = describe(flags);
   if (flags.json) {
     std::printf("%s\n", about.dump(2).c_str());

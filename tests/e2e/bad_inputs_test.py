@@ -145,6 +145,8 @@ class BadInputsTest(program.ProgramTest):
         self.refuse(["sample", model, "--seed", "-1", "-o", "out.png"], 2, "--seed", "-1")
         self.refuse(["sample", model, "--columns", "-2", "-o", "out.png"], 2, "--columns", "-2")
         self.refuse(["sample", model, "--scale", "100000", "-o", "out.png"], 2, "--scale", "100000")
+        self.refuse(["info", model, "--set", "train.steps=3"], 2, "--set")
+        self.refuse(["info", self.recipe, "--tensors"], 2, "--tensors")
         self.refuse(["forward", model, "-o", "out.png"], 2, "a folder")
         self.refuse(["forward", self.recipe, "--size", "9", "-o", "out.png"], 2, "--size", "image file")
         self.refuse(["sample", model, "-o", "out.bmp"], 2, "out.bmp")
