@@ -107,6 +107,12 @@ TEST(SchedulerJsonTest, DdimAndOlderKeysAreUnderstood) {
             PredictionType::kEpsilon);
 }
 
+TEST(SchedulerJsonTest, LearnedRangeIsReadAndWritten) {
+  const auto file = read_scheduler({{"variance_type", "learned_range"}});
+  EXPECT_EQ(file.diffusion.variance, VarianceType::kLearnedRange);
+  EXPECT_EQ(scheduler_to_json(file, {})["variance_type"], "learned_range");
+}
+
 TEST(SchedulerJsonTest, WhatIsNotSupportedIsNamedNeverIgnored) {
   const auto says = [](const char* key, const char* value) {
     return AllOf(HasSubstr("scheduler_config.json"), HasSubstr(key), HasSubstr(value));
@@ -114,8 +120,7 @@ TEST(SchedulerJsonTest, WhatIsNotSupportedIsNamedNeverIgnored) {
   EXPECT_THAT(scheduler_refusal({{"_class_name", "PNDMScheduler"}}),
               says("_class_name", "PNDMScheduler"));
   EXPECT_THAT(scheduler_refusal({{"beta_schedule", "laplace"}}), says("beta_schedule", "laplace"));
-  EXPECT_THAT(scheduler_refusal({{"variance_type", "learned_range"}}),
-              says("variance_type", "learned"));
+  EXPECT_THAT(scheduler_refusal({{"variance_type", "learned"}}), says("variance_type", "learned"));
   EXPECT_THAT(scheduler_refusal({{"variance_type", "fixed_large_log"}}),
               says("variance_type", "fixed_large_log"));
   EXPECT_THAT(scheduler_refusal({{"prediction_type", "flow"}}), says("prediction_type", "flow"));
