@@ -32,6 +32,11 @@ TEST(ValidateTest, AccumulationDividesTheBatch) {
 TEST(ValidateTest, ZeroTerminalSnrNeedsAnotherTargetThanNoise) {
   EXPECT_THAT(error_after([](RunConfig& c) { c.diffusion.zero_terminal_snr = true; }),
               HasSubstr("expected diffusion.prediction sample or v_prediction, got epsilon"));
+  EXPECT_THAT(error_after([](RunConfig& c) {
+                c.diffusion.zero_terminal_snr = true;
+                c.diffusion.prediction = PredictionType::kEdm;
+              }),
+              HasSubstr("got edm"));
   EXPECT_EQ(error_after([](RunConfig& c) {
               c.diffusion.zero_terminal_snr = true;
               c.diffusion.prediction = PredictionType::kVelocity;

@@ -25,7 +25,7 @@ using testing::tensors_near;
 using ::testing::ThrowsMessage;
 
 constexpr PredictionType kEveryPrediction[] = {PredictionType::kEpsilon, PredictionType::kSample,
-                                               PredictionType::kVelocity};
+                                               PredictionType::kVelocity, PredictionType::kEdm};
 
 class PredictionTest : public ::testing::Test {
  protected:

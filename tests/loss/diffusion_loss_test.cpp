@@ -169,6 +169,20 @@ TEST(DiffusionLossTest, WeightsOfEachNameHaveTheirClosedForms) {
   }
 }
 
+// [EDM Tab. 1]: an error of F is one of x_start over c_out, lambda = (sigma^2 + s^2) / (sigma s)^2.
+TEST(DiffusionLossTest, EdmsOwnLossWeighsXStartByLambda) {
+  LossConfig config;
+  config.weighting = LossWeighting::kConstant;
+  NoiseSchedule s = linear();
+  s.sigma_data = 0.6;
+  for (const int64_t t : {0, 300, 999}) {
+    const double sigma2 = 1 / s.snr[t].item<double>();
+    const double lambda = (sigma2 + 0.36) / (sigma2 * 0.36);
+    EXPECT_NEAR(loss_weight_table(config, PredictionType::kEdm, s)[t].item<double>() * lambda, 1,
+                1e-6);
+  }
+}
+
 // Each prediction's own loss is one of the named weightings.
 TEST(DiffusionLossTest, ThePlainLossesAreSnrConstantAndSnrPlusOne) {
   const auto weights = [](LossWeighting weighting, PredictionType prediction) {

@@ -31,9 +31,9 @@ class GuessingNetwork : public NetworkImpl {
 
 TEST(NetworkDenoiseFnTest, ASelfConditionedNetworkSeesItsLastGuess) {
   const auto network = std::make_shared<GuessingNetwork>();
-  const SelfConditioning how{make_schedule(make_linear_betas(10, 0.01, 0.2)),
-                             PredictionType::kSample};
-  const DenoiseFn denoise = network_denoise_fn(network, at::kFloat, {}, how);
+  const NetworkView view{make_schedule(make_linear_betas(10, 0.01, 0.2)), PredictionType::kSample,
+                         /*self_conditioning=*/true};
+  const DenoiseFn denoise = network_denoise_fn(network, view, at::kFloat);
   const Tensor t = at::tensor({4}, at::kLong);
   const Tensor first = denoise(at::full({1, 1, 2, 2}, -0.75), t);
   EXPECT_TRUE(tensors_near(first, at::full({1, 1, 2, 2}, 0.25), 0));
@@ -47,6 +47,54 @@ TEST(NetworkDenoiseFnTest, ASelfConditionedNetworkSeesItsLastGuess) {
         denoise(at::zeros({1, 1, 2, 2}), at::tensor({1.5f}));
       },
       ThrowsMessage<std::invalid_argument>(HasSubstr("expected Long, got Float")));
+}
+
+/// v of data of unit variance, as a function of x_t and the noise level; or EDM's F for the same.
+class UnitGaussianNetwork : public NetworkImpl {
+ public:
+  explicit UnitGaussianNetwork(double sign) : sign_(sign) {}
+  Tensor forward(const Tensor& x, const Tensor& /*t*/, const Tensor& /*labels*/) override {
+    return sign_ * (0.1 * x.sin() + 0.2);
+  }
+
+ private:
+  double sign_;
+};
+
+// For data of unit variance F is -v and the input's scale is 1: the same samples by any sampler.
+TEST(NetworkDenoiseFnTest, EdmOfUnitVarianceDrawsTheSamplesOfV) {
+  NoiseSchedule schedule = make_schedule(make_linear_betas(100, 1e-3, 0.1));
+  schedule.sigma_data = 1;
+  const SampleRequest request{.seed = 4, .num_images = 2, .image_shape = {1, 4, 4}};
+  for (const SamplerOptions& options :
+       {SamplerOptions{.kind = SamplerKind::kDdpm},
+        SamplerOptions{
+            .kind = SamplerKind::kDpmpp2m, .steps = 8, .levels = LevelSpacing::kKarras}}) {
+    const auto draw = [&](PredictionType prediction, double sign) {
+      const DenoiseFn denoise = network_denoise_fn(std::make_shared<UnitGaussianNetwork>(sign),
+                                                   {schedule, prediction}, at::kFloat);
+      return sample(schedule, prediction, denoise, options, request);
+    };
+    EXPECT_TRUE(
+        tensors_near(draw(PredictionType::kEdm, -1), draw(PredictionType::kVelocity, 1), 2e-5));
+  }
+}
+
+TEST(NetworkDenoiseFnTest, AModelFolderSaysWhatTheNetworkSees) {
+  ModelFolder folder = small_model(/*num_classes=*/4);
+  folder.diffusion.prediction = PredictionType::kEdm;
+  folder.diffusion.sigma_data = 0.7;
+  folder.diffusion.variance = VarianceType::kLearnedRange;
+  folder.extras.null_class = 3;
+  folder.extras.self_conditioning = true;
+  const std::string path = ::testing::TempDir() + "/edm_model";
+  write_model_folder(path, folder, /*overwrite=*/true);
+  const ModelFolder read = read_model_folder(path);
+  EXPECT_EQ(read.diffusion.prediction, PredictionType::kEdm);
+  EXPECT_EQ(read.diffusion.variance, VarianceType::kLearnedRange);
+  EXPECT_EQ(read.diffusion.sigma_data, 0.7);
+  EXPECT_EQ(read.extras.null_class, 3);
+  EXPECT_TRUE(read.extras.self_conditioning);
 }
 
 // Each batch begins without a guess, so an image does not depend on the batch it is drawn in.

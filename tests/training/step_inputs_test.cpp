@@ -53,6 +53,26 @@ TEST(StepInputsTest, StratifiedCoversTimestepsThatTheBatchDoesNotDivide) {
   EXPECT_LT(seen.max().item<int64_t>(), 700);
 }
 
+// [EDM Tab. 1]: log(sigma) ~ N(-1.2, 1.2^2), rounded to the schedule's levels.
+TEST(StepInputsTest, LogNormalTimestepsHaveANormalLogSigma) {
+  RunConfig config = tiny_config();
+  config.diffusion.num_timesteps = 1000;
+  config.diffusion.beta_end = 0.02;
+  config.train.batch_size = 20'000;
+  const Tensor log_sigmas = log_sigma_table(config.diffusion);
+  EXPECT_NEAR(log_sigmas[999].item<double>(), std::log(157.4), 1e-3);
+  const Tensor t = draw_log_normal_timesteps(config, 3, log_sigmas);
+  const Tensor drawn = log_sigmas.index_select(0, t);
+  EXPECT_NEAR(drawn.mean().item<double>(), -1.2, 0.03);
+  EXPECT_NEAR(drawn.std().item<double>(), 1.2, 0.03);
+  config.train.log_sigma_std = 0;  // the nearest level
+  config.train.log_sigma_mean =
+      0.4 * log_sigmas[7].item<double>() + 0.6 * log_sigmas[8].item<double>();
+  EXPECT_TRUE((draw_log_normal_timesteps(config, 0, log_sigmas) == 8).all().item<bool>());
+  config.train.log_sigma_mean = 100;
+  EXPECT_TRUE((draw_log_normal_timesteps(config, 0, log_sigmas) == 999).all().item<bool>());
+}
+
 TEST(StepInputsTest, TheDroppedShareOfLabelsBecomesTheNullClass) {
   RunConfig config = tiny_config();
   config.train.batch_size = 2000;

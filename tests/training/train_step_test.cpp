@@ -245,10 +245,11 @@ class RecordingNetwork : public BatchNormNetwork {
 
   Tensor forward(const Tensor& x, const Tensor& t, const Tensor& labels) override {
     seen.push_back(x.detach().clone());
+    times.push_back(t.clone());
     answers.push_back(BatchNormNetwork::forward(x, t, labels));
     return answers.back();
   }
-  std::vector<Tensor> seen, answers;
+  std::vector<Tensor> seen, times, answers;
 };
 
 // [Chen et al. 2023]: half of the images see the network's own clipped guess, without a gradient.
@@ -270,6 +271,25 @@ TEST(TrainStepTest, HalfOfTheImagesSeeTheNetworksOwnGuess) {
   EXPECT_TRUE(
       at::equal(second.slice(0, 0, 2).select(1, 1), network->answers[0].select(1, 0).clamp(-1, 1)));
   EXPECT_EQ(second.slice(0, 2).select(1, 1).abs().max().item<float>(), 0);
+}
+
+TEST(TrainStepTest, AnEdmNetworkSeesScaledInputsAndLogSigma) {
+  RunConfig config = tiny_config();
+  config.diffusion.sigma_data = 0.25;
+  const auto first_call = [&](PredictionType prediction) {
+    config.diffusion.prediction = prediction;
+    const auto network = std::make_shared<RecordingNetwork>();
+    TrainStep train_step(config, network, at::kCPU);
+    train_step.prepare(first_images(config.train.batch_size), 2);
+    train_step.run();
+    return std::pair(network->seen.front(), network->times.front());
+  };
+  const auto [x_t, t] = first_call(PredictionType::kEpsilon);
+  const auto [x, c_noise] = first_call(PredictionType::kEdm);
+  const Tensor a = (1 - at::linspace(1e-4, 0.2, 100, at::kDouble)).cumprod(0).index_select(0, t);
+  const Tensor n = 1 - a + a / 16;
+  EXPECT_TRUE(tensors_near(x, x_t / n.sqrt().view({-1, 1, 1, 1}), 1e-5));
+  EXPECT_TRUE(tensors_near(c_noise, ((1 - a) / a).sqrt().log() / 4, 1e-6));
 }
 
 // [Ning et al. 2023]: the input has gamma's noise on its noise; the target has not.

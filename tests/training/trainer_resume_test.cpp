@@ -33,7 +33,7 @@ std::vector<ResumeCase> resume_cases() {
   cases[0].config.optimizer.warmup_steps = 4;
   cases[0].config.train.log_every = 3;  // the run stops amid a window
 
-  cases[1].name = "Bfloat16AccumulationDropoutClasses";
+  cases[1].name = "Bfloat16AccumulationDropoutClassesEdm";
   cases[1].config.data.horizontal_flip = true;
   cases[1].config.model.unet2d.dropout = 0.2;
   cases[1].config.optimizer.kind = OptimizerKind::kAdamW;
@@ -41,6 +41,8 @@ std::vector<ResumeCase> resume_cases() {
   cases[1].config.train.precision = Precision::kBf16;
   cases[1].config.train.accumulation = 2;
   cases[1].config.train.class_conditional = true;
+  cases[1].config.diffusion.prediction = PredictionType::kEdm;
+  cases[1].config.train.timestep_sampling = TimestepSampling::kLogNormal;
 
   cases[2].name = "BatchNorm";
   cases[2].batch_norm = true;

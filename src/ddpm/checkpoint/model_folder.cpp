@@ -133,6 +133,7 @@ ModelFolder read_model_folder(const fs::path& path) {
   }
   folder.extras.image_size = folder.model.unet2d.sample_size;
   if (fs::exists(path / kExtras)) folder.extras = read_extras(path / kExtras);
+  folder.diffusion.sigma_data = folder.extras.sigma_data;
   folder.weights = read_safetensors(weights, TensorStorage::kMapped).tensors;
   if (folder.model.kind == ModelKind::kUNet2D) {
     rename_old_attention(folder.weights, weights.string());
@@ -162,7 +163,9 @@ std::string write_model_folder(const fs::path& path, const ModelFolder& folder, 
   write_json_file(network_folder / kNetworkConfig, network);
   write_safetensors(network_folder / kNetworkWeights, folder.weights, {{"format", "pt"}});
   write_json_file(scheduler_folder / kSchedulerConfig, scheduler);
-  write_extras(target.path() / kExtras, folder.extras);
+  ModelExtras extras = folder.extras;
+  extras.sigma_data = folder.diffusion.sigma_data;
+  write_extras(target.path() / kExtras, extras);
   const std::string model_hash = sha256_file(network_folder / kNetworkWeights);
   target.commit();
   const fs::path named = target.folder();

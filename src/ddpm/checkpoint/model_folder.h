@@ -30,6 +30,7 @@ struct ModelExtras {
   uint64_t seed = 0;
   int64_t null_class = -1;
   bool self_conditioning = false;
+  double sigma_data = 0.5;
   double value_min = -1.0;
   double value_max = 1.0;
 
@@ -44,6 +45,8 @@ struct ModelExtras {
           at_least(-1));
     visit("self_conditioning", self_conditioning,
           "the network takes its last guess of x_0 beside x_t");
+    visit("sigma_data", sigma_data, "prediction edm: standard deviation of the data's pixels",
+          between(1e-3, 1e3));
     visit("value_min", value_min, "the network's value for a dark pixel");
     visit("value_max", value_max, "the network's value for a bright pixel");
   }

@@ -21,8 +21,13 @@ enum class ScheduleKind {
   kJsd,
   kCustom
 };
-/// What the network's output means.
-enum class PredictionType { kEpsilon, kSample, kVelocity };
+/// What the network's output means. kEdm is EDM's F, with its scaled input and c_noise in the place
+/// of t (diffusion/edm.h).
+enum class PredictionType { kEpsilon, kSample, kVelocity, kEdm };
+/// True where the prediction says nothing about x_start, or is undefined, at alpha_bar = 0.
+inline bool needs_signal(PredictionType prediction) {
+  return prediction == PredictionType::kEpsilon || prediction == PredictionType::kEdm;
+}
 /// The variance of p(x_{t-1} | x_t): beta_tilde_t, beta_t, or between the two as the network says
 /// [IDDPM Eq. 15]; it then answers twice the channels: its prediction, then v of each element.
 enum class VarianceType { kFixedSmall, kFixedLarge, kLearnedRange };
@@ -35,7 +40,7 @@ struct EnumNames<ScheduleKind> {
 };
 template <>
 struct EnumNames<PredictionType> {
-  static constexpr std::array names{"epsilon", "sample", "v_prediction"};
+  static constexpr std::array names{"epsilon", "sample", "v_prediction", "edm"};
 };
 template <>
 struct EnumNames<VarianceType> {
@@ -52,6 +57,7 @@ struct DiffusionConfig {
   bool zero_terminal_snr = false;
   PredictionType prediction = PredictionType::kEpsilon;
   VarianceType variance = VarianceType::kFixedSmall;
+  double sigma_data = 0.5;
 
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
@@ -67,6 +73,8 @@ struct DiffusionConfig {
     visit("prediction", prediction, "what the network predicts");
     visit("variance", variance,
           "variance of ancestral sampling; learned_range doubles the network's output");
+    visit("sigma_data", sigma_data, "prediction = edm: standard deviation of the data's pixels",
+          between(1e-3, 1e3));
   }
 };
 

@@ -27,7 +27,7 @@ enum class LossWeighting {
   kConstant
 };
 /// How a batch's timesteps are drawn.
-enum class TimestepSampling { kUniform, kStratified, kLossAware };
+enum class TimestepSampling { kUniform, kStratified, kLossAware, kLogNormal };
 enum class OptimizerKind { kAdam, kAdamW };
 enum class LrDecay { kConstant, kLinear, kCosine };
 enum class EmaKind { kFixed, kWarmup };
@@ -44,7 +44,7 @@ struct EnumNames<LossWeighting> {
 };
 template <>
 struct EnumNames<TimestepSampling> {
-  static constexpr std::array names{"uniform", "stratified", "loss_aware"};
+  static constexpr std::array names{"uniform", "stratified", "loss_aware", "log_normal"};
 };
 template <>
 struct EnumNames<OptimizerKind> {
@@ -153,6 +153,8 @@ struct TrainConfig {
   double class_dropout = 0.0;
   bool self_conditioning = false;
   TimestepSampling timestep_sampling = TimestepSampling::kUniform;
+  double log_sigma_mean = -1.2;
+  double log_sigma_std = 1.2;
   double offset_noise = 0.0;
   double input_perturbation = 0.0;
 
@@ -181,8 +183,12 @@ struct TrainConfig {
           between(0, 1));
     visit("self_conditioning", self_conditioning,
           "the network sees its own last guess of x_0, half of the images in training");
-    visit("timestep_sampling", timestep_sampling,
-          "uniform; one from each of batch_size equal parts; or by the timesteps' last losses");
+    visit(
+        "timestep_sampling", timestep_sampling,
+        "uniform; one from each of batch_size equal parts; by the timesteps' last losses; or with "
+        "a normal log(sigma), sigma^2 = 1 / SNR [EDM]");
+    visit("log_sigma_mean", log_sigma_mean, "log_normal: mean of log(sigma)");
+    visit("log_sigma_std", log_sigma_std, "log_normal: its standard deviation", at_least(0));
     visit("offset_noise", offset_noise,
           "standard deviation of noise that a channel's pixels share, added to the noise; 0 none",
           at_least(0));

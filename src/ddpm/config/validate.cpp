@@ -8,10 +8,9 @@ namespace ddpm {
 namespace {
 
 void validate_diffusion(const DiffusionConfig& diffusion, const std::string& where) {
-  check_arg(!diffusion.zero_terminal_snr || diffusion.prediction != PredictionType::kEpsilon, "[",
-            where,
+  check_arg(!diffusion.zero_terminal_snr || !needs_signal(diffusion.prediction), "[", where,
             "] zero_terminal_snr leaves no signal in x_T to predict noise against: expected ",
-            "diffusion.prediction sample or v_prediction, got epsilon");
+            "diffusion.prediction sample or v_prediction, got ", enum_word(diffusion.prediction));
   const auto count = static_cast<int64_t>(diffusion.betas.size());
   if (diffusion.schedule != ScheduleKind::kCustom) {
     check_arg(count == 0, "[", where, "] diffusion.betas is for schedule = custom alone: expected ",
@@ -81,6 +80,9 @@ void validate_self_conditioning(const RunConfig& config, const std::string& wher
   check_arg(config.model.kind == ModelKind::kUNet2D, "[", where,
             "] train.self_conditioning needs a network with twice the channels in: expected ",
             "model.kind unet2d, got ", enum_word(config.model.kind));
+  check_arg(config.diffusion.prediction != PredictionType::kEdm, "[", where,
+            "] train.self_conditioning: expected diffusion.prediction epsilon, sample or ",
+            "v_prediction, got edm");
 }
 
 void validate_train(const RunConfig& config, const std::string& where) {

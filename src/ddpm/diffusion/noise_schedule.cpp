@@ -63,10 +63,12 @@ NoiseSchedule make_schedule(const Tensor& betas) {
 
 NoiseSchedule make_noise_schedule(const DiffusionConfig& config) {
   NoiseSchedule schedule = make_schedule(make_betas(config));
-  check_arg(!schedule.zero_terminal_snr || config.prediction != PredictionType::kEpsilon,
+  check_arg(!schedule.zero_terminal_snr || !needs_signal(config.prediction),
             "[make_noise_schedule] zero terminal SNR (zero_terminal_snr, or jsd) needs another "
-            "prediction: expected sample or v_prediction, got epsilon");
+            "prediction: expected sample or v_prediction, got ",
+            enum_word(config.prediction));
   schedule.variance = config.variance;
+  schedule.sigma_data = config.sigma_data;
   return schedule;
 }
 

@@ -33,6 +33,8 @@ struct NoiseSchedule {
   bool zero_terminal_snr = false;
   /// The variance of ancestral sampling that goes with the network.
   VarianceType variance = VarianceType::kFixedSmall;
+  /// Standard deviation of the data, which prediction edm scales by.
+  double sigma_data = 0.5;
 
   int64_t num_timesteps() const { return betas.size(0); }
   NoiseSchedule to(at::Device device) const;
@@ -68,7 +70,7 @@ NoiseSchedule make_schedule(const Tensor& betas);
 /// The schedule that `config` describes, on the CPU: make_betas, then make_schedule.
 ///
 /// @throws std::invalid_argument as make_betas and make_schedule do, or if the schedule has zero
-///         terminal SNR and the prediction is epsilon.
+///         terminal SNR and the prediction is epsilon or edm.
 NoiseSchedule make_noise_schedule(const DiffusionConfig& config);
 
 }  // namespace ddpm

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "ddpm/core/check.h"
+#include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/forward_process.h"
 
 namespace ddpm {
@@ -26,6 +27,11 @@ Tensor training_target(const NoiseSchedule& schedule, PredictionType prediction,
       return x_start;
     case PredictionType::kVelocity:
       return velocity(schedule, x_start, t, noise);
+    case PredictionType::kEdm: {
+      const EdmCoefficients edm = edm_coefficients(schedule.sigma_data, schedule.alphas_cumprod);
+      return gather_at(edm.target_from_x_start, t, x_start) * x_start +
+             gather_at(edm.target_from_noise, t, x_start) * noise;
+    }
   }
   throw std::logic_error("[training_target] not a PredictionType");
 }
@@ -45,6 +51,11 @@ Tensor predict_x_start(const NoiseSchedule& schedule, PredictionType prediction,
     case PredictionType::kVelocity:
       return gather_at(schedule.sqrt_alphas_cumprod, t, x_t) * x_t -
              gather_at(schedule.sqrt_one_minus_alphas_cumprod, t, x_t) * output;
+    case PredictionType::kEdm: {
+      const EdmCoefficients edm = edm_coefficients(schedule.sigma_data, schedule.alphas_cumprod);
+      return gather_at(edm.x_start_from_x_t, t, x_t) * x_t +
+             gather_at(edm.x_start_from_output, t, x_t) * output;
+    }
   }
   throw std::logic_error("[predict_x_start] not a PredictionType");
 }
@@ -61,6 +72,9 @@ Tensor predict_eps(const NoiseSchedule& schedule, PredictionType prediction, con
     case PredictionType::kVelocity:
       return gather_at(schedule.sqrt_alphas_cumprod, t, x_t) * output +
              gather_at(schedule.sqrt_one_minus_alphas_cumprod, t, x_t) * x_t;
+    case PredictionType::kEdm:
+      return predict_eps(schedule, PredictionType::kSample, x_t, t,
+                         predict_x_start(schedule, prediction, x_t, t, output));
   }
   throw std::logic_error("[predict_eps] not a PredictionType");
 }

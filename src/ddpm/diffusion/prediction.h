@@ -14,8 +14,8 @@ namespace ddpm {
 Tensor velocity(const NoiseSchedule& schedule, const Tensor& x_start, const Tensor& t,
                 const Tensor& noise);
 
-/// What a network of this type should answer for x_t = q_sample(x_start, t, noise): noise, x_start
-/// or v.
+/// What a network of this type should answer for x_t = q_sample(x_start, t, noise): noise, x_start,
+/// v, or EDM's F (diffusion/edm.h).
 Tensor training_target(const NoiseSchedule& schedule, PredictionType prediction,
                        const Tensor& x_start, const Tensor& t, const Tensor& noise);
 
@@ -24,6 +24,7 @@ Tensor training_target(const NoiseSchedule& schedule, PredictionType prediction,
 ///     epsilon:      x_t / sqrt(alpha_bar_t) - sqrt(1 / alpha_bar_t - 1) * output  [DDPM Eq. 15]
 ///     sample:       output
 ///     v_prediction: sqrt(alpha_bar_t) * x_t - sqrt(1 - alpha_bar_t) * output
+///     edm:          c_skip x + c_out output, of edm_coefficients
 ///
 /// @throws std::invalid_argument also for epsilon if the schedule has zero terminal SNR: eps at
 ///         alpha_bar = 0 says nothing about x_start.
@@ -33,7 +34,7 @@ Tensor predict_x_start(const NoiseSchedule& schedule, PredictionType prediction,
 /// The noise in x_t as the network's output implies it. Works at alpha_bar = 0 too.
 ///
 ///     epsilon:      output
-///     sample:       (x_t - sqrt(alpha_bar_t) * output) / sqrt(1 - alpha_bar_t)
+///     sample, edm:  (x_t - sqrt(alpha_bar_t) * x_start) / sqrt(1 - alpha_bar_t)
 ///     v_prediction: sqrt(alpha_bar_t) * output + sqrt(1 - alpha_bar_t) * x_t
 Tensor predict_eps(const NoiseSchedule& schedule, PredictionType prediction, const Tensor& x_t,
                    const Tensor& t, const Tensor& output);

@@ -31,7 +31,7 @@ Tensor elementwise_loss(const LossConfig& config, const Tensor& prediction, cons
 }
 
 /// The weight that the plain loss of a prediction gives to the squared error of x_start.
-Tensor plain_x_start_weights(PredictionType prediction, const Tensor& snr) {
+Tensor plain_x_start_weights(PredictionType prediction, double sigma_data, const Tensor& snr) {
   switch (prediction) {
     case PredictionType::kEpsilon:
       return snr;
@@ -39,16 +39,18 @@ Tensor plain_x_start_weights(PredictionType prediction, const Tensor& snr) {
       return at::ones_like(snr);
     case PredictionType::kVelocity:
       return snr + 1;
+    case PredictionType::kEdm:  // 1 / c_out^2
+      return snr + 1 / (sigma_data * sigma_data);
   }
   throw std::logic_error("[loss_weight] not a PredictionType");
 }
 
 /// The weight of the squared error of x_start.
-Tensor x_start_weights(const LossConfig& config, PredictionType prediction, const Tensor& snr) {
+Tensor x_start_weights(const LossConfig& config, const Tensor& plain, const Tensor& snr) {
   const double gamma = config.min_snr_gamma;
   switch (config.weighting) {
     case LossWeighting::kNone:
-      return plain_x_start_weights(prediction, snr);
+      return plain;
     case LossWeighting::kMinSnr:
       return snr.clamp_max(gamma);
     case LossWeighting::kSoftMinSnr:
@@ -83,8 +85,8 @@ Tensor loss_weight_table(const LossConfig& config, PredictionType prediction,
                          const NoiseSchedule& schedule) {
   // At SNR = 0 the quotients' limit, to within what float32 can tell from it.
   const Tensor snr = schedule.snr.clamp_min(kTinySnr);
-  const Tensor plain = plain_x_start_weights(prediction, snr);
-  return (x_start_weights(config, prediction, snr) / plain).to(at::kFloat);
+  const Tensor plain = plain_x_start_weights(prediction, schedule.sigma_data, snr);
+  return (x_start_weights(config, plain, snr) / plain).to(at::kFloat);
 }
 
 Tensor loss_weight(const LossConfig& config, PredictionType prediction,

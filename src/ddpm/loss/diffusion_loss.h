@@ -27,8 +27,8 @@ Tensor loss_per_image(const LossConfig& config, const Tensor& prediction, const 
 ///     snr, truncated_snr, snr_plus_one:  SNR, max(SNR, 1), SNR + 1    [Salimans & Ho, Sec. 4]
 ///     constant:      1
 ///
-/// A plain squared error of epsilon, sample and v_prediction gives that error the weight SNR, 1 and
-/// SNR + 1, so the result is W / SNR, W and W / (SNR + 1); for none it is 1.
+/// A plain squared error of epsilon, sample, v_prediction and edm gives that error the weight SNR,
+/// 1, SNR + 1 and SNR + 1 / sigma_data^2 (EDM's lambda), and the result is W over that; for none 1.
 ///
 /// @return [T] float32 on the schedule's device. Made once a run.
 Tensor loss_weight_table(const LossConfig& config, PredictionType prediction,

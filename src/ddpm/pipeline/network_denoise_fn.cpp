@@ -5,29 +5,35 @@
 #include <utility>
 
 #include "ddpm/core/check.h"
+#include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/prediction.h"
+#include "ddpm/sampling/classifier_guidance.h"
 
 namespace ddpm {
 
-DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, at::ScalarType dtype,
-                             const Tensor& class_labels,
-                             std::optional<SelfConditioning> self_conditioning) {
+DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const NetworkView& view,
+                             at::ScalarType dtype, const Tensor& class_labels) {
   const auto answer = [network = std::move(network), dtype, class_labels](const Tensor& x,
                                                                           const Tensor& t) {
     const auto like_weights =
         x.options().dtype(dtype).memory_format(at::MemoryFormat::ChannelsLast);
     return network->forward(x.to(like_weights), t, class_labels);
   };
-  if (!self_conditioning) return answer;
-  return [answer, how = *self_conditioning, guess = Tensor()](const Tensor& x_t,
-                                                              const Tensor& t) mutable {
+  if (view.prediction == PredictionType::kEdm) {
+    return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t) {
+      const EdmInput input = edm_input(schedule.sigma_data, x_t, alpha_bars_at(schedule, t));
+      return answer(input.x, input.c_noise);
+    };
+  }
+  if (!view.self_conditioning) return answer;
+  return [answer, view, guess = Tensor()](const Tensor& x_t, const Tensor& t) mutable {
     check_arg(
         t.scalar_type() == at::kLong,
         "[network_denoise_fn] a self-conditioned network needs a sampler of whole timesteps: ",
         "expected Long, got ", t.scalar_type());
     if (!guess.defined()) guess = at::zeros_like(x_t);
     const Tensor output = answer(at::cat({x_t, guess}, /*dim=*/1), t);
-    guess = self_condition(how.schedule, how.prediction, x_t, t, output);
+    guess = self_condition(view.schedule, view.prediction, x_t, t, output);
     return output;
   };
 }

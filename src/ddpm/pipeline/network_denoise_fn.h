@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "ddpm/core/tensor.h"
 #include "ddpm/diffusion/noise_schedule.h"
@@ -10,10 +9,11 @@
 
 namespace ddpm {
 
-/// What turns a network's outputs into guesses of x_start.
-struct SelfConditioning {
+/// What the network was trained to see.
+struct NetworkView {
   NoiseSchedule schedule;  ///< On the network's device.
   PredictionType prediction = PredictionType::kEpsilon;
+  bool self_conditioning = false;
 };
 
 /// The network as samplers see it: x_t is rounded to the network's dtype on its way in.
@@ -21,12 +21,12 @@ struct SelfConditioning {
 /// @param network      in eval mode; its weights are read at each call, so they may change between.
 /// @param dtype        of the weights: kFloat or kBFloat16.
 /// @param class_labels one for each image of the batches to come; undefined without classes.
-/// @param self_conditioning of a network that was trained with it: each call also gives the
-///                     network self_condition of the call before, zeros at first. The function then
-///                     remembers, so it serves the calls of one batch, and throws
-///                     std::invalid_argument for fractional timesteps.
-DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, at::ScalarType dtype,
-                             const Tensor& class_labels = {},
-                             std::optional<SelfConditioning> self_conditioning = std::nullopt);
+///
+/// With prediction edm the network is given edm_input instead of x_t and t. With self_conditioning
+/// each call also gives the network self_condition of the call before, zeros at first; the function
+/// then remembers, so it serves the calls of one batch, and throws std::invalid_argument for
+/// fractional timesteps.
+DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const NetworkView& view,
+                             at::ScalarType dtype, const Tensor& class_labels = {});
 
 }  // namespace ddpm

@@ -123,11 +123,10 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline) {
 DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) {
   const at::ScalarType dtype = pipeline.network->parameters().front().scalar_type();
   const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
-  std::optional<SelfConditioning> self_conditioning;
-  if (pipeline.folder.extras.self_conditioning) {
-    self_conditioning = {pipeline.schedule, pipeline.folder.diffusion.prediction};
-  }
-  return network_denoise_fn(pipeline.network, dtype, labels, self_conditioning);
+  const NetworkView view{.schedule = pipeline.schedule,
+                         .prediction = pipeline.folder.diffusion.prediction,
+                         .self_conditioning = pipeline.folder.extras.self_conditioning};
+  return network_denoise_fn(pipeline.network, view, dtype, labels);
 }
 
 Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "ddpm/core/check.h"
+#include "ddpm/diffusion/edm.h"
 
 namespace ddpm {
 namespace {
@@ -26,7 +27,7 @@ Tensor gradient(const LogLikelihoodFn& log_likelihood, const Tensor& x_t, const 
 }
 
 /// What is added to the network's answer, as a multiple of the gradient. [N] float64.
-Tensor gradient_factor(PredictionType prediction, const Tensor& alpha_bar) {
+Tensor gradient_factor(PredictionType prediction, double sigma_data, const Tensor& alpha_bar) {
   const Tensor variance = 1 - alpha_bar;
   switch (prediction) {
     case PredictionType::kEpsilon:
@@ -35,6 +36,9 @@ Tensor gradient_factor(PredictionType prediction, const Tensor& alpha_bar) {
       return variance / alpha_bar.sqrt();
     case PredictionType::kVelocity:
       return -(variance / alpha_bar).sqrt();
+    case PredictionType::kEdm:  // that of x_start over c_out
+      return variance / alpha_bar.sqrt() /
+             edm_coefficients(sigma_data, alpha_bar).x_start_from_output;
   }
   throw std::logic_error("[classifier_guidance] not a PredictionType");
 }
@@ -62,7 +66,8 @@ DenoiseFn classifier_guidance(const NoiseSchedule& schedule, PredictionType pred
   return [=](const Tensor& x_t, const Tensor& t) {
     const Tensor output = denoise(x_t, t);
     const Tensor alpha_bar = alpha_bars_at(schedule, t);
-    const Tensor factor = at::where(alpha_bar > 0, gradient_factor(prediction, alpha_bar), 0.0);
+    const Tensor factor =
+        at::where(alpha_bar > 0, gradient_factor(prediction, schedule.sigma_data, alpha_bar), 0.0);
     const Tensor shift = gradient(log_likelihood, x_t, t) *
                          (factor * scale).to(x_t.scalar_type()).view({-1, 1, 1, 1});
     const int64_t channels = x_t.size(1);

@@ -65,9 +65,11 @@ void check_levels(const NoiseSchedule& schedule, PredictionType prediction, cons
               "[make_sampler_plan] alpha_bar must ascend along the levels: expected more than ",
               levels[i - 1].alpha_bar, ", got ", levels[i].alpha_bar);
   }
-  check_arg(!schedule.zero_terminal_snr || prediction != PredictionType::kEpsilon,
-            "[make_sampler_plan] eps says nothing about x_start where alpha_bar is 0: expected "
-            "prediction sample or v_prediction with zero terminal SNR, got epsilon");
+  check_arg(!schedule.zero_terminal_snr || !needs_signal(prediction), "[make_sampler_plan] ",
+            enum_word(prediction),
+            " says nothing about x_start where alpha_bar is 0: expected prediction sample or "
+            "v_prediction with zero terminal SNR, got ",
+            enum_word(prediction));
 }
 
 SamplerCalls churned_calls(const LevelTable& table, const SamplerOptions& options,
@@ -122,7 +124,7 @@ SamplerCalls calls_of(const NoiseSchedule& schedule, const SamplerOptions& optio
   throw std::logic_error("[make_sampler_plan] not a SamplerKind");
 }
 
-void set_x_start_coefficients(SamplerCall& call, PredictionType prediction) {
+void set_x_start_coefficients(SamplerCall& call, PredictionType prediction, double sigma_data) {
   const double a = call.level.alpha_bar;
   switch (prediction) {
     case PredictionType::kEpsilon:
@@ -137,6 +139,12 @@ void set_x_start_coefficients(SamplerCall& call, PredictionType prediction) {
       call.x_start_from_x_t = std::sqrt(a);
       call.x_start_from_output = -std::sqrt(1 - a);
       return;
+    case PredictionType::kEdm: {
+      const double n = 1 - a + a * sigma_data * sigma_data;
+      call.x_start_from_x_t = std::sqrt(a) * sigma_data * sigma_data / n;
+      call.x_start_from_output = sigma_data * std::sqrt((1 - a) / n);
+      return;
+    }
   }
   throw std::logic_error("[make_sampler_plan] not a PredictionType");
 }
@@ -162,7 +170,9 @@ SamplerPlan finish_plan(const NoiseSchedule& schedule, PredictionType prediction
       std::all_of(plan.calls.begin(), plan.calls.end(),
                   [](const SamplerCall& call) { return call.level.t == std::floor(call.level.t); });
   plan.learned_variance = schedule.variance == VarianceType::kLearnedRange;
-  for (SamplerCall& call : plan.calls) set_x_start_coefficients(call, prediction);
+  for (SamplerCall& call : plan.calls) {
+    set_x_start_coefficients(call, prediction, schedule.sigma_data);
+  }
   set_noise_steps(plan);
   return plan;
 }

@@ -78,7 +78,7 @@ struct SamplerPlan {
 /// sampling/sampler_families.h.
 ///
 /// @throws std::invalid_argument as make_levels does, if an option leaves its range, or if the
-///         schedule has zero terminal SNR and the prediction is epsilon.
+///         schedule has zero terminal SNR and the prediction is epsilon or edm.
 SamplerPlan make_sampler_plan(const NoiseSchedule& schedule, PredictionType prediction,
                               const SamplerOptions& options);
 

@@ -9,6 +9,7 @@
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
 #include "ddpm/data/permutation.h"
+#include "ddpm/diffusion/noise_schedule.h"
 
 namespace ddpm {
 namespace {
@@ -91,8 +92,25 @@ StepInputs make_step_inputs(const RunConfig& config, at::Device device) {
   if (config.train.timestep_sampling == TimestepSampling::kLossAware) {
     inputs.t_draw = at::zeros({config.train.batch_size}, numbers.dtype(at::kDouble));
   }
+  if (config.train.timestep_sampling == TimestepSampling::kLogNormal) {
+    inputs.log_sigmas = log_sigma_table(config.diffusion);
+  }
   inputs.step = at::zeros({}, numbers);
   return inputs;
+}
+
+Tensor log_sigma_table(const DiffusionConfig& config) {
+  const Tensor alpha_bar = make_noise_schedule(config).alphas_cumprod;
+  return ((1 - alpha_bar) / alpha_bar).log() / 2;
+}
+
+Tensor draw_log_normal_timesteps(const RunConfig& config, int64_t step, const Tensor& log_sigmas) {
+  const Tensor draws = normal_like_images({config.train.seed, RandomStream::kTimestep},
+                                          samples_of(config, step), /*step=*/0, /*image_shape=*/{});
+  const Tensor wanted =
+      config.train.log_sigma_mean + config.train.log_sigma_std * draws.to(at::kDouble);
+  const Tensor between = (log_sigmas.slice(/*dim=*/0, 1) + log_sigmas.slice(/*dim=*/0, 0, -1)) / 2;
+  return at::searchsorted(between, wanted);
 }
 
 void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
@@ -112,6 +130,8 @@ void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
   }
   if (inputs.t_draw.defined()) {
     send(timestep_draws(config, step), inputs.t_draw);
+  } else if (inputs.log_sigmas.defined()) {
+    send(draw_log_normal_timesteps(config, step, inputs.log_sigmas), inputs.t);
   } else {
     send(draw_timesteps(config, step), inputs.t);
   }

@@ -21,6 +21,7 @@ struct StepInputs {
   Tensor t;            ///< [N] int64; with loss_aware the step writes it
   Tensor t_draw;       ///< [N] float64 uniform in [0, 1); defined for loss_aware alone
   Tensor step;         ///< [] int64
+  Tensor log_sigmas;   ///< [T] float64 on the CPU, ascending; defined for log_normal alone
 };
 
 /// The buffers whose size the config tells; the others are made by the first fill_step_inputs.
@@ -37,10 +38,21 @@ StepInputs make_step_inputs(const RunConfig& config, at::Device device);
 void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
                       StepInputs& inputs);
 
-/// The timesteps of a step's batch: uniform in [0, T), or stratified. Then the batch has one
-/// timestep from each of batch_size equal parts of [0, T), in a shuffled order.
+/// The timesteps of a step's batch: uniform in [0, T); or stratified, one from each of batch_size
+/// equal parts of [0, T), in a shuffled order.
 ///
 /// @return [batch_size] int64 on the CPU.
 Tensor draw_timesteps(const RunConfig& config, int64_t step);
+
+/// log(sigma) = log((1 - alpha_bar) / alpha_bar) / 2 of every timestep.
+/// @return [T] float64 on the CPU.
+Tensor log_sigma_table(const DiffusionConfig& config);
+
+/// Timesteps for log_normal: those whose log(sigma) is nearest to draws of N(log_sigma_mean,
+/// log_sigma_std^2) [EDM Tab. 1].
+///
+/// @param log_sigmas of log_sigma_table.
+/// @return           [batch_size] int64 on the CPU.
+Tensor draw_log_normal_timesteps(const RunConfig& config, int64_t step, const Tensor& log_sigmas);
 
 }  // namespace ddpm

@@ -10,6 +10,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
+#include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/prediction.h"
 #include "ddpm/kernels/q_sample_uint8.h"
 #include "ddpm/loss/diffusion_loss.h"
@@ -114,8 +115,10 @@ Tensor TrainStep::part(const Tensor& batch, int64_t index) const {
 
 LossInputs TrainStep::forward(int64_t index) {
   const bool bf16 = config_.train.precision == Precision::kBf16;
-  // The bound compares means that are made of x_t: there bfloat16 would be too coarse.
-  const bool keeps_x_t = has_variational_bound(config_.loss.kind);
+  // The bound compares means that are made of x_t, where bfloat16 would be too coarse; EDM scales
+  // x_t before it is rounded.
+  const bool is_edm = config_.diffusion.prediction == PredictionType::kEdm;
+  const bool keeps_x_t = has_variational_bound(config_.loss.kind) || is_edm;
   const Tensor t = part(inputs_.t, index);
   const Tensor noise = part(inputs_.noise, index);
   const Tensor input_noise = part(inputs_.input_noise, index);
@@ -128,13 +131,16 @@ LossInputs TrainStep::forward(int64_t index) {
                       .sqrt_one_minus_alphas_cumprod = sqrt_one_minus_alphas_cumprod_,
                       .x_t_dtype = bf16 && !keeps_x_t ? at::kBFloat16 : at::kFloat});
   const Tensor labels = config_.train.class_conditional ? part(inputs_.labels, index) : Tensor();
-  Tensor x_t = bf16 ? noised.x_t.to(at::kBFloat16) : noised.x_t;
+  const EdmInput input = is_edm ? edm_input(schedule_.sigma_data, noised.x_t,
+                                            schedule_.alphas_cumprod.index_select(/*dim=*/0, t))
+                                : EdmInput{noised.x_t, t};
+  Tensor x_t = bf16 ? input.x.to(at::kBFloat16) : input.x;
   if (config_.train.self_conditioning) x_t = with_guess(x_t, t, labels);
   return {.x_start = noised.x_start,
           .x_t = noised.x_t,
           .t = t,
           .noise = noise,
-          .output = network_->forward(x_t, t, labels)};
+          .output = network_->forward(x_t, input.c_noise, labels)};
 }
 
 Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const Tensor& labels) {

@@ -243,12 +243,11 @@ void Trainer::write_preview() {
       labels = preview_labels(config_.train.preview_images,
                               static_cast<int64_t>(images_.class_names.size()), device_);
     }
-    std::optional<SelfConditioning> self_conditioning;
-    if (config_.train.self_conditioning) {
-      self_conditioning = {train_step_.schedule(), config_.diffusion.prediction};
-    }
+    const NetworkView view{.schedule = train_step_.schedule(),
+                           .prediction = config_.diffusion.prediction,
+                           .self_conditioning = config_.train.self_conditioning};
     const DenoiseFn denoise =
-        network_denoise_fn(network_, bf16 ? at::kBFloat16 : at::kFloat, labels, self_conditioning);
+        network_denoise_fn(network_, view, bf16 ? at::kBFloat16 : at::kFloat, labels);
     const Image grid = draw_preview(config_, train_step_.schedule(), denoise,
                                     images_.images.sizes().slice(1).vec(), device_);
     const TextChunks text{{"step", std::to_string(step_)},
