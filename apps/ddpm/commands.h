@@ -15,6 +15,7 @@ inline constexpr int kMachineFault = 1;
 // `exit_code` where a run ends early but well.
 void add_train_command(CLI::App& app, int& exit_code);
 void add_sample_command(CLI::App& app);
+void add_edit_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_convert_command(CLI::App& app);

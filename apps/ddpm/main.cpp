@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   ddpm::app::add_train_command(app, exit_code);
   ddpm::app::add_sample_command(app);
+  ddpm::app::add_edit_command(app);
   ddpm::app::add_forward_command(app);
   ddpm::app::add_info_command(app);
   ddpm::app::add_convert_command(app);

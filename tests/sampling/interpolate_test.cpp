@@ -69,7 +69,8 @@ TEST(InterpolateTest, EndsOfThePathAreTheImages) {
   const Tensor second = at::rand({1, 1, 4, 4}) * 2 - 1;
   double before = 2;
   for (const int64_t steps : {20, 100, 500}) {
-    const Tensor path = interpolate_images(model, {.steps = steps}, first, second, /*count=*/5);
+    const Tensor path =
+        interpolate_images(model, model, {.steps = steps}, at::cat({first, second}), /*count=*/5);
     ASSERT_EQ(path.sizes(), at::IntArrayRef({5, 1, 4, 4}));
     const double error = std::max((path[0] - first[0]).abs().max().item<double>(),
                                   (path[4] - second[0]).abs().max().item<double>());
@@ -89,6 +90,8 @@ TEST(InterpolateTest, SamplersWithNoiseInTheirStepsAreRefused) {
     EXPECT_THAT([&] { decode(model, options, noise); },
                 ThrowsMessage<std::invalid_argument>(HasSubstr("without noise in its steps")));
   }
+  EXPECT_THAT([&] { interpolate_images(model, model, {.steps = 5}, noise, 3); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("expected two")));
   EXPECT_THAT([&] { slerp_path(noise, noise, 1); },
               ThrowsMessage<std::invalid_argument>(HasSubstr("count")));
 }

@@ -9,6 +9,7 @@
 #include "ddpm/core/device.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
+#include "ddpm/pipeline/guided_denoiser.h"
 #include "ddpm/pipeline/network_denoise_fn.h"
 
 namespace ddpm {
@@ -50,23 +51,6 @@ int64_t num_channels(const ModelConfig& config) {
 X0Clip clip_of(const SchedulerOptions& scheduler) {
   if (scheduler.thresholding) return X0Clip::kDynamic;
   return scheduler.clip_sample ? X0Clip::kClip : X0Clip::kNone;
-}
-
-void check_labels(const Pipeline& pipeline, const ImageRequest& request) {
-  const int64_t classes = pipeline.folder.model.kind == ModelKind::kUNet2D
-                              ? pipeline.folder.model.unet2d.num_class_embeds
-                              : 0;
-  const Tensor& labels = request.class_labels;
-  check_arg(!labels.defined() || classes > 0,
-            "[sample_images] class: expected none for a model without classes");
-  check_arg(labels.defined() || classes == 0, "[sample_images] class: this model needs one of its ",
-            classes, " classes");
-  if (!labels.defined()) return;
-  check_arg(labels.dim() == 1 && labels.size(0) == request.num_images,
-            "[sample_images] class_labels: expected one for each of ", request.num_images,
-            " images, got shape ", labels.sizes());
-  check_arg(labels.min().item<int64_t>() >= 0 && labels.max().item<int64_t>() < classes,
-            "[sample_images] class: expected 0 to ", classes - 1);
 }
 
 }  // namespace
@@ -131,25 +115,33 @@ DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) 
 
 Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,
                      const ImageRequest& request, const TraceFn& trace) {
-  check_arg(request.num_images > 0, "[sample_images] num_images: expected 1 or more, got ",
+  return draw_images(pipeline, request, [&](const Denoiser& model, const SampleRequest& batch) {
+    return sample(model.schedule, model.prediction, model.denoise, options, batch, trace);
+  });
+}
+
+Tensor draw_images(const Pipeline& pipeline, const ImageRequest& request, const DrawFn& draw) {
+  check_arg(request.num_images > 0, "[draw_images] num_images: expected 1 or more, got ",
             request.num_images);
-  check_arg(request.batch_size > 0, "[sample_images] batch_size: expected 1 or more, got ",
+  check_arg(request.batch_size > 0, "[draw_images] batch_size: expected 1 or more, got ",
             request.batch_size);
-  check_labels(pipeline, request);
+  const Tensor& labels = request.class_labels;
+  check_arg(!labels.defined() || (labels.dim() == 1 && labels.size(0) == request.num_images),
+            "[draw_images] class_labels: expected one for each of ", request.num_images,
+            " images, got shape ", labels.defined() ? labels.sizes() : at::IntArrayRef());
   std::vector<Tensor> batches;
   for (int64_t first = 0; first < request.num_images; first += request.batch_size) {
     const int64_t count = std::min(request.batch_size, request.num_images - first);
-    const Tensor labels = request.class_labels.defined()
-                              ? request.class_labels.narrow(/*dim=*/0, first, count)
-                              : Tensor();
+    const Conditioning conditioning{
+        .class_labels = labels.defined() ? labels.narrow(/*dim=*/0, first, count) : Tensor(),
+        .guidance = request.guidance,
+        .guide = request.guide};
     const SampleRequest batch{.seed = request.seed,
                               .first_image = request.first_image + static_cast<uint64_t>(first),
                               .num_images = count,
                               .image_shape = pipeline.image_shape(),
                               .device = pipeline.device};
-    batches.push_back(sample(pipeline.schedule, pipeline.folder.diffusion.prediction,
-                             make_denoise_fn(pipeline, labels), options, batch, trace)
-                          .cpu());
+    batches.push_back(draw(make_denoiser(pipeline, conditioning), batch).cpu());
   }
   return at::cat(batches);
 }

@@ -2,16 +2,19 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "ddpm/checkpoint/model_folder.h"
+#include "ddpm/config/guidance_config.h"
 #include "ddpm/config/sample_config.h"
 #include "ddpm/config/train_config.h"
 #include "ddpm/core/tensor.h"
 #include "ddpm/diffusion/noise_schedule.h"
 #include "ddpm/sampling/denoise_fn.h"
+#include "ddpm/sampling/denoiser.h"
 #include "ddpm/sampling/sampler.h"
 
 namespace ddpm {
@@ -61,14 +64,24 @@ struct ImageRequest {
   int64_t batch_size = 64;   ///< Images that the network sees at once; results don't depend on it
                              ///< beyond the rounding of its convolutions.
   Tensor class_labels = {};  ///< [num_images] int64, or undefined.
+  GuidanceOptions guidance = {};    ///< Scale 1: none.
+  const Pipeline* guide = nullptr;  ///< A weaker model to guide with; without, the null class does.
 };
 
 /// Draws images from a model.
 ///
 /// @param trace called once a step of each batch, if given.
 /// @return      [num_images, C, H, W] float32 on the CPU, mostly in [-1, 1].
-/// @throws std::invalid_argument as sample() does, or if the labels don't fit the model.
+/// @throws std::invalid_argument as sample() and make_denoiser() (pipeline/guided_denoiser.h) do,
+///         or if there are not num_images labels.
 Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,
                      const ImageRequest& request, const TraceFn& trace = {});
+
+/// Makes one batch of images, [N, C, H, W] on the model's device.
+using DrawFn = std::function<Tensor(const Denoiser& model, const SampleRequest& batch)>;
+
+/// A request's images, batch by batch: what sample_images does, with `draw` in the place of
+/// sample(). Same result and errors.
+Tensor draw_images(const Pipeline& pipeline, const ImageRequest& request, const DrawFn& draw);
 
 }  // namespace ddpm

@@ -51,16 +51,18 @@ Tensor decode(const Denoiser& model, const SamplerOptions& options, const Tensor
   return run_plan(plan, options, model.denoise, noise, {}, trace);
 }
 
-Tensor interpolate_images(const Denoiser& model, const SamplerOptions& options, const Tensor& first,
-                          const Tensor& second, int64_t count, const TraceFn& trace) {
+Tensor interpolate_images(const Denoiser& encoder, const Denoiser& decoder,
+                          const SamplerOptions& options, const Tensor& images, int64_t count) {
+  check_arg(images.dim() == 4 && images.size(0) == 2,
+            "[interpolate_images] images: expected two, [2, C, H, W], got ", images.sizes());
   SamplerOptions ddim = options;
   ddim.kind = SamplerKind::kDdim;
   ddim.eta = 0;
   ddim.clip = X0Clip::kNone;
-  const Tensor latents =
-      encode(model.schedule, model.prediction, model.denoise, ddim, at::cat({first, second}));
-  const Tensor path = slerp_path(latents.narrow(0, 0, 1), latents.narrow(0, 1, 1), count);
-  return decode(model, ddim, path, trace);
+  const Tensor noise = encode(encoder.schedule, encoder.prediction, encoder.denoise, ddim, images);
+  const Tensor path =
+      slerp_path(noise.narrow(/*dim=*/0, 0, 1), noise.narrow(/*dim=*/0, 1, 1), count);
+  return decode(decoder, ddim, path);
 }
 
 }  // namespace ddpm

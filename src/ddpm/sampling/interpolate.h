@@ -40,10 +40,12 @@ Tensor decode(const Denoiser& model, const SamplerOptions& options, const Tensor
 /// path between their noises decoded by the same, without clipping, which would bend the path. The
 /// ends come as close to the images as the list of levels is long.
 ///
-/// @param first,second [1, C, H, W] float32 in [-1, 1], on the network's device.
-/// @return             [count, C, H, W] float32.
-/// @throws std::invalid_argument as slerp_path and make_inversion_plan do.
-Tensor interpolate_images(const Denoiser& model, const SamplerOptions& options, const Tensor& first,
-                          const Tensor& second, int64_t count, const TraceFn& trace = {});
+/// @param encoder,decoder one model, for a batch of 2 and one of `count`: as its class labels say.
+/// @param images          [2, C, H, W] float32 in [-1, 1], on the network's device.
+/// @return                [count, C, H, W] float32.
+/// @throws std::invalid_argument as slerp_path and make_inversion_plan do, or unless there are two
+///         images.
+Tensor interpolate_images(const Denoiser& encoder, const Denoiser& decoder,
+                          const SamplerOptions& options, const Tensor& images, int64_t count);
 
 }  // namespace ddpm

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "ddpm/config/guidance_config.h"
+#include "ddpm/data/image_codec.h"
+#include "ddpm/pipeline/pipeline.h"
+#include "sampler_flags.h"
+
+namespace ddpm::app {
+
+/// Which model draws, and how it is steered: what `ddpm sample` and `ddpm edit` share.
+struct ModelFlags {
+  std::string model;
+  PipelineOptions pipeline;
+  SamplerFlags sampler;  ///< What was not given keeps the model's own value.
+  std::string class_name;
+  GuidanceOptions guidance;
+  std::string guide_model;
+  int64_t threads = 0;
+  bool quiet = false;
+};
+
+/// Adds the positional model and the flags; `flags` must outlive the command.
+void add_model_flags(CLI::App& command, ModelFlags& flags);
+
+/// A model that is ready to draw.
+struct LoadedModel {
+  Pipeline pipeline;
+  std::unique_ptr<Pipeline> guide;  ///< Of --guide-model, or nothing.
+};
+
+/// Sets the process up, loads the model and its guide, and warns of what its files don't say.
+///
+/// @throws std::invalid_argument if the flags contradict each other, or as load_pipeline does.
+LoadedModel load_model(const ModelFlags& flags);
+
+/// `request` for this model: guidance, and a label for each image. With --class one for all, else
+/// each class in turn; none for a model without classes.
+///
+/// @throws std::invalid_argument if the model has no class of the name.
+ImageRequest steered(ImageRequest request, const ModelFlags& flags, const LoadedModel& model);
+
+/// Text chunks that say which model drew, how, and from which seed.
+///
+/// @param steps as count_sampler_steps gives it.
+TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
+                      const SamplerOptions& options, const ImageRequest& request, int64_t steps);
+
+}  // namespace ddpm::app
