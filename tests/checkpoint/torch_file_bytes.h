@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/util/StringUtil.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,7 +21,7 @@ inline std::string number_bytes(std::uint64_t value, int size_bytes) {
 
 /// Opcodes of a pickle that pushes a string.
 inline std::string pickled(const std::string& text) {
-  return "X" + number_bytes(text.size(), 4) + text;
+  return c10::str("X", number_bytes(text.size(), 4), text);
 }
 
 /// A file in the layout before PyTorch 1.6 around the opcodes of an object (without STOP), and
