@@ -1,0 +1,135 @@
+#include "ddpm/pipeline/guided_denoiser.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "ddpm/model/network.h"
+#include "pipeline/small_model.h"
+#include "support/tensor_matchers.h"
+
+namespace ddpm {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::small_model;
+using testing::tensors_near;
+using ::testing::ThrowsMessage;
+using Error = std::invalid_argument;
+
+/// A model in memory: two classes and, if asked, a null class as a third row of the table.
+Pipeline model_in_memory(int64_t num_classes, bool null_class, uint64_t seed = 5) {
+  Pipeline pipeline;
+  pipeline.folder = small_model(num_classes + (null_class ? 1 : 0));
+  if (null_class) pipeline.folder.extras.null_class = num_classes;
+  pipeline.network = make_network(pipeline.folder.model);
+  initialize(*pipeline.network, seed);
+  pipeline.network->eval();
+  pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion);
+  return pipeline;
+}
+
+const Tensor& some_noise() {
+  static const Tensor x = at::randn({2, 1, 8, 8});
+  return x;
+}
+
+Tensor answer(const Denoiser& model) {
+  return model.denoise(some_noise(), at::tensor({10, 40}, at::kLong)).detach();
+}
+
+Tensor answer(const Pipeline& pipeline, const Tensor& labels) {
+  return answer(make_denoiser(pipeline, {.class_labels = labels}));
+}
+
+Tensor labels_of(int64_t first, int64_t second) { return at::tensor({first, second}, at::kLong); }
+
+TEST(GuidedDenoiserTest, ClassifierFreeGuidanceLeadsAwayFromTheNullClass) {
+  const Pipeline pipeline = model_in_memory(/*num_classes=*/2, /*null_class=*/true);
+  const Tensor strong = answer(pipeline, labels_of(0, 1));
+  const Tensor weak = answer(pipeline, labels_of(2, 2));
+  const Tensor guided = answer(make_denoiser(
+      pipeline, {.class_labels = labels_of(0, 1), .guidance = {.scale = 3, .interval = {}}}));
+  EXPECT_GT((strong - weak).abs().max().item<double>(), 1e-3);
+  EXPECT_TRUE(tensors_near(guided, weak + (strong - weak) * 3, 1e-4));
+}
+
+TEST(GuidedDenoiserTest, AGuideStandsForTheWeakAnswerWithAndWithoutClasses) {
+  const Pipeline pipeline = model_in_memory(2, /*null_class=*/false);
+  const Tensor labels = labels_of(1, 0);
+  const Tensor strong = answer(pipeline, labels);
+  for (const int64_t classes : {0, 2}) {
+    const Pipeline guide = model_in_memory(classes, /*null_class=*/false, /*seed=*/6);
+    const Tensor weak = answer(guide, classes > 0 ? labels : Tensor());
+    const Tensor guided = answer(make_denoiser(
+        pipeline,
+        {.class_labels = labels, .guidance = {.scale = 1.5, .interval = {}}, .guide = &guide}));
+    EXPECT_TRUE(tensors_near(guided, weak + (strong - weak) * 1.5, 1e-4));
+  }
+}
+
+TEST(GuidedDenoiserTest, NullClassCountsAsNoneOfTheClasses) {
+  EXPECT_EQ(count_classes(model_in_memory(2, /*null_class=*/true).folder), 2);
+  EXPECT_EQ(count_classes(model_in_memory(3, /*null_class=*/false).folder), 3);
+  EXPECT_EQ(count_classes(model_in_memory(0, /*null_class=*/false).folder), 0);
+}
+
+TEST(GuidedDenoiserTest, GuidanceThatAModelCannotGiveIsRefused) {
+  const Pipeline plain = model_in_memory(0, false);
+  const Pipeline classes = model_in_memory(2, false);
+  const Pipeline dropout = model_in_memory(2, true);
+  const GuidanceOptions three{.scale = 3, .interval = {}};
+  const auto build = [](const Pipeline& pipeline, const Conditioning& conditioning) {
+    return [&, conditioning] { make_denoiser(pipeline, conditioning); };
+  };
+  const Tensor labels = labels_of(0, 1);
+  EXPECT_THAT(build(plain, {.guidance = three}),
+              ThrowsMessage<Error>(HasSubstr("train.class_dropout")));
+  EXPECT_THAT(build(classes, {.class_labels = labels, .guidance = three}),
+              ThrowsMessage<Error>(HasSubstr("train.class_dropout")));
+  EXPECT_THAT(build(dropout, {.guidance = three}),
+              ThrowsMessage<Error>(HasSubstr("one of its 2 classes")));
+  EXPECT_THAT(build(plain, {.class_labels = labels}),
+              ThrowsMessage<Error>(HasSubstr("without classes")));
+  EXPECT_THAT(build(classes, {.class_labels = labels + 1}),
+              ThrowsMessage<Error>(HasSubstr("expected 0 to 1")));
+}
+
+TEST(GuidedDenoiserTest, GuidesThatDoNotFitAreRefused) {
+  const Pipeline pipeline = model_in_memory(2, false);
+  const auto with = [&](const Pipeline& guide, double scale = 2) {
+    return [&pipeline, &guide, scale] {
+      make_denoiser(pipeline, {.class_labels = labels_of(0, 1),
+                               .guidance = {.scale = scale, .interval = {}},
+                               .guide = &guide});
+    };
+  };
+  Pipeline guide = model_in_memory(2, false);
+  EXPECT_THAT(with(guide, 1), ThrowsMessage<Error>(HasSubstr("other than 1")));
+  guide.folder.diffusion.prediction = PredictionType::kVelocity;
+  EXPECT_THAT(with(guide), ThrowsMessage<Error>(HasSubstr("prediction")));
+  guide = model_in_memory(2, false);
+  guide.folder.model.unet2d.sample_size = 16;
+  EXPECT_THAT(with(guide), ThrowsMessage<Error>(HasSubstr("model of images")));
+  guide = model_in_memory(3, false);
+  EXPECT_THAT(with(guide), ThrowsMessage<Error>(HasSubstr("2 classes or none, got 3")));
+  guide = model_in_memory(2, false);
+  guide.folder.diffusion.schedule = ScheduleKind::kLinear;
+  guide.schedule = make_noise_schedule(guide.folder.diffusion);
+  EXPECT_THAT(with(guide), ThrowsMessage<Error>(HasSubstr("noise schedule")));
+}
+
+TEST(GuidedDenoiserTest, GuidedSamplesDoNotDependOnTheirBatch) {
+  const Pipeline pipeline = model_in_memory(2, true);
+  ImageRequest request{.seed = 1, .num_images = 5, .class_labels = at::arange(5) % 2};
+  request.guidance.scale = 2;
+  const SamplerOptions options{.steps = 5};
+  const Tensor whole = sample_images(pipeline, options, request);
+  request.batch_size = 2;
+  // Convolutions may sum in another order at another batch size.
+  EXPECT_TRUE(tensors_near(sample_images(pipeline, options, request), whole, 1e-4));
+}
+
+}  // namespace
+}  // namespace ddpm
