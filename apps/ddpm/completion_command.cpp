@@ -10,13 +10,14 @@ namespace {
 
 constexpr const char* kShells = "bash zsh fish";
 
-/// Every flag of a command, "--name" and "-n", separated by spaces.
+/// Every flag of a command and of those below it, "--name" and "-n", separated by spaces.
 std::string flags_of(const CLI::App& command) {
   std::string flags;
   for (const CLI::Option* option : command.get_options()) {
     for (const auto& name : option->get_lnames()) flags += "--" + name + " ";
     for (const auto& name : option->get_snames()) flags += "-" + name + " ";
   }
+  for (const CLI::App* below : command.get_subcommands({})) flags += flags_of(*below);
   return flags;
 }
 
@@ -30,11 +31,12 @@ std::string bash_script(const CLI::App& app) {
   std::string cases;
   for (const CLI::App* command : app.get_subcommands({})) {
     const bool is_this = command->get_name() == "completion";
+    const std::string below = command_names(*command);
     cases += "    " + command->get_name() + ") words='" +
-             (is_this ? std::string(kShells) : flags_of(*command)) + "' ;;\n";
+             (is_this ? std::string(kShells) : flags_of(*command)) + "' below='" + below + "' ;;\n";
   }
   return "_ddpm() {\n"
-         "  local current=${COMP_WORDS[COMP_CWORD]} words\n"
+         "  local current=${COMP_WORDS[COMP_CWORD]} words below\n"
          "  case ${COMP_WORDS[1]} in\n" +
          cases + "    *) words='" + command_names(app) +
          "' ;;\n"
@@ -42,13 +44,23 @@ std::string bash_script(const CLI::App& app) {
          "  [ \"$COMP_CWORD\" = 1 ] && words='" +
          command_names(app) +
          "'\n"
-         "  if [[ $COMP_CWORD = 1 || $current = -* || ${COMP_WORDS[1]} = completion ]]; then\n"
+         "  [ \"$COMP_CWORD\" = 2 ] && [ -n \"$below\" ] && words=\"$below\"\n"
+         "  if [[ $COMP_CWORD = 1 || ($COMP_CWORD = 2 && -n $below) || $current = -* || "
+         "${COMP_WORDS[1]} = completion ]]; then\n"
          "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
          "  else\n"
          "    COMPREPLY=($(compgen -f -- \"$current\"))\n"
          "  fi\n"
          "}\n"
          "complete -o filenames -F _ddpm ddpm\n";
+}
+
+std::string fish_flags(const CLI::App& command, const std::string& here) {
+  std::string script;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const auto& flag : option->get_lnames()) script += here + "-l " + flag + "\n";
+  }
+  return script;
 }
 
 std::string fish_script(const CLI::App& app) {
@@ -58,12 +70,12 @@ std::string fish_script(const CLI::App& app) {
     std::string about = command->get_description();
     about = about.substr(0, about.find('\n'));
     script += "complete -c ddpm -n __fish_use_subcommand -a " + name + " -d '" + about + "'\n";
-    for (const CLI::Option* option : command->get_options()) {
-      for (const auto& flag : option->get_lnames()) {
-        script +=
-            "complete -c ddpm -n '__fish_seen_subcommand_from " + name + "' -l " + flag + "\n";
-      }
+    const std::string here = "complete -c ddpm -n '__fish_seen_subcommand_from " + name + "' ";
+    for (const CLI::App* below : command->get_subcommands({})) {
+      script += here + "-a " + below->get_name() + "\n";
+      script += fish_flags(*below, here);
     }
+    script += fish_flags(*command, here);
   }
   return script;
 }

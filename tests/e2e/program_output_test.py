@@ -100,16 +100,18 @@ class ProgramOutputTest(program.ProgramTest):
         self.assertIn("diffusion.schedule = \"linear\"", fields)
 
     def test_every_help_shows_examples(self):
-        for command in ("train", "sample", "forward", "info", "convert", "completion"):
+        for command in ("train", "sample", "edit", "forward", "info", "convert", "completion"):
             self.assertIn("Examples:", self.run_ok(command, "--help").stdout)
 
     def test_bash_completes_commands_and_flags(self):
         script = self.run_ok("completion", "bash").stdout
         complete = ("COMP_WORDS=(ddpm sample --st); COMP_CWORD=2; _ddpm; echo ${COMPREPLY[@]}; "
                     "COMP_WORDS=(ddpm tr); COMP_CWORD=1; _ddpm; echo ${COMPREPLY[@]}; "
-                    "COMP_WORDS=(ddpm completion f); COMP_CWORD=2; _ddpm; echo ${COMPREPLY[@]}")
+                    "COMP_WORDS=(ddpm completion f); COMP_CWORD=2; _ddpm; echo ${COMPREPLY[@]}; "
+                    "COMP_WORDS=(ddpm edit in); COMP_CWORD=2; _ddpm; echo ${COMPREPLY[@]}; "
+                    "COMP_WORDS=(ddpm edit inpaint --res); COMP_CWORD=3; _ddpm; echo ${COMPREPLY[@]}")
         done = subprocess.run(["bash", "-c", script + complete], text=True, stdout=subprocess.PIPE, check=True)
-        self.assertEqual(done.stdout.split(), ["--steps", "train", "fish"])
+        self.assertEqual(done.stdout.split(), ["--steps", "train", "fish", "inpaint", "interpolate", "--resamples"])
 
 
 if __name__ == "__main__":
