@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "commands.h"
@@ -10,15 +11,21 @@ namespace {
 
 constexpr const char* kShells = "bash zsh fish";
 
+void collect_flags(const CLI::App& command, std::set<std::string>& flags) {
+  for (const CLI::Option* option : command.get_options()) {
+    for (const auto& name : option->get_lnames()) flags.insert("--" + name);
+    for (const auto& name : option->get_snames()) flags.insert("-" + name);
+  }
+  for (const CLI::App* below : command.get_subcommands({})) collect_flags(*below, flags);
+}
+
 /// Every flag of a command and of those below it, "--name" and "-n", separated by spaces.
 std::string flags_of(const CLI::App& command) {
-  std::string flags;
-  for (const CLI::Option* option : command.get_options()) {
-    for (const auto& name : option->get_lnames()) flags += "--" + name + " ";
-    for (const auto& name : option->get_snames()) flags += "-" + name + " ";
-  }
-  for (const CLI::App* below : command.get_subcommands({})) flags += flags_of(*below);
-  return flags;
+  std::set<std::string> flags;
+  collect_flags(command, flags);
+  std::string text;
+  for (const std::string& flag : flags) text += flag + " ";
+  return text;
 }
 
 std::string command_names(const CLI::App& app) {
