@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <regex>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <tuple>
 
@@ -26,18 +26,30 @@ std::string shortest(double value) {
   return {text, std::to_chars(text, text + sizeof(text), value).ptr};
 }
 
+/// Reads a number at `text`'s begin and takes it away; false if there is none.
+template <typename Number>
+bool take_number(std::string_view& text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return false;
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
+  return true;
+}
+
+bool take_word(std::string_view& text, std::string_view word) {
+  if (!text.starts_with(word)) return false;
+  text.remove_prefix(word.size());
+  return true;
+}
+
 EmaSnapshot parse_snapshot(const fs::path& path) {
-  static const std::regex kName(R"(step-(\d{1,18})-std-([0-9.e+-]+)\.safetensors)");
   const std::string name = path.filename().string();
-  std::smatch parts;
-  check_arg(std::regex_match(name, parts, kName), "[list_ema_snapshots] '", path.string(),
+  std::string_view rest = name;
+  EmaSnapshot snapshot{.path = path};
+  const bool fits = take_word(rest, "step-") && take_number(rest, snapshot.step) &&
+                    snapshot.step >= 0 && take_word(rest, "-std-") &&
+                    take_number(rest, snapshot.std) && rest == ".safetensors";
+  check_arg(fits, "[list_ema_snapshots] '", path.string(),
             "': expected a name like step-00001000-std-0.05.safetensors");
-  EmaSnapshot snapshot{.path = path, .step = std::stoll(parts[1])};
-  const std::string number = parts[2];
-  const auto [end, error] =
-      std::from_chars(number.data(), number.data() + number.size(), snapshot.std);
-  check_arg(error == std::errc() && end == number.data() + number.size(), "[list_ema_snapshots] '",
-            path.string(), "': expected a number after std-, got ", number);
   return snapshot;
 }
 
