@@ -9,6 +9,8 @@
 
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/config/json_config.h"
+#include "ddpm/config/toml_config.h"
+#include "ddpm/core/file.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
 #include "ddpm/pipeline/model_files.h"
@@ -53,6 +55,24 @@ TEST(ConvertModelTest, TheTalksThreeNetworksAreToldByTheirTensors) {
   }
   EXPECT_FALSE(talk_network_of({{"conv0.weight", at::zeros({64, 3, 3, 3})}}).has_value());
   EXPECT_FALSE(talk_network_of({{"conv_in.weight", at::zeros({64, 3, 3, 3})}}).has_value());
+}
+
+TEST(ConvertModelTest, WhatARecipeSaysOfTheNetworksInputIsKept) {
+  RunConfig recipe;
+  recipe.data.channels = 1;
+  recipe.data.image_size = 8;
+  recipe.train.self_conditioning = true;
+  UNet2DConfig& unet = recipe.model.unet2d;
+  unet.block_out_channels = {8};
+  unet.down_block_types = {DownBlockType::kDown};
+  unet.up_block_types = {UpBlockType::kUp};
+  unet.norm_num_groups = 4;
+  const RunConfig resolved = resolve_run_config(recipe, 1, 8, /*num_classes=*/0);
+  const fs::path weights = convert_file("guessing.safetensors");
+  const fs::path config = convert_file("guessing.toml");
+  write_safetensors(weights, state_dict(*make_network(resolved.model)));
+  write_file_atomic(config, to_toml(recipe));
+  EXPECT_TRUE(import_model(weights, {.config = config}).folder.extras.self_conditioning);
 }
 
 TEST(ConvertModelTest, SafetensorsAreNeverOverwrittenUnasked) {

@@ -43,6 +43,16 @@ TEST(ImageToImageTest, AtStrengthOneItIsPlainSamplingBitForBit) {
   }
 }
 
+// dpmpp_2s makes three steps of five levels and of four.
+TEST(ImageToImageTest, BelowStrengthOneTheSourceCountsHoweverASolverGroupsLevels) {
+  const Denoiser model = gaussian_model(long_schedule(), 0, 0.5);
+  const SamplerOptions options{.kind = SamplerKind::kDpmpp2s, .steps = 5};
+  const auto edited = [&](double value) {
+    return image_to_image(model, options, at::full({1, 1, 4, 4}, value), 0.8, square_request(1));
+  };
+  EXPECT_FALSE(at::equal(edited(0.9), edited(-0.9)));
+}
+
 TEST(ImageToImageTest, StrengthIsThePartOfTheStepsThatIsTaken) {
   const NoiseSchedule schedule = long_schedule();
   const SamplerOptions options{.steps = 20};

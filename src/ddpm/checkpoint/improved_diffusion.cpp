@@ -153,13 +153,8 @@ void map_up(const UNet2DConfig& config, size_t step, NameMap& map) {
 }  // namespace
 
 bool is_improved_diffusion(const NamedTensors& tensors) {
-  bool has_embedding = false;
-  bool has_input = false;
-  for (const auto& [name, tensor] : tensors) {
-    has_embedding = has_embedding || name == "time_embed.0.weight";
-    has_input = has_input || name == "input_blocks.0.0.weight";
-  }
-  return has_embedding && has_input;
+  return find_tensor(tensors, "time_embed.0.weight") != nullptr &&
+         find_tensor(tensors, "input_blocks.0.0.weight") != nullptr;
 }
 
 ImprovedDiffusionImport import_improved_diffusion(const NamedTensors& tensors,

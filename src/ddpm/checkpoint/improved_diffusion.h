@@ -14,6 +14,8 @@ struct ImprovedDiffusionOptions {
   int64_t head_channels = 0;         ///< channels of a head; 0: num_heads says.
   bool new_attention_order = false;  ///< ADM's use_new_attention_order.
   double timestep_scale = 1.0;       ///< 1000 / T after training with rescale_timesteps.
+
+  bool operator==(const ImprovedDiffusionOptions&) const = default;
 };
 
 /// A UNet2D that computes what their UNetModel does.

@@ -112,6 +112,17 @@ void check_target(const fs::path& path, bool overwrite) {
 
 }  // namespace
 
+ModelFolder model_of_recipe(const RunConfig& recipe) {
+  ModelFolder folder;
+  folder.model = recipe.model;
+  folder.diffusion = recipe.diffusion;
+  folder.scheduler.timestep_spacing = TimestepSpacing::kTrailing;
+  folder.extras.seed = recipe.train.seed;
+  folder.extras.null_class = recipe.null_class();
+  folder.extras.self_conditioning = recipe.train.self_conditioning;
+  return folder;
+}
+
 ModelFolder read_model_folder(const fs::path& path) {
   check_arg(fs::is_directory(path), "[read_model_folder] '", path.string(),
             "': expected a model folder, got ", fs::exists(path) ? "a file" : "nothing");

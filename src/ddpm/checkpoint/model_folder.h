@@ -8,6 +8,7 @@
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/config/diffusion_config.h"
 #include "ddpm/config/model_config.h"
+#include "ddpm/config/run_config.h"
 #include "ddpm/config/sample_config.h"
 
 namespace ddpm {
@@ -65,6 +66,10 @@ struct ModelFolder {
   std::string model_hash;       ///< SHA-256 of the weights file; set by reading
   bool scheduler_found = true;  ///< false: a bare network folder; `diffusion` is the default
 };
+
+/// What a run's recipe says of its model; weights, and what only the data and the run know, are
+/// left out. Sampling begins at the last timestep (trailing), as the run's previews do.
+ModelFolder model_of_recipe(const RunConfig& recipe);
 
 /// Reads a model folder that this project or diffusers wrote. Taken as well: the files of unet/ and
 /// scheduler/ side by side (google/ddpm-cifar10-32), or a network folder alone; the older names of

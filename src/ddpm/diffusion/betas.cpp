@@ -141,4 +141,11 @@ Tensor rescale_zero_terminal_snr(const Tensor& betas) {
   return 1 - at::cat({alpha_bar.slice(/*dim=*/0, 0, 1), ratio});
 }
 
+std::vector<double> unscaled_betas(DiffusionConfig config) {
+  config.zero_terminal_snr = false;
+  const Tensor betas = make_betas(config);
+  const auto* first = betas.const_data_ptr<double>();
+  return {first, first + betas.numel()};
+}
+
 }  // namespace ddpm

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "ddpm/config/diffusion_config.h"
 #include "ddpm/core/tensor.h"
@@ -44,5 +45,9 @@ Tensor make_jsd_betas(int64_t num_timesteps);
 ///              unchanged, but for rounding.
 /// @throws std::invalid_argument if T < 2.
 Tensor rescale_zero_terminal_snr(const Tensor& betas);
+
+/// The T betas of `config` before any zero-terminal-SNR rescale: ModelFolder::betas.
+/// @throws std::invalid_argument as make_betas.
+std::vector<double> unscaled_betas(DiffusionConfig config);
 
 }  // namespace ddpm

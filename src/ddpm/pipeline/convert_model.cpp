@@ -41,9 +41,8 @@ struct DiffusionSection {
 void fill(int64_t& value, const NamedTensors& weights, const std::string& name, int64_t dim,
           const std::string& where) {
   if (value != 0) return;
-  for (const auto& [key, tensor] : weights) {
-    if (key == name && tensor.dim() > dim) value = tensor.size(dim);
-  }
+  const Tensor* tensor = find_tensor(weights, name);
+  if (tensor != nullptr && tensor->dim() > dim) value = tensor->size(dim);
   check_arg(value != 0, "[import_model] '", where, "' tensor is missing: expected '", name,
             "', got none");
 }
@@ -73,6 +72,7 @@ void use_config(const fs::path& config, const std::string& where, ImportedModel&
     folder.diffusion = recipe.diffusion;
     folder.extras.image_size = recipe.data.image_size;
     folder.extras.null_class = recipe.null_class();
+    folder.extras.self_conditioning = recipe.train.self_conditioning;
     return;
   }
   check_arg(config.extension() == ".json",
@@ -111,11 +111,6 @@ void use_improved_diffusion(const ImprovedDiffusionOptions& options, const std::
   imported.notes.emplace_back("the tensors are those of improved-diffusion's UNetModel");
 }
 
-bool is_default(const ImprovedDiffusionOptions& options) {
-  return options.num_heads == 0 && options.head_channels == 0 && !options.new_attention_order &&
-         options.timestep_scale == ImprovedDiffusionOptions().timestep_scale;
-}
-
 /// The network: as the config says, or as the tensors' names do.
 void use_network(const fs::path& path, const ImportOptions& options, ImportedModel& imported) {
   const NamedTensors& weights = imported.folder.weights;
@@ -127,7 +122,8 @@ void use_network(const fs::path& path, const ImportOptions& options, ImportedMod
     use_improved_diffusion(options.improved_diffusion, path.string(), imported);
     return;
   }
-  check_arg(is_default(options.improved_diffusion), "[import_model] '", path.string(),
+  check_arg(options.improved_diffusion == ImprovedDiffusionOptions(), "[import_model] '",
+            path.string(),
             "': expected heads and timestep scale for improved-diffusion's tensors alone, got them "
             "for others");
   if (!options.config.empty()) {
@@ -196,26 +192,19 @@ ImportedModel import_folder(const fs::path& path, const ImportOptions& options) 
   return imported;
 }
 
-/// What write_model_folder() needs where diffusers lacks the schedule.
-std::vector<double> betas_of(DiffusionConfig diffusion) {
-  diffusion.zero_terminal_snr = false;
-  const Tensor betas = make_betas(diffusion);
-  const auto* first = betas.const_data_ptr<double>();
-  return {first, first + betas.numel()};
-}
-
 }  // namespace
 
 bool is_plain(const ImportOptions& options) {
   return options.config.empty() && options.scheduler.empty() && options.overrides.empty() &&
-         options.image_size == 0 && is_default(options.improved_diffusion) && !options.raw_weights;
+         options.image_size == 0 && options.improved_diffusion == ImprovedDiffusionOptions() &&
+         !options.raw_weights;
 }
 
 ImportedModel import_model(const fs::path& path, const ImportOptions& options) {
   ImportedModel imported =
       is_weights_file(path) ? import_weights(path, options) : import_folder(path, options);
   static_cast<void>(make_noise_schedule(imported.folder.diffusion));  // refuses a bad one
-  imported.folder.betas = betas_of(imported.folder.diffusion);
+  imported.folder.betas = unscaled_betas(imported.folder.diffusion);
   check_state_dict(*make_network(imported.folder.model), imported.folder.weights, path.string());
   return imported;
 }

@@ -17,12 +17,6 @@ bool is_torch_file(const fs::path& path) {
   return std::find(kExtensions.begin(), kExtensions.end(), path.extension()) != kExtensions.end();
 }
 
-const Tensor* find_tensor(const NamedTensors& weights, const std::string& name) {
-  const auto found = std::find_if(weights.begin(), weights.end(),
-                                  [&](const auto& tensor) { return tensor.first == name; });
-  return found == weights.end() ? nullptr : &found->second;
-}
-
 }  // namespace
 
 bool is_weights_file(const fs::path& path) {

@@ -21,19 +21,13 @@ ModelFolder model_of_checkpoint(const fs::path& folder, CheckpointContents conte
                                 bool raw_weights) {
   const std::string where = (folder / "recipe").string();
   const RunConfig recipe = config_from_json<RunConfig>(contents.recipe, where);
-  ModelFolder model;
-  model.model = recipe.model;
-  model.diffusion = recipe.diffusion;
-  model.scheduler.timestep_spacing = TimestepSpacing::kTrailing;
+  ModelFolder model = model_of_recipe(recipe);
   model.weights = std::move(raw_weights ? contents.weights : contents.ema);
   model.model_hash = raw_weights ? contents.weights_hash : contents.ema_hash;
   model.extras.class_names = contents.state.value("class_names", std::vector<std::string>());
   model.extras.data_name = contents.state.value("data_name", std::string());
   model.extras.image_size = contents.state.value("image_size", int64_t{0});
   model.extras.step = contents.state.value("step", int64_t{0});
-  model.extras.seed = recipe.train.seed;
-  model.extras.null_class = recipe.null_class();
-  model.extras.self_conditioning = recipe.train.self_conditioning;
   return model;
 }
 

@@ -24,11 +24,12 @@ std::vector<NoiseLevel> last_levels(const NoiseSchedule& schedule, const Sampler
 Tensor image_to_image(const Denoiser& model, const SamplerOptions& options, const Tensor& source,
                       double strength, const SampleRequest& request, const TraceFn& trace) {
   const Tensor images = source_of_each("image_to_image", source, request);
-  const SamplerPlan whole = make_sampler_plan(model.schedule, model.prediction, options);
-  const SamplerPlan part = make_sampler_plan(model.schedule, model.prediction, options,
-                                             last_levels(model.schedule, options, strength));
+  const auto levels = last_levels(model.schedule, options, strength);
+  const SamplerPlan part = make_sampler_plan(model.schedule, model.prediction, options, levels);
   const Tensor noise = initial_noise(request);
-  const bool takes_all = part.num_steps() == whole.num_steps();
+  // By levels: a singlestep solver may take as many steps over a shorter list.
+  const bool takes_all = static_cast<int64_t>(levels.size()) - 1 ==
+                         count_sampler_steps(options, model.schedule.num_timesteps());
   const Tensor x = takes_all ? noise : renoise(images, {}, part.calls.front().level, noise);
   return run_plan(part, options, model.denoise, x, step_noise(request), trace);
 }

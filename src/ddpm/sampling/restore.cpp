@@ -130,14 +130,16 @@ Tensor restore(const Denoiser& model, const SamplerOptions& options,
   const Tensor noise = initial_noise(request);
   SamplerState state{.x = measured.put_into(noise, first_level, noise)};
   int64_t step = 0;
+  bool begins_step = true;
   const auto take_call = [&] {
     const SamplerCall& call = plan.calls[state.position];
     const Tensor output = model.denoise(state.x, call_timesteps(plan, state));
     AdvanceResult result =
         advance(plan, options, state, output, call.next.noise != 0 ? draws.next() : Tensor());
+    if (trace && begins_step) trace(trace_of_call(call, step++, state.x, result.pred_x_start));
+    begins_step = call.ends_step;
     if (call.ends_step) {
       result.state.x = measured.put_into(result.state.x, call.next_level, draws.next());
-      if (trace) trace(trace_of_call(call, step++, state.x, result.pred_x_start));
     }
     state = std::move(result.state);
   };
