@@ -28,8 +28,7 @@ Image strip_of_edit(const EditOutput& output) {
   }
   for (int64_t i = 0; i < output.images.size(0); ++i) {
     const auto index = static_cast<size_t>(i);
-    labels.columns.push_back(output.names.empty() ? std::to_string(output.first_image + i)
-                                                  : output.names.at(index));
+    labels.columns.push_back(output.names.empty() ? std::to_string(i) : output.names.at(index));
     row.push_back(image_from_tensor(output.images[i]));
   }
   return label_strip({row}, labels, output.scale);
@@ -66,7 +65,6 @@ void write_edit_output(const std::string& path, const EditOutput& output) {
       SampleOutput samples;
       samples.images = output.images;
       samples.text = output.text;
-      samples.first_image = static_cast<uint64_t>(output.first_image);
       return write_sample_output(path, samples);
     }
   }

@@ -14,11 +14,9 @@ struct EditOutput {
   std::vector<std::pair<std::string, Tensor>>
       given;                            ///< Name and [C, H, W]: a strip's first tiles.
   Tensor images;                        ///< [N, C, H, W] in [-1, 1].
-  std::vector<std::string> names = {};  ///< Of the images in a strip; empty: 1, 2, ..
+  std::vector<std::string> names = {};  ///< Of the images in a strip; empty: 0, 1, ..
   TextChunks text;                      ///< For every PNG.
-  int64_t first_image = 0;
-  int64_t scale = 1;      ///< Each pixel becomes a square; 0 in a strip: until it can be seen.
-  bool animates = false;  ///< The images are a path, so that a .webp can show them in time.
+  int64_t scale = 1;  ///< Each pixel becomes a square; 0 in a strip: until it can be seen.
 };
 
 /// Checks that an output can be written, before the work for it is done: as for samples, but a

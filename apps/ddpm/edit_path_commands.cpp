@@ -82,7 +82,6 @@ void run_interpolate(InterpolateFlags flags) {
             " images and ", flags.seeds.size(), " seeds");
   EditModel model = open_edit_model(flags, /*animates=*/true);
   EditOutput output;
-  output.animates = true;
   TextChunks text;
   // One class for the whole path: each in turn would jump from frame to frame.
   if (flags.model.class_name.empty() && count_classes(model.loaded.pipeline.folder) > 0) {

@@ -87,7 +87,7 @@ TEST_F(CheckpointFolderTest, NegativeNumbersAreTheCallersMistake) {
 TEST_F(CheckpointFolderTest, DamageNamesTheFileAndTheReason) {
   const fs::path folder = write_checkpoint(run_, 1, contents_of_step(1));
   const auto reason = [&] {
-    return message_of<std::runtime_error>([&] { verify_checkpoint(folder); });
+    return message_of<std::runtime_error>([&] { read_checkpoint(folder); });
   };
   EXPECT_EQ(reason(), "");
   for (const char* name : {"model.safetensors", "ema.safetensors", "optimizer.safetensors",
@@ -110,7 +110,7 @@ TEST_F(CheckpointFolderTest, UnsoundManifestsAreNamed) {
   const auto sound = nlohmann::json::parse(read_text_file(path));
   const auto reason = [&](const std::string& text) {
     write_file_atomic(path, std::string_view(text));
-    const auto message = message_of<std::runtime_error>([&] { verify_checkpoint(folder); });
+    const auto message = message_of<std::runtime_error>([&] { read_checkpoint(folder); });
     EXPECT_THAT(message, HasSubstr("manifest.json"));
     return message;
   };
@@ -134,7 +134,7 @@ TEST_F(CheckpointFolderTest, UnsoundManifestsAreNamed) {
   without_ema["files"].erase("ema.safetensors");
   EXPECT_THAT(reason(without_ema.dump()), HasSubstr("ema.safetensors"));
   fs::remove(path);
-  EXPECT_THAT(message_of<std::runtime_error>([&] { verify_checkpoint(folder); }),
+  EXPECT_THAT(message_of<std::runtime_error>([&] { read_checkpoint(folder); }),
               HasSubstr("manifest.json"));
 }
 

@@ -15,12 +15,14 @@
 #include "ddpm/model/simple_unet.h"
 #include "ddpm/model/simple_unet_placement.h"
 #include "ddpm/model/state_dict.h"
+#include "model/simple_networks.h"
 #include "support/tensor_matchers.h"
 
 namespace ddpm {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::simple_network;
 using testing::tensors_near;
 
 /// Three levels in 60 thousand weights.
@@ -40,15 +42,6 @@ SimpleUnetConfig gated(GateKind gate, std::vector<GatePlace> places,
   config.gate_levels = std::move(levels);
   config.gate_reduction = 4;
   return config;
-}
-
-std::shared_ptr<NetworkImpl> simple_network(const SimpleUnetConfig& config) {
-  ModelConfig model;
-  model.kind = ModelKind::kSimpleUnet;
-  model.simple_unet = config;
-  auto network = make_network(model);
-  initialize(*network, /*seed=*/1);
-  return network;
 }
 
 /// One setting of each kind, at every place it can have.

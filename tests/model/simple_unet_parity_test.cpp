@@ -10,6 +10,7 @@
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
+#include "model/simple_networks.h"
 #include "support/run_python.h"
 
 namespace ddpm {
@@ -40,11 +41,7 @@ std::map<std::string, SimpleUnetConfig> placements() {
 }
 
 std::shared_ptr<NetworkImpl> random_network(const SimpleUnetConfig& config) {
-  ModelConfig model;
-  model.kind = ModelKind::kSimpleUnet;
-  model.simple_unet = config;
-  auto network = make_network(model);
-  initialize(*network, /*seed=*/1);
+  const auto network = testing::simple_network(config);
   const at::NoGradGuard no_grad;
   for (const auto& [name, tensor] : state_dict(*network)) {
     tensor.add_(at::randn_like(tensor), tensor.dim() == 1 ? 0.3 : 0.05);

@@ -40,11 +40,11 @@ std::optional<std::int64_t> step_of(const fs::path& folder) {
 CheckpointManifest verified_manifest(const fs::path& folder) {
   const CheckpointManifest manifest = verify_manifest(folder);
   const auto step = step_of(fs::absolute(folder / kManifestName).parent_path());
-  check_state(!step || *step == manifest.step, "[verify_checkpoint] step in '",
+  check_state(!step || *step == manifest.step, "[read_checkpoint] step in '",
               (folder / kManifestName).string(), "': expected ", step.value_or(0),
               " as the folder's name says, got ", manifest.step);
   for (const char* name : {kWeights, kEma, kOptimizer, kState, kRecipe}) {
-    check_state(manifest.files.contains(name), "[verify_checkpoint] files in '",
+    check_state(manifest.files.contains(name), "[read_checkpoint] files in '",
                 (folder / kManifestName).string(), "': expected '", name, "', got none");
   }
   return manifest;
@@ -101,8 +101,6 @@ std::vector<CheckpointEntry> list_checkpoints(const fs::path& run_folder) {
             [](const auto& a, const auto& b) { return a.step < b.step; });
   return entries;
 }
-
-void verify_checkpoint(const fs::path& folder) { static_cast<void>(verified_manifest(folder)); }
 
 CheckpointContents read_checkpoint(const fs::path& folder) {
   const CheckpointManifest manifest = verified_manifest(folder);

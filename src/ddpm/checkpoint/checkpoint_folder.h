@@ -26,7 +26,7 @@ struct CheckpointContents {
   std::string ema_hash;      ///< the same of the moving average's
 };
 
-/// A checkpoint by its folder's name; verify_checkpoint() says whether it is whole.
+/// A checkpoint by its folder's name; read_checkpoint() says whether it is whole.
 struct CheckpointEntry {
   std::int64_t step = 0;
   std::filesystem::path folder;
@@ -61,13 +61,10 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& run_folder, 
 /// @throws std::runtime_error, naming the folder, if it can't get it back.
 std::vector<CheckpointEntry> list_checkpoints(const std::filesystem::path& run_folder);
 
-/// @throws std::runtime_error, naming the file and the reason, unless the folder's manifest is
-///         sound and every file has its size and SHA-256.
-void verify_checkpoint(const std::filesystem::path& folder);
-
 /// Verifies a checkpoint, then reads it.
 ///
-/// @throws std::runtime_error as verify_checkpoint() and read_safetensors().
+/// @throws std::runtime_error, naming the file and the reason, unless the folder's manifest is
+///         sound and every file has its size and SHA-256, and as read_safetensors().
 CheckpointContents read_checkpoint(const std::filesystem::path& folder);
 
 /// The newest checkpoint, verified and read; nothing if the run has none.

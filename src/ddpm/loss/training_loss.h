@@ -9,7 +9,7 @@ namespace ddpm {
 /// A micro-batch after the network has answered.
 struct LossInputs {
   Tensor x_start;  ///< [N, C, H, W] float32.
-  Tensor x_t;      ///< [N, C, H, W] float32: what the network saw, before any rounding.
+  Tensor x_t;      ///< [N, C, H, W] what the bound reads: float32 where the loss has one.
   Tensor t;        ///< [N] int64.
   Tensor noise;    ///< [N, C, H, W] float32: what the target is made of.
   Tensor output;   ///< [N, C, H, W], or [N, 2C, H, W] with a learned variance; any float dtype.

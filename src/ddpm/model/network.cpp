@@ -26,6 +26,17 @@ uint64_t initialize_layers(torch::nn::Module& module, uint64_t seed, uint64_t ne
 
 }  // namespace
 
+void check_network_input(const char* name, const Tensor& x, const Tensor& t, int64_t channels,
+                         int64_t factor) {
+  check_arg(x.dim() == 4 && x.size(1) == channels, "[", name, "] x does not fit: expected [N, ",
+            channels, ", H, W], got ", x.sizes());
+  check_arg(x.size(2) % factor == 0 && x.size(3) % factor == 0, "[", name,
+            "] height and width must survive the downsampling: expected multiples of ", factor,
+            ", got ", x.size(2), " x ", x.size(3));
+  check_arg(t.dim() == 1 && t.size(0) == x.size(0), "[", name,
+            "] t must hold one timestep an image: expected [", x.size(0), "], got ", t.sizes());
+}
+
 std::shared_ptr<NetworkImpl> make_network(const ModelConfig& config) {
   check_model_config(config);
   switch (config.kind) {

@@ -24,6 +24,14 @@ class NetworkImpl : public torch::nn::Module {
   virtual Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) = 0;
 };
 
+/// What every U-Net's forward asks of its input.
+///
+/// @param name   of the network, for the message.
+/// @param factor what height and width must be multiples of.
+/// @throws std::invalid_argument unless x is [N, channels, H, W] with such sides and t is [N].
+void check_network_input(const char* name, const Tensor& x, const Tensor& t, int64_t channels,
+                         int64_t factor);
+
 /// What a run asks of its network beside the sizes of its data.
 struct NetworkDemands {
   bool learned_variance = false;   ///< Two channels out for one: a prediction and v [IDDPM Eq. 15].
@@ -54,9 +62,10 @@ std::shared_ptr<NetworkImpl> make_network(const ModelConfig& config);
 /// The number of trained weights.
 int64_t count_parameters(const NetworkImpl& network);
 
-/// Draws all weights from PyTorch's default initialisation of each kind of layer. Tensor k of the
-/// state dict takes its own stream of `seed`, so the values depend on the seed and the config
-/// alone, not on the device or on the platform's generator. Running statistics are reset.
+/// Draws all weights: PyTorch's default initialisation of each kind of layer, or what
+/// UNet2DConfig's weight_init says. Tensor k of the state dict takes its own stream of `seed`, so
+/// the values depend on the seed and the config alone, not on the device or on the platform's
+/// generator. Running statistics are reset.
 void initialize(NetworkImpl& network, uint64_t seed);
 
 }  // namespace ddpm

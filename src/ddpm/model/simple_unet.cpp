@@ -96,19 +96,6 @@ void SimpleUnetImpl::add_self_attention() {
   }
 }
 
-void SimpleUnetImpl::check_input(const Tensor& x, const Tensor& t) const {
-  const int64_t factor = size_factor(config_);
-  check_arg(x.dim() == 4 && x.size(1) == config_.image_channels,
-            "[SimpleUnet] x does not fit: expected [N, ", config_.image_channels, ", H, W], got ",
-            x.sizes());
-  check_arg(x.size(2) % factor == 0 && x.size(3) % factor == 0,
-            "[SimpleUnet] height and width must survive the downsampling: expected multiples of ",
-            factor, ", got ", x.size(2), " x ", x.size(3));
-  check_arg(t.dim() == 1 && t.size(0) == x.size(0),
-            "[SimpleUnet] t must hold one timestep an image: expected [", x.size(0), "], got ",
-            t.sizes());
-}
-
 Tensor SimpleUnetImpl::embed(const Tensor& t, at::ScalarType dtype) {
   const Tensor waves =
       timestep_embedding(t, {.size = kSimpleTimeChannels,
@@ -119,7 +106,7 @@ Tensor SimpleUnetImpl::embed(const Tensor& t, at::ScalarType dtype) {
 }
 
 Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) {
-  check_input(x, t);
+  check_network_input("SimpleUnet", x, t, config_.image_channels, size_factor(config_));
   check_arg(!class_labels.defined(),
             "[SimpleUnet] this network has no classes: expected no class_labels, got some");
   const Tensor e = embed(t, x.scalar_type());

@@ -39,7 +39,6 @@ class SimpleUnetImpl : public NetworkImpl {
   void add_gates();
   void add_self_attention();
   Tensor embed(const Tensor& t, at::ScalarType dtype);
-  void check_input(const Tensor& x, const Tensor& t) const;
 
   SimpleUnetConfig config_;
   int64_t bottleneck_;

@@ -173,19 +173,6 @@ void UNet2DImpl::add_levels() {
   }
 }
 
-void UNet2DImpl::check_input(const Tensor& x, const Tensor& t) const {
-  const int64_t factor = int64_t{1} << (config_.block_out_channels.size() - 1);
-  check_arg(x.dim() == 4 && x.size(1) == config_.in_channels,
-            "[UNet2D] x does not fit: expected [N, ", config_.in_channels, ", H, W], got ",
-            x.sizes());
-  check_arg(x.size(2) % factor == 0 && x.size(3) % factor == 0,
-            "[UNet2D] height and width must survive the downsampling: expected multiples of ",
-            factor, ", got ", x.size(2), " x ", x.size(3));
-  check_arg(t.dim() == 1 && t.size(0) == x.size(0),
-            "[UNet2D] t must hold one timestep an image: expected [", x.size(0), "], got ",
-            t.sizes());
-}
-
 Tensor UNet2DImpl::embed_classes(const Tensor& class_labels, int64_t images, at::ScalarType dtype) {
   const bool identity = config_.class_embed_type == ClassEmbedType::kIdentity;
   check_arg(class_labels.defined(), "[UNet2D] class labels are missing: expected class_labels of ",
@@ -238,7 +225,8 @@ Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class
 
 Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels,
                            const Tensor& augment_labels) {
-  check_input(x, t);
+  check_network_input("UNet2D", x, t, config_.in_channels,
+                      int64_t{1} << (config_.block_out_channels.size() - 1));
   const Tensor e = embed(t, class_labels, augment_labels, x.scalar_type());
   const Tensor input = config_.center_input_sample ? 2 * x - 1 : x;
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));

@@ -30,7 +30,6 @@ class UNet2DImpl : public NetworkImpl {
 
  private:
   void add_levels();
-  void check_input(const Tensor& x, const Tensor& t) const;
   /// [N, time channels], SiLU taken.
   Tensor embed(const Tensor& t, const Tensor& class_labels, const Tensor& augment_labels,
                at::ScalarType dtype);

@@ -9,9 +9,10 @@
 #include <system_error>
 #include <tuple>
 
+#include "ddpm/checkpoint/checkpoint_folder.h"
 #include "ddpm/checkpoint/safetensors.h"
+#include "ddpm/config/field_list.h"
 #include "ddpm/core/check.h"
-#include "ddpm/core/padded_number.h"
 #include "ddpm/training/power_ema.h"
 
 namespace ddpm {
@@ -20,11 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kEmaFolder = "ema";
-
-std::string shortest(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
-}
 
 /// Reads a number at `text`'s begin and takes it away; false if there is none.
 template <typename Number>
@@ -82,8 +78,7 @@ void write_ema_snapshot(const fs::path& run_folder, int64_t step, double std,
   fs::create_directories(folder, error);
   check_state(!error, "[write_ema_snapshot] can't create '", folder.string(),
               "': ", error.message());
-  const std::string name = "step-" + padded_number(static_cast<uint64_t>(step), /*digits=*/8) +
-                           "-std-" + shortest(std) + ".safetensors";
+  const std::string name = step_name(step) + "-std-" + number_text(std) + ".safetensors";
   write_safetensors(folder / name, weights);
 }
 

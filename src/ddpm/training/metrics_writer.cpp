@@ -9,6 +9,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/file.h"
+#include "ddpm/core/padded_number.h"
 
 namespace ddpm {
 namespace {
@@ -60,10 +61,9 @@ void cut_after(const std::string& path, int64_t last_step, size_t header_lines,
 
 // TensorBoard reads a folder's files in the order of their names.
 std::string next_event_path(const fs::path& folder) {
-  for (int number = 0;; ++number) {
-    std::string digits = std::to_string(number);
-    digits.insert(0, digits.size() < 6 ? 6 - digits.size() : 0, '0');
-    fs::path path = folder / ("events.out.tfevents." + digits + ".ddpm");
+  for (uint64_t number = 0;; ++number) {
+    fs::path path =
+        folder / ("events.out.tfevents." + padded_number(number, /*digits=*/6) + ".ddpm");
     if (!fs::exists(path)) return path.string();
   }
 }

@@ -53,7 +53,6 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
                      at::Device device)
     : config_(config),
       network_(std::move(network)),
-      device_(device),
       schedule_(make_noise_schedule(config.diffusion).to(device)),
       sqrt_alphas_cumprod_(schedule_.sqrt_alphas_cumprod.to(at::kFloat)),
       sqrt_one_minus_alphas_cumprod_(schedule_.sqrt_one_minus_alphas_cumprod.to(at::kFloat)),

@@ -83,7 +83,6 @@ class TrainStep {
 
   RunConfig config_;
   std::shared_ptr<NetworkImpl> network_;
-  at::Device device_;
   NoiseSchedule schedule_;
   Tensor loss_weights_;                   ///< [T] float32; undefined: all 1
   Tensor sqrt_alphas_cumprod_;            ///< [T] float32

@@ -37,8 +37,9 @@ struct AdamEmaBuffers {
 
 inline constexpr int kAdamEmaScratch = 1024 + 8;
 
-/// One optimizer step in three launches: squares of the gradient, the step's scalars, and one pass
-/// that reads and writes every weight once. Deterministic; nothing comes back to the host.
+/// One optimizer step: squares of the gradient, the step's scalars, and one pass that reads and
+/// writes every weight once; a last launch rounds bfloat16 weights where the step was skipped.
+/// Deterministic; nothing comes back to the host.
 ///
 /// @return what the launches answered.
 cudaError_t adam_ema_step(const AdamEmaConstants& constants, const AdamEmaBuffers& buffers,

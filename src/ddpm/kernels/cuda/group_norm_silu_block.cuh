@@ -188,7 +188,7 @@ inline __device__ void mean_of_groups(const GroupNormShape& shape, const Bundle&
   __syncthreads();
 }
 
-/// launch(std::integral_constant of the held pixels)
+/// Calls launch.operator()<held>().
 template <typename Launch>
 void with_held(int held, Launch&& launch) {
   switch (held) {
