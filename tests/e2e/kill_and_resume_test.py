@@ -46,7 +46,9 @@ class KillAndResumeTest(program.ProgramTest):
         run_folder = self.folder / "killed"
         kills = 0
         while kills < 20:
-            more = ["--resume"] if (run_folder / "checkpoints").exists() else ["--overwrite"]
+            # A kill within the first save leaves the folder of checkpoints, and none in it.
+            can_resume = any((run_folder / "checkpoints").glob("step-*"))
+            more = ["--resume"] if can_resume else ["--overwrite"]
             process = self.start(run_folder, *more)
             try:
                 # A share of the whole run's time, so that kills fall on start-up, steps and saves.
@@ -61,7 +63,8 @@ class KillAndResumeTest(program.ProgramTest):
             self.assertEqual(process.returncode, 0, stderr)
             self.assert_equal_runs(run_folder, reference)
             run_folder = self.folder / f"killed{kills}"
-        process = self.start(run_folder, "--resume" if run_folder.exists() else "--overwrite")
+        process = self.start(run_folder, "--resume" if any((run_folder / "checkpoints").glob("step-*"))
+                             else "--overwrite")
         _, stderr = process.communicate()
         self.assertEqual(process.returncode, 0, stderr)
         self.assert_equal_runs(run_folder, reference)
