@@ -1,6 +1,6 @@
 # LibTorch: CMAKE_PREFIX_PATH or Torch_DIR if given, else the wheel in .venv, else the one that
 # `python3 -c "import torch"` finds.
-find_package(Torch QUIET)
+find_package(Torch QUIET NO_SYSTEM_ENVIRONMENT_PATH NO_CMAKE_SYSTEM_PATH)
 if(NOT Torch_FOUND)
   foreach(python ${PROJECT_SOURCE_DIR}/.venv/bin/python python3)
     execute_process(COMMAND ${python} -c "import torch; print(torch.utils.cmake_prefix_path)"

@@ -44,7 +44,11 @@ if(DDPM_PCH)
 endif()
 # What keeps a cold build short: the precompiled header, and DDPM_UNITY files of a target compiled as
 # one, because loading that header and instantiating the same templates is most of a file's time.
+# FAST_COMPILE: for code whose own speed does not matter, as that of tests and the program's commands.
 function(ddpm_share_compile_work target)
+  if("FAST_COMPILE" IN_LIST ARGN)
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  endif()
   if(DDPM_PCH)
     target_precompile_headers(${target} REUSE_FROM ddpm_pch)
   endif()
