@@ -68,7 +68,8 @@ void expect_same_network(const std::map<std::string, Tensor>& reference,
   const Tensor x = reference.at("x").clone().requires_grad_();
   const auto labels = reference.find("class_labels");
   const Tensor y =
-      network->forward(x, reference.at("t"), labels == reference.end() ? Tensor() : labels->second);
+      network->forward(x, reference.at("t"),
+                       {.class_labels = labels == reference.end() ? Tensor() : labels->second});
   (y * reference.at("probe")).sum().backward();
 
   EXPECT_LE(relative_distance(y, reference.at("y"), reference.at("y")), tolerance);

@@ -48,7 +48,7 @@ TEST(DdpmppTest, OutputsAndGradientsFollowThePaper) {
   const Tensor t = at::tensor({3, 700}, at::kLong);
   const Tensor labels = at::randn({2, 9}, at::kDouble);
   const Tensor probe = at::randn({2, 3, 16, 16}, at::kDouble);
-  const Tensor y = network->forward(x, t, {}, labels);
+  const Tensor y = network->forward(x, t, {.augment_labels = labels});
   (y * probe).sum().backward();
 
   const std::string folder = ::testing::TempDir();

@@ -120,12 +120,12 @@ TEST_F(UNet2DOptionsTest, AugmentLabelsAreAddedToTheWavesOfT) {
   const Tensor waves = timestep_embedding(at::tensor({3, 700}, at::kLong), {.size = 16});
   network.named_parameters()["augment_embedding.weight"].copy_((waves[1] - waves[0]).unsqueeze(1));
   const Tensor plain = network.forward(x_, t, {});
-  EXPECT_TRUE(at::equal(network.forward(x_, t, {}, at::zeros({2, 1})), plain));
-  EXPECT_TRUE(tensors_near(network.forward(x_, t, {}, at::ones({2, 1})),
+  EXPECT_TRUE(at::equal(network.forward(x_, t, {.augment_labels = at::zeros({2, 1})}), plain));
+  EXPECT_TRUE(tensors_near(network.forward(x_, t, {.augment_labels = at::ones({2, 1})}),
                            network.forward(x_, other, {}), 1e-5));
-  EXPECT_THROW(network.forward(x_, t, {}, at::ones({2, 2})), std::invalid_argument);
+  EXPECT_THROW(network.forward(x_, t, {.augment_labels = at::ones({2, 2})}), std::invalid_argument);
   UNet2DImpl without(small_unet_config().unet2d);
-  EXPECT_THROW(without.forward(x_, t, {}, at::ones({2, 1})), std::invalid_argument);
+  EXPECT_THROW(without.forward(x_, t, {.augment_labels = at::ones({2, 1})}), std::invalid_argument);
 }
 
 // With weights of zero, res blocks and attentions only scale what they are given.

@@ -74,8 +74,8 @@ void expect_equal(const Entries& expected, const ModelConfig& config, double tol
   load_weights(*network, expected);
   const Tensor x = expected.at("x").clone().requires_grad_();
   const auto labels = expected.find("class_labels");
-  const Tensor y =
-      network->forward(x, expected.at("t"), labels == expected.end() ? Tensor() : labels->second);
+  const Tensor y = network->forward(
+      x, expected.at("t"), {.class_labels = labels == expected.end() ? Tensor() : labels->second});
   (y * expected.at("probe")).sum().backward();
 
   double worst = relative_error(y, expected.at("y"));

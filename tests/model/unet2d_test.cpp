@@ -33,7 +33,7 @@ class UNet2DTest : public ::testing::Test {
   std::string error_of(NetworkImpl& network, const Tensor& x, const Tensor& t,
                        const Tensor& class_labels) {
     try {
-      network.forward(x, t, class_labels);
+      network.forward(x, t, {.class_labels = class_labels});
     } catch (const std::invalid_argument& error) {
       return error.what();
     }
@@ -125,8 +125,8 @@ TEST_F(UNet2DTest, ClassLabelsChangeTheAnswerAndMayNotBeMissing) {
   ModelConfig config = small_unet_config();
   config.unet2d.num_class_embeds = 4;
   const auto network = initialized(config);
-  const Tensor y = network->forward(x_, t_, at::tensor({0, 1}, at::kLong));
-  const Tensor other = network->forward(x_, t_, at::tensor({0, 2}, at::kLong));
+  const Tensor y = network->forward(x_, t_, {.class_labels = at::tensor({0, 1}, at::kLong)});
+  const Tensor other = network->forward(x_, t_, {.class_labels = at::tensor({0, 2}, at::kLong)});
   EXPECT_TRUE(at::equal(y[0], other[0]));
   EXPECT_FALSE(at::equal(y[1], other[1]));
   EXPECT_THAT(error_of(*network, x_, t_, {}), HasSubstr("class labels are missing"));

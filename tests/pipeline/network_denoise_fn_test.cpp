@@ -22,7 +22,7 @@ using ::testing::ThrowsMessage;
 /// Answers its first channel plus one, and keeps its second.
 class GuessingNetwork : public NetworkImpl {
  public:
-  Tensor forward(const Tensor& x, const Tensor& /*t*/, const Tensor& /*labels*/) override {
+  Tensor forward(const Tensor& x, const Tensor& /*t*/, const NetworkLabels& /*labels*/) override {
     guesses.push_back(x.narrow(1, 1, 1));
     return x.narrow(1, 0, 1) + 1;
   }
@@ -53,7 +53,7 @@ TEST(NetworkDenoiseFnTest, ASelfConditionedNetworkSeesItsLastGuess) {
 class UnitGaussianNetwork : public NetworkImpl {
  public:
   explicit UnitGaussianNetwork(double sign) : sign_(sign) {}
-  Tensor forward(const Tensor& x, const Tensor& /*t*/, const Tensor& /*labels*/) override {
+  Tensor forward(const Tensor& x, const Tensor& /*t*/, const NetworkLabels& /*labels*/) override {
     return sign_ * (0.1 * x.sin() + 0.2);
   }
 

@@ -243,7 +243,7 @@ class RecordingNetwork : public BatchNormNetwork {
  public:
   explicit RecordingNetwork(int64_t in_channels = 1) : BatchNormNetwork(in_channels) {}
 
-  Tensor forward(const Tensor& x, const Tensor& t, const Tensor& labels) override {
+  Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override {
     seen.push_back(x.detach().clone());
     times.push_back(t.clone());
     answers.push_back(BatchNormNetwork::forward(x, t, labels));

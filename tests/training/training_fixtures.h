@@ -115,7 +115,7 @@ class BatchNormNetwork : public NetworkImpl {
     last_->initialize(/*seed=*/5, /*first_tensor=*/4);
   }
 
-  Tensor forward(const Tensor& x, const Tensor& /*t*/, const Tensor& /*class_labels*/) override {
+  Tensor forward(const Tensor& x, const Tensor& /*t*/, const NetworkLabels& /*labels*/) override {
     return last_->forward(
         at::dropout(norm_->forward(first_->forward(x)).relu(), /*p=*/0.25, is_training()));
   }

@@ -11,17 +11,26 @@
 
 namespace ddpm {
 
+/// What a network is told of its images, one row each. All undefined: nothing.
+struct NetworkLabels {
+  /// [N] int64 ([N, 4 * size of the timestep embedding] float where class_embed_type is identity);
+  /// undefined for a network without classes.
+  Tensor class_labels = {};
+  /// [N, augment_dim] floating: how they were augmented [EDM, Appendix F.2]; undefined, as for
+  /// images as they are, means zeros.
+  Tensor augment_labels = {};
+};
+
 /// A denoising network: what training fits and sampling calls.
 class NetworkImpl : public torch::nn::Module {
  public:
-  /// @param x            [N, in_channels, H, W] of the weights' dtype; channels_last avoids a copy.
-  /// @param t            [N] int64 or float, on x's device.
-  /// @param class_labels [N] int64 ([N, 4 * size of the timestep embedding] float where
-  ///                     class_embed_type is identity); undefined for a network without classes.
-  /// @return             [N, out_channels, H, W], x's dtype, channels_last.
-  /// @throws std::invalid_argument if a shape does not fit, class_labels are missing, or they are
-  ///         given to a network without classes.
-  virtual Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) = 0;
+  /// @param x      [N, in_channels, H, W] of the weights' dtype; channels_last avoids a copy.
+  /// @param t      [N] int64 or float, on x's device.
+  /// @param labels on x's device.
+  /// @return       [N, out_channels, H, W], x's dtype, channels_last.
+  /// @throws std::invalid_argument if a shape does not fit, class labels are missing, or labels are
+  ///         given to a network without such labels.
+  virtual Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) = 0;
 };
 
 /// What every U-Net's forward asks of its input.

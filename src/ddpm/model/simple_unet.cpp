@@ -105,10 +105,13 @@ Tensor SimpleUnetImpl::embed(const Tensor& t, at::ScalarType dtype) {
   return at::relu(time_mlp_->forward(waves.to(dtype)));
 }
 
-Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) {
+Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {
   check_network_input("SimpleUnet", x, t, config_.image_channels, size_factor(config_));
-  check_arg(!class_labels.defined(),
+  check_arg(!labels.class_labels.defined(),
             "[SimpleUnet] this network has no classes: expected no class_labels, got some");
+  check_arg(
+      !labels.augment_labels.defined(),
+      "[SimpleUnet] this network knows no augmentation: expected no augment_labels, got some");
   const Tensor e = embed(t, x.scalar_type());
   Tensor h = conv0_->forward(x.contiguous(at::MemoryFormat::ChannelsLast));
   h = attend(down_attention_.front(), h);

@@ -32,7 +32,7 @@ class SimpleUnetImpl : public NetworkImpl {
 
   /// H and W must be multiples of size_factor(config). The timestep embedding is computed in
   /// float64 for a float64 network, and in float32 otherwise.
-  Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) override;
+  Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override;
 
  private:
   void add_blocks();

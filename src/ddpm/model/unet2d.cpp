@@ -202,32 +202,25 @@ Tensor UNet2DImpl::waves(const Tensor& t, double scale, at::ScalarType dtype) co
       .to(dtype);
 }
 
-Tensor UNet2DImpl::embed(const Tensor& t, const Tensor& class_labels, const Tensor& augment_labels,
-                         at::ScalarType dtype) {
+Tensor UNet2DImpl::embed(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype) {
   Tensor input = waves(t, config_.timestep_scale, dtype);
-  if (augment_labels.defined()) {
-    input = input + embed_augmentation(augment_labels, t.size(0), dtype);
+  if (labels.augment_labels.defined()) {
+    input = input + embed_augmentation(labels.augment_labels, t.size(0), dtype);
   }
   Tensor e = time_embedding_->forward(input);
   if (class_embedding_ || config_.class_embed_type != ClassEmbedType::kNone) {
-    e = e + embed_classes(class_labels, t.size(0), dtype);
+    e = e + embed_classes(labels.class_labels, t.size(0), dtype);
   } else {
-    check_arg(!class_labels.defined(),
-              "[UNet2D] this network has no classes: expected no class_labels, got ",
-              class_labels.defined() ? class_labels.size(0) : 0);
+    check_arg(!labels.class_labels.defined(),
+              "[UNet2D] this network has no classes: expected no class_labels, got some");
   }
   return at::silu(e);
 }
 
-Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) {
-  return forward(x, t, class_labels, /*augment_labels=*/{});
-}
-
-Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const Tensor& class_labels,
-                           const Tensor& augment_labels) {
+Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {
   check_network_input("UNet2D", x, t, config_.in_channels,
                       int64_t{1} << (config_.block_out_channels.size() - 1));
-  const Tensor e = embed(t, class_labels, augment_labels, x.scalar_type());
+  const Tensor e = embed(t, labels, x.scalar_type());
   const Tensor input = config_.center_input_sample ? 2 * x - 1 : x;
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));
   std::vector<Tensor> skips{h};

@@ -18,21 +18,12 @@ class UNet2DImpl : public NetworkImpl {
   explicit UNet2DImpl(const UNet2DConfig& config);
 
   /// H and W must be multiples of 2^(levels - 1). The timestep embedding is computed in float32.
-  Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels) override;
-
-  /// The same for augmented images [EDM, Appendix F].
-  ///
-  /// @param augment_labels [N, augment_dim] of the weights' dtype; zeros, or undefined, for images
-  /// as
-  ///                       they are.
-  Tensor forward(const Tensor& x, const Tensor& t, const Tensor& class_labels,
-                 const Tensor& augment_labels);
+  Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override;
 
  private:
   void add_levels();
   /// [N, time channels], SiLU taken.
-  Tensor embed(const Tensor& t, const Tensor& class_labels, const Tensor& augment_labels,
-               at::ScalarType dtype);
+  Tensor embed(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype);
   Tensor embed_classes(const Tensor& class_labels, int64_t images, at::ScalarType dtype);
   Tensor embed_augmentation(const Tensor& augment_labels, int64_t images, at::ScalarType dtype);
   /// Sines and cosines of t, or of labels.

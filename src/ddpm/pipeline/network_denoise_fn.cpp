@@ -17,7 +17,7 @@ DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const Network
                                                                           const Tensor& t) {
     const auto like_weights =
         x.options().dtype(dtype).memory_format(at::MemoryFormat::ChannelsLast);
-    return network->forward(x.to(like_weights), t, class_labels);
+    return network->forward(x.to(like_weights), t, {.class_labels = class_labels});
   };
   if (view.prediction == PredictionType::kEdm) {
     return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t) {

@@ -139,7 +139,7 @@ LossInputs TrainStep::forward(int64_t index) {
           .x_t = noised.x_t,
           .t = t,
           .noise = noise,
-          .output = network_->forward(x_t, input.c_noise, labels)};
+          .output = network_->forward(x_t, input.c_noise, {.class_labels = labels})};
 }
 
 Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const Tensor& labels) {
@@ -147,8 +147,9 @@ Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const Tensor& l
   const int64_t guessed = x_t.size(0) / 2;
   const auto first = [&](const Tensor& batch) { return batch.narrow(/*dim=*/0, 0, guessed); };
   const Tensor none = at::zeros_like(x_t);
-  const Tensor output = network_->forward(at::cat({first(x_t), first(none)}, /*dim=*/1), first(t),
-                                          labels.defined() ? first(labels) : labels);
+  const Tensor output =
+      network_->forward(at::cat({first(x_t), first(none)}, /*dim=*/1), first(t),
+                        {.class_labels = labels.defined() ? first(labels) : labels});
   const Tensor guess = self_condition(schedule_, config_.diffusion.prediction,
                                       first(x_t).to(at::kFloat), first(t), output);
   const Tensor rest = none.narrow(/*dim=*/0, guessed, x_t.size(0) - guessed);
