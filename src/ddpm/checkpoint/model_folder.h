@@ -86,7 +86,7 @@ ModelFolder model_of_recipe(const RunConfig& recipe);
 ModelFolder read_model_folder(const std::filesystem::path& path);
 
 /// Writes a model folder that `DDPMPipeline.from_pretrained` loads (kUNet2D), or the same layout
-/// under our class name (kSimpleUnet): all of it, or nothing.
+/// under our class name (kSimpleUnet, kClassifier): all of it, or nothing.
 ///
 /// @param overwrite replace a model folder that is there.
 /// @return          the model hash: SHA-256 of the weights file, 64 hex digits.

@@ -21,6 +21,7 @@ constexpr const char* kUNet2DClass = "UNet2D";
 constexpr std::string_view kOwnBlockPrefix = "ddpm.";
 constexpr std::array kBlockLists{"down_block_types", "up_block_types"};
 constexpr const char* kSimpleUnetClass = "SimpleUnet";
+constexpr const char* kClassifierClass = "DdpmClassifier";
 
 constexpr const char* kWeightInit = "weight_init";
 
@@ -201,6 +202,13 @@ Json network_to_json(const ModelConfig& config) {
       json = config_to_json(config.simple_unet);
       json["_class_name"] = kSimpleUnetClass;
       break;
+    case ModelKind::kClassifier:
+      check_arg(config.classifier.in_channels > 0 && config.classifier.num_classes > 0,
+                "[network_to_json] in_channels and num_classes: expected at least 1, got ",
+                config.classifier.in_channels, " and ", config.classifier.num_classes);
+      json = config_to_json(config.classifier);
+      json["_class_name"] = kClassifierClass;
+      break;
   }
   json["_diffusers_version"] = kDiffusersVersion;
   return json;
@@ -218,8 +226,17 @@ ModelConfig network_from_json(const Json& json, const std::string& where) {
     config.unet2d = own_unet2d_from_json(std::move(values), where);
     return config;
   }
+  if (class_name == kClassifierClass) {
+    config.kind = ModelKind::kClassifier;
+    config.classifier = config_from_json<ClassifierConfig>(values, where);
+    check_arg(config.classifier.in_channels > 0 && config.classifier.num_classes > 0, "[", where,
+              "] in_channels and num_classes: expected at least 1, got ",
+              config.classifier.in_channels, " and ", config.classifier.num_classes);
+    return config;
+  }
   check_arg(class_name == kSimpleUnetClass, "[", where, "] _class_name: expected ", kDiffusersClass,
-            ", ", kUNet2DClass, " or ", kSimpleUnetClass, ", got '", class_name, "'");
+            ", ", kUNet2DClass, ", ", kSimpleUnetClass, " or ", kClassifierClass, ", got '",
+            class_name, "'");
   config.kind = ModelKind::kSimpleUnet;
   config.simple_unet = config_from_json<SimpleUnetConfig>(values, where);
   check_arg(config.simple_unet.image_channels > 0, "[", where,

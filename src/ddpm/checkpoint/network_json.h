@@ -15,8 +15,8 @@ bool is_diffusers_network(const ModelConfig& config);
 
 /// config.json. For a network that diffusers has: every key of its UNet2DModel and only those, null
 /// where we write 0 or none. Otherwise the class is ours: UNet2D, with the options that diffusers
-/// lacks and "ddpm." before its block types, so that diffusers refuses it; or SimpleUnet with
-/// SimpleUnetConfig's fields. weight_init is left out.
+/// lacks and "ddpm." before its block types, so that diffusers refuses it; SimpleUnet with
+/// SimpleUnetConfig's fields; or DdpmClassifier with ClassifierConfig's. weight_init is left out.
 ///
 /// @throws std::invalid_argument if the number of channels is unresolved (0).
 nlohmann::json network_to_json(const ModelConfig& config);

@@ -5,12 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "ddpm/config/classifier_config.h"
 #include "ddpm/config/field.h"
 #include "ddpm/config/simple_unet_config.h"
 
 namespace ddpm {
 
-enum class ModelKind { kUNet2D, kSimpleUnet };
+enum class ModelKind { kUNet2D, kSimpleUnet, kClassifier };
 enum class DownBlockType { kDown, kAttnDown, kResnetDown };
 enum class UpBlockType { kUp, kAttnUp, kResnetUp };
 enum class ResampleType { kConv, kResnet };
@@ -20,7 +21,7 @@ enum class WeightInit { kPyTorch, kZeroResidual, kXavier };
 
 template <>
 struct EnumNames<ModelKind> {
-  static constexpr std::array names{"unet2d", "simple_unet"};
+  static constexpr std::array names{"unet2d", "simple_unet", "classifier"};
 };
 template <>
 struct EnumNames<DownBlockType> {  // diffusers' names, which its JSON files use
@@ -158,12 +159,15 @@ struct ModelConfig {
   ModelKind kind = ModelKind::kUNet2D;
   UNet2DConfig unet2d;
   SimpleUnetConfig simple_unet;
+  ClassifierConfig classifier = {};
 
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
-    visit("kind", kind, "the network");
+    visit("kind", kind,
+          "the network: one of two that denoise, or one that classifies noisy images");
     visit("unet2d", unet2d, "kind = unet2d: options, named as in diffusers' UNet2DModel");
     visit("simple_unet", simple_unet, "kind = simple_unet: options");
+    visit("classifier", classifier, "kind = classifier: options");
   }
 };
 

@@ -24,6 +24,11 @@ struct RunConfig {
     return train.class_dropout > 0 ? model.unet2d.num_class_embeds - 1 : -1;
   }
 
+  /// Whether training needs the data's class labels: as the network's input, or as its target.
+  bool takes_labels() const {
+    return train.class_conditional || model.kind == ModelKind::kClassifier;
+  }
+
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
     visit("data", data, "the training images");

@@ -107,6 +107,28 @@ void check_unet2d(const UNet2DConfig& config) {
             ", got ", config.sample_size);
 }
 
+void check_classifier(const ClassifierConfig& config) {
+  check_resolved("classifier.in_channels", config.in_channels);
+  check_resolved("classifier.num_classes", config.num_classes);
+  check_resolved("classifier.layers_per_block", config.layers_per_block);
+  check_resolved("classifier.norm_num_groups", config.norm_num_groups);
+  check_range("classifier.dropout", config.dropout, 0.0, 1.0);
+  const size_t levels = config.block_out_channels.size();
+  check_arg(levels >= 1 && levels <= 16, kWhere,
+            "classifier.block_out_channels must list the levels: expected 1 to 16 of them, got ",
+            levels);
+  for (const int64_t channels : config.block_out_channels) {
+    check_arg(channels >= 2 && channels % config.norm_num_groups == 0, kWhere,
+              "classifier.norm_num_groups must divide classifier.block_out_channels: expected ",
+              "multiples of ", config.norm_num_groups, " from 2 on, got ", channels);
+  }
+  const int64_t last = config.block_out_channels.back();
+  check_arg(
+      config.attention_head_dim >= 0 && (!config.attention || config.attention_head_dim <= last),
+      kWhere, "classifier.attention_head_dim leaves no head: expected 0 to ", last, ", got ",
+      config.attention_head_dim);
+}
+
 }  // namespace
 
 void check_model_config(const ModelConfig& config) {
@@ -120,6 +142,9 @@ void check_model_config(const ModelConfig& config) {
       check_range("simple_unet.self_attention_dropout", config.simple_unet.self_attention_dropout,
                   0.0, 1.0);
       check_simple_unet(config.simple_unet, kWhere);
+      return;
+    case ModelKind::kClassifier:
+      check_classifier(config.classifier);
       return;
   }
   throw std::logic_error("[make_network] not a ModelKind");

@@ -6,6 +6,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/model/check_model_config.h"
+#include "ddpm/model/classifier.h"
 #include "ddpm/model/layers.h"
 #include "ddpm/model/simple_unet.h"
 #include "ddpm/model/unet2d.h"
@@ -44,6 +45,8 @@ std::shared_ptr<NetworkImpl> make_network(const ModelConfig& config) {
       return std::make_shared<UNet2DImpl>(config.unet2d);
     case ModelKind::kSimpleUnet:
       return std::make_shared<SimpleUnetImpl>(config.simple_unet);
+    case ModelKind::kClassifier:
+      return std::make_shared<ClassifierImpl>(config.classifier);
   }
   throw std::logic_error("[make_network] not a ModelKind");
 }

@@ -21,13 +21,14 @@ struct NetworkLabels {
   Tensor augment_labels = {};
 };
 
-/// A denoising network: what training fits and sampling calls.
+/// What training fits: a denoising network, which sampling calls, or a classifier of noisy images.
 class NetworkImpl : public torch::nn::Module {
  public:
   /// @param x      [N, in_channels, H, W] of the weights' dtype; channels_last avoids a copy.
   /// @param t      [N] int64 or float, on x's device.
   /// @param labels on x's device.
-  /// @return       [N, out_channels, H, W], x's dtype, channels_last.
+  /// @return       x's dtype: [N, out_channels, H, W], channels_last; of a classifier its logits,
+  ///               [N, num_classes].
   /// @throws std::invalid_argument if a shape does not fit, class labels are missing, or labels are
   ///         given to a network without such labels.
   virtual Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) = 0;

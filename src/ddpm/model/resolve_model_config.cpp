@@ -47,6 +47,24 @@ void resolve_classes(UNet2DConfig& config, int64_t num_classes, bool null_class)
   }
 }
 
+void resolve_classifier(ClassifierConfig& config, int64_t channels, int64_t image_size,
+                        int64_t num_classes) {
+  resolve_size("classifier.in_channels", config.in_channels, channels);
+  check_arg(num_classes >= 2, kWhere,
+            "a classifier learns the data's class labels: expected data of at least 2 classes, "
+            "got ",
+            num_classes);
+  resolve_size("classifier.num_classes", config.num_classes, num_classes);
+  const size_t levels = config.block_out_channels.size();
+  check_arg(levels >= 1 && levels <= 16, kWhere,
+            "classifier.block_out_channels: expected 1 to 16 levels, got ", levels);
+  const int64_t factor = int64_t{1} << (levels - 1);
+  check_arg(image_size % factor == 0, kWhere,
+            "data.image_size must survive the classifier's halvings, one for each of "
+            "block_out_channels after the first: expected a multiple of ",
+            factor, ", got ", image_size);
+}
+
 }  // namespace
 
 ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t image_size,
@@ -76,6 +94,9 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
       check_arg(num_classes == 0, kWhere,
                 "simple_unet takes no class labels: expected train.class_conditional = false, got "
                 "true");
+      return config;
+    case ModelKind::kClassifier:
+      resolve_classifier(config.classifier, channels, image_size, num_classes);
       return config;
   }
   throw std::logic_error("[resolve_model_config] not a ModelKind");

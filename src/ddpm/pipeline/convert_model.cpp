@@ -60,6 +60,10 @@ void fill_sizes(RunConfig& recipe, const NamedTensors& weights, const std::strin
     case ModelKind::kSimpleUnet:
       fill(recipe.model.simple_unet.image_channels, weights, "conv0.weight", 1, where);
       return;
+    case ModelKind::kClassifier:
+      fill(recipe.model.classifier.in_channels, weights, "conv_in.weight", 1, where);
+      fill(recipe.model.classifier.num_classes, weights, "head.weight", 0, where);
+      return;
   }
 }
 

@@ -38,6 +38,8 @@ int64_t num_channels(const ModelConfig& config) {
       return config.unet2d.in_channels;
     case ModelKind::kSimpleUnet:
       return config.simple_unet.image_channels;
+    case ModelKind::kClassifier:
+      return config.classifier.in_channels;
   }
   throw std::logic_error("[num_channels] not a ModelKind");
 }
