@@ -9,10 +9,12 @@ if(DDPM_CCACHE AND DDPM_PCH AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 
 # LibTorch's CUDA wheels export an old std::filesystem of their own, which crashes: programs have to
-# name the system's libstdc++ before LibTorch.
-if(UNIX AND NOT APPLE)
+# name the system's libstdc++ before LibTorch. By its file name, because -lstdc++ may find an archive.
+include(CheckLinkerFlag)
+check_linker_flag(CXX "-l:libstdc++.so.6" DDPM_SHARED_LIBSTDCXX)
+if(DDPM_SHARED_LIBSTDCXX)
   target_link_options(ddpm_options INTERFACE
-    "SHELL:-Wl,--push-state,--no-as-needed -lstdc++ -Wl,--pop-state")
+    "SHELL:-Wl,--push-state,--no-as-needed -l:libstdc++.so.6 -Wl,--pop-state")
 endif()
 
 add_library(ddpm_warnings INTERFACE)
@@ -34,23 +36,29 @@ endif()
 
 # One precompiled header for everything that sees LibTorch: ATen/ATen.h costs 5 to 10 s a file without
 # it. torch/nn.h is left out: loading it would cost every file more than it saves the few that use it.
+# A second one serves code that is compiled with -O1, because both must be compiled alike.
 if(DDPM_PCH)
-  file(WRITE ${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in "// Carries the precompiled header.\n")
-  configure_file(${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in ${PROJECT_BINARY_DIR}/ddpm_pch.cpp COPYONLY)
-  add_library(ddpm_pch OBJECT ${PROJECT_BINARY_DIR}/ddpm_pch.cpp)
-  target_link_libraries(ddpm_pch PRIVATE ddpm_options ddpm_warnings torch)
-  target_precompile_headers(ddpm_pch PRIVATE
-    <ATen/ATen.h> <algorithm> <functional> <map> <memory> <string> <vector>)
+  foreach(pch ddpm_pch ddpm_pch_fast)
+    file(WRITE ${PROJECT_BINARY_DIR}/${pch}.cpp.in "// Carries a precompiled header.\n")
+    configure_file(${PROJECT_BINARY_DIR}/${pch}.cpp.in ${PROJECT_BINARY_DIR}/${pch}.cpp COPYONLY)
+    add_library(${pch} OBJECT ${PROJECT_BINARY_DIR}/${pch}.cpp)
+    target_link_libraries(${pch} PRIVATE ddpm_options ddpm_warnings torch)
+    target_precompile_headers(${pch} PRIVATE
+      <ATen/ATen.h> <algorithm> <functional> <map> <memory> <string> <vector>)
+  endforeach()
+  target_compile_options(ddpm_pch_fast PRIVATE $<$<CONFIG:Release>:-O1>)
 endif()
 # What keeps a cold build short: the precompiled header, and DDPM_UNITY files of a target compiled as
 # one, because loading that header and instantiating the same templates is most of a file's time.
 # FAST_COMPILE: for code whose own speed does not matter, as that of tests and the program's commands.
 function(ddpm_share_compile_work target)
+  set(pch ddpm_pch)
   if("FAST_COMPILE" IN_LIST ARGN)
+    set(pch ddpm_pch_fast)
     target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
   endif()
   if(DDPM_PCH)
-    target_precompile_headers(${target} REUSE_FROM ddpm_pch)
+    target_precompile_headers(${target} REUSE_FROM ${pch})
   endif()
   if(DDPM_UNITY GREATER 1)
     set_target_properties(${target} PROPERTIES
