@@ -5,17 +5,6 @@
 namespace ddpm {
 namespace {
 
-TEST(PrintableTest, OneLineReplacesControlCharacters) {
-  EXPECT_EQ(one_line("a\nb\x1b[31m\x7f \"c\""), "a?b?[31m? \"c\"");
-}
-
-TEST(PrintableTest, LongTextIsCutBetweenCharacters) {
-  EXPECT_EQ(one_line(std::string(60, 'a')), std::string(60, 'a'));
-  EXPECT_EQ(one_line(std::string(61, 'a')), std::string(60, 'a') + "...");
-  EXPECT_EQ(one_line(std::string(59, 'a') + "\u00e9"), std::string(59, 'a') + "...");
-  EXPECT_EQ(one_line(std::string(100, '\x80')), "...");
-}
-
 TEST(PrintableTest, JsonIsOneLine) {
   EXPECT_EQ(describe_json({{"a", "b\n\xff"}}), "{\"a\":\"b\\n\uFFFD\"}");
 }

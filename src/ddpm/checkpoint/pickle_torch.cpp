@@ -4,8 +4,8 @@
 #include <array>
 #include <limits>
 
-#include "ddpm/config/printable.h"
 #include "ddpm/core/check.h"
+#include "ddpm/core/one_line.h"
 
 namespace ddpm {
 namespace {

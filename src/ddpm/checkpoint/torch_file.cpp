@@ -12,9 +12,9 @@
 #include "ddpm/checkpoint/torch_file_layout.h"
 #include "ddpm/checkpoint/torch_file_tensors.h"
 #include "ddpm/config/nearest_name.h"
-#include "ddpm/config/printable.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/file.h"
+#include "ddpm/core/one_line.h"
 
 namespace ddpm {
 namespace {

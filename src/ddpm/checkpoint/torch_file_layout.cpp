@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "ddpm/checkpoint/pickle_reader.h"
-#include "ddpm/checkpoint/zip_archive.h"
-#include "ddpm/config/printable.h"
 #include "ddpm/core/check.h"
+#include "ddpm/core/one_line.h"
+#include "ddpm/core/zip_archive.h"
 
 namespace ddpm {
 namespace {

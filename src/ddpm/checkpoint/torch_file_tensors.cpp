@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-#include "ddpm/config/printable.h"
 #include "ddpm/core/check.h"
+#include "ddpm/core/one_line.h"
 
 namespace ddpm {
 namespace {

@@ -9,7 +9,9 @@
 namespace ddpm {
 
 /// Where images come from. kAuto looks at the path.
-enum class DataKind { kAuto, kIdx, kCifar10, kCifar100, kFolder, kShapes };
+enum class DataKind { kAuto, kIdx, kCifar10, kCifar100, kFolder, kShapes, kNpz };
+/// Which images of a set. Those of kTest are for evaluation: training never sees them.
+enum class DataSplit { kTrain, kTest };
 /// How an image of another aspect ratio becomes a square of image_size.
 enum class FitPolicy { kCrop, kPad, kStretch };
 enum class ResizeFilter { kAuto, kArea, kBicubic };
@@ -17,7 +19,12 @@ enum class DamagedPolicy { kFail, kSkip };
 
 template <>
 struct EnumNames<DataKind> {
-  static constexpr std::array names{"auto", "idx", "cifar10", "cifar100", "folder", "shapes"};
+  static constexpr std::array names{"auto",   "idx",    "cifar10", "cifar100",
+                                    "folder", "shapes", "npz"};
+};
+template <>
+struct EnumNames<DataSplit> {
+  static constexpr std::array names{"train", "test"};
 };
 template <>
 struct EnumNames<FitPolicy> {
@@ -32,11 +39,13 @@ struct EnumNames<DamagedPolicy> {
   static constexpr std::array names{"fail", "skip"};
 };
 
-/// The training images: what to read and what to make of it.
+/// The images: what to read and what to make of it.
 struct DataConfig {
   DataKind kind = DataKind::kAuto;
   std::string path;
   std::string labels_path;
+  DataSplit split = DataSplit::kTrain;
+  double held_out_fraction = 0.0;
   int64_t image_size = 0;
   int64_t channels = 0;
   int64_t max_images = 0;
@@ -53,9 +62,16 @@ struct DataConfig {
   void visit_fields(Visitor&& visit) {
     visit("kind", kind, "what the path holds; auto looks at it");
     visit("path", path,
-          "IDX file (.gz too), CIFAR binary folder, folder of PNG and JPEG files; "
-          "empty for shapes");
+          "IDX file (.gz too), CIFAR binary folder, folder of PNG and JPEG files, "
+          ".npz of samples; empty for shapes");
     visit("labels_path", labels_path, "IDX labels; empty: the images' name with 'labels-idx1'");
+    visit(
+        "split", split,
+        "train, or what the set holds out: IDX's and CIFAR's test files, other shapes, a folder's "
+        "held_out_fraction");
+    visit("held_out_fraction", held_out_fraction,
+          "folder: share of the files, told by their names, that training leaves out",
+          between(0, 0.9));
     visit("image_size", image_size,
           "side of the square images in pixels; 0 keeps IDX and CIFAR "
           "sizes",

@@ -9,6 +9,7 @@
 #include "ddpm/config/nearest_name.h"
 #include "ddpm/config/printable.h"
 #include "ddpm/core/check.h"
+#include "ddpm/core/one_line.h"
 
 namespace ddpm {
 namespace {

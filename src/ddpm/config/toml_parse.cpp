@@ -3,9 +3,9 @@
 #include <string_view>
 #include <toml++/toml.h>
 
-#include "ddpm/config/printable.h"
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/check.h"
+#include "ddpm/core/one_line.h"
 
 namespace ddpm {
 namespace {

@@ -26,7 +26,9 @@ enum class RandomStream : uint32_t {
   kStratum,
   kClassDropout,
   kOffsetNoise,
-  kInputNoise
+  kInputNoise,
+  kEvaluationTimestep,
+  kEvaluationNoise
 };
 
 /// Names an endless random sequence. Block b of (key, image, step) is

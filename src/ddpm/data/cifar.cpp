@@ -89,7 +89,8 @@ ImageSet load_cifar10(const DataConfig& config) {
   Layout layout{.label_bytes = 1, .class_names = {kCifar10Names.begin(), kCifar10Names.end()}};
   if (fs::exists(names_path)) layout.class_names = read_class_names(names_path, 10);
   std::vector<fs::path> paths;
-  for (int i = 1; i <= 5; ++i) {
+  if (config.split == DataSplit::kTest) paths = {folder / "test_batch.bin"};
+  for (int i = 1; i <= 5 && config.split == DataSplit::kTrain; ++i) {
     paths.push_back(folder / ("data_batch_" + std::to_string(i) + ".bin"));
   }
   return load_files(paths, layout, config);
@@ -104,7 +105,8 @@ ImageSet load_cifar100(const DataConfig& config) {
   } else {
     for (int i = 0; i < 100; ++i) layout.class_names.push_back(std::to_string(i));
   }
-  return load_files({folder / "train.bin"}, layout, config);
+  const char* const file = config.split == DataSplit::kTest ? "test.bin" : "train.bin";
+  return load_files({folder / file}, layout, config);
 }
 
 }  // namespace ddpm

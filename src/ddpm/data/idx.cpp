@@ -118,6 +118,32 @@ fs::path find_images(const fs::path& path) {
   return found.front();
 }
 
+/// Beside training images, the test images; empty if there are none.
+fs::path find_test_images(const fs::path& images) {
+  constexpr std::string_view kTrainPart = "train";
+  const std::string name = images.filename().string();
+  const size_t at = name.find(kTrainPart);
+  if (at == std::string::npos) return {};
+  for (const char* word : {"t10k", "test"}) {
+    std::string other = name;
+    other.replace(at, kTrainPart.size(), word);
+    const fs::path path = with_either_ending(images.parent_path() / other);
+    if (fs::exists(path)) return path;
+  }
+  return {};
+}
+
+/// The images that config.split asks for.
+fs::path images_path(const DataConfig& config) {
+  const fs::path path = find_images(config.path);
+  if (config.split == DataSplit::kTrain) return path;
+  check_arg(config.labels_path.empty(),
+            "[load_idx] data.labels_path: expected none with data.split test, which finds the test "
+            "images' own, got '",
+            config.labels_path, "'");
+  return find_test_images(path);
+}
+
 /// Empty: the set has no labels.
 fs::path find_labels(const fs::path& images, const std::string& labels_path) {
   if (!labels_path.empty()) return labels_path;
@@ -179,8 +205,12 @@ IdxArray read_idx(const fs::path& path) {
   return array;
 }
 
+bool has_idx_test_images(const fs::path& path) {
+  return !find_test_images(find_images(path)).empty();
+}
+
 ImageSet load_idx(const DataConfig& config) {
-  const fs::path path = find_images(config.path);
+  const fs::path path = images_path(config);
   const fs::path labels_path = find_labels(path, config.labels_path);
   IdxArray array = read_idx(path);
   check_state(array.sizes.size() == 3, "[load_idx] images '", path.string(),

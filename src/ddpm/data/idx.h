@@ -27,6 +27,9 @@ IdxArray read_idx(const std::filesystem::path& path);
 /// Labels come from config.labels_path, or else from the file named 'labels-idx1' where the images'
 /// name has 'images-idx3' (.gz or not). A set has no classes only if neither names a file.
 ///
+/// DataSplit::kTest takes the file whose name has 't10k' or 'test' where the training images' has
+/// 'train', with its own labels; config.labels_path must be empty then.
+///
 /// Images are grey and keep their size, unless config.image_size says otherwise. Where it is up to
 /// a quarter larger than the data (28 to 32, say), they get a border of zeros; else, a resize.
 /// Classes are named "0", "1", ..., or by garment (Fashion-MNIST) when the path says 'fashion'.
@@ -35,5 +38,10 @@ IdxArray read_idx(const std::filesystem::path& path);
 /// @throws std::runtime_error as read_idx, or if images are not [N, H, W], labels not [N] of the
 ///         same N, or a label has no name in Fashion-MNIST.
 ImageSet load_idx(const DataConfig& config);
+
+/// True if test images lie beside the training images that `path` names.
+///
+/// @throws std::invalid_argument if no images are found.
+bool has_idx_test_images(const std::filesystem::path& path);
 
 }  // namespace ddpm

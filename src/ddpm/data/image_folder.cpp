@@ -69,6 +69,7 @@ ImageSet fill_cache(const ImageFolderFiles& files, const DataConfig& config,
 std::string describe_options(const DataConfig& config) {
   std::ostringstream text;
   text << fs::canonical(config.path).string() << '\n'
+       << static_cast<int>(config.split) << ' ' << config.held_out_fraction << '\n'
        << config.image_size << ' ' << config.channels << ' ' << config.max_images << ' '
        << static_cast<int>(config.fit) << ' ' << static_cast<int>(config.filter) << ' '
        << static_cast<int>(config.on_damaged) << ' ' << config.max_pixels << '\n';
@@ -123,7 +124,11 @@ ImageSet load_image_folder(const DataConfig& config) {
             "[load_image_folder] data.image_size: expected at least 1 for a "
             "folder of images, got ",
             config.image_size);
-  ImageFolderFiles files = list_image_folder(config.path);
+  ImageFolderFiles files = select_split(list_image_folder(config.path), config.path, config.split,
+                                        config.held_out_fraction);
+  check_arg(!files.paths.empty(), "[load_image_folder] '", config.path,
+            "': expected a file on the ", enum_word(config.split),
+            " side of data.held_out_fraction = ", config.held_out_fraction, ", got none");
   const auto found = static_cast<int64_t>(files.paths.size());
   const auto used =
       static_cast<size_t>(config.max_images > 0 ? std::min(config.max_images, found) : found);

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <string>
 #include <string_view>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/sha256.h"
 
 namespace ddpm {
 namespace {
@@ -40,6 +42,12 @@ void list_files(const fs::path& folder, std::vector<fs::path>& open, std::vector
   open.pop_back();
 }
 
+/// A file's place in [0, 1), by the first 64 bits of its name's SHA-256.
+double place_of(const fs::path& inner) {
+  const std::string digest = sha256_hex(inner.generic_string());
+  return static_cast<double>(std::stoull(digest.substr(0, 16), nullptr, 16) >> 11) * 0x1p-53;
+}
+
 }  // namespace
 
 ImageFolderFiles list_image_folder(const fs::path& folder) {
@@ -71,6 +79,19 @@ ImageFolderFiles list_image_folder(const fs::path& folder) {
             outside == nullptr ? std::string() : outside->filename().string(), "' and folder '",
             files.class_names.empty() ? std::string() : files.class_names.front(), "')");
   return files;
+}
+
+ImageFolderFiles select_split(const ImageFolderFiles& files, const fs::path& folder,
+                              DataSplit split, double held_out_fraction) {
+  if (held_out_fraction == 0) return files;
+  ImageFolderFiles side{.paths = {}, .labels = {}, .class_names = files.class_names};
+  for (size_t i = 0; i < files.paths.size(); ++i) {
+    const double place = place_of(files.paths[i].lexically_relative(folder));
+    if ((place < held_out_fraction) != (split == DataSplit::kTest)) continue;
+    side.paths.push_back(files.paths[i]);
+    side.labels.push_back(files.labels[i]);
+  }
+  return side;
 }
 
 }  // namespace ddpm

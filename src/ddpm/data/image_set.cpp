@@ -12,6 +12,7 @@
 #include "ddpm/data/fit.h"
 #include "ddpm/data/idx.h"
 #include "ddpm/data/image_folder.h"
+#include "ddpm/data/npz_images.h"
 #include "ddpm/data/shapes.h"
 
 namespace ddpm {
@@ -32,7 +33,9 @@ DataKind detect_kind(const DataConfig& config) {
   check_arg(!config.path.empty(),
             "[load_image_set] data.path is empty: expected a path, or data.kind = \"shapes\"");
   const fs::path path = config.path;
-  if (!fs::is_directory(path)) return DataKind::kIdx;
+  if (!fs::is_directory(path)) {
+    return path.extension() == ".npz" ? DataKind::kNpz : DataKind::kIdx;
+  }
   if (fs::exists(path / "data_batch_1.bin")) return DataKind::kCifar10;
   if (fs::exists(path / "train.bin")) return DataKind::kCifar100;
   return has_idx_images(path) ? DataKind::kIdx : DataKind::kFolder;
@@ -46,9 +49,38 @@ void check_path(const DataConfig& config, DataKind kind) {
   }
   check_arg(fs::exists(config.path), "[load_image_set] data.path: expected a file or folder, got '",
             config.path, "', which is absent");
-  const bool folder_wanted = kind != DataKind::kIdx;
+  const bool folder_wanted = kind != DataKind::kIdx && kind != DataKind::kNpz;
   check_arg(!folder_wanted || fs::is_directory(config.path),
             "[load_image_set] data.path: expected a folder, got file '", config.path, "'");
+}
+
+bool holds_images_out(const DataConfig& config, DataKind kind) {
+  switch (kind) {
+    case DataKind::kIdx:
+      return has_idx_test_images(config.path);
+    case DataKind::kCifar10:
+    case DataKind::kCifar100:
+    case DataKind::kShapes:
+      return true;
+    case DataKind::kFolder:
+      return config.held_out_fraction > 0;
+    case DataKind::kNpz:
+      return false;
+    case DataKind::kAuto:
+      break;
+  }
+  throw std::logic_error("[load_image_set] not a DataKind");
+}
+
+void check_split(const DataConfig& config, DataKind kind) {
+  check_arg(config.held_out_fraction == 0 || kind == DataKind::kFolder,
+            "[load_image_set] data.held_out_fraction is for folders of images: expected 0 for ",
+            enum_word(kind), ", got ", config.held_out_fraction);
+  check_arg(config.split == DataSplit::kTrain || holds_images_out(config, kind),
+            "[load_image_set] data.split test: expected a set that holds images out (",
+            kind == DataKind::kFolder ? "data.held_out_fraction above 0"
+                                      : "IDX images named 'train' with test images beside them",
+            "), got '", config.path, "' of kind ", enum_word(kind));
 }
 
 /// [H, W, C] pixels to another channel count and size.
@@ -68,6 +100,7 @@ ImageSet load_image_set(const DataConfig& config) {
             config.image_size);
   const DataKind kind = detect_kind(config);
   check_path(config, kind);
+  check_split(config, kind);
   switch (kind) {
     case DataKind::kIdx:
       return load_idx(config);
@@ -79,10 +112,18 @@ ImageSet load_image_set(const DataConfig& config) {
       return load_image_folder(config);
     case DataKind::kShapes:
       return load_shapes(config);
+    case DataKind::kNpz:
+      return load_npz_images(config);
     case DataKind::kAuto:
       break;
   }
   throw std::logic_error("[load_image_set] not a DataKind");
+}
+
+bool has_test_split(const DataConfig& config) {
+  const DataKind kind = detect_kind(config);
+  check_path(config, kind);
+  return holds_images_out(config, kind);
 }
 
 Tensor fit_images(const Tensor& images, const DataConfig& config, int64_t pad_up_to) {

@@ -61,7 +61,7 @@ Bytes npy_bytes(const Tensor& array) {
   return out;
 }
 
-struct ZipEntry {
+struct WrittenEntry {
   std::string name;
   uint32_t crc = 0;
   uint32_t size = 0;
@@ -69,7 +69,7 @@ struct ZipEntry {
 };
 
 /// The fields that the local and the central header share, from "version needed" to "extra length".
-void append_entry_fields(Bytes& out, const ZipEntry& entry) {
+void append_entry_fields(Bytes& out, const WrittenEntry& entry) {
   append_little_endian<uint16_t>(out, 20);      // version 2.0
   append_little_endian<uint16_t>(out, 0);       // flags
   append_little_endian<uint16_t>(out, 0);       // stored
@@ -82,9 +82,9 @@ void append_entry_fields(Bytes& out, const ZipEntry& entry) {
   append_little_endian<uint16_t>(out, 0);
 }
 
-void append_central_directory(Bytes& out, const std::vector<ZipEntry>& entries) {
+void append_central_directory(Bytes& out, const std::vector<WrittenEntry>& entries) {
   const auto start = static_cast<uint32_t>(out.size());
-  for (const ZipEntry& entry : entries) {
+  for (const WrittenEntry& entry : entries) {
     append_little_endian<uint32_t>(out, 0x02014b50);
     append_little_endian<uint16_t>(out, 20);
     append_entry_fields(out, entry);
@@ -110,7 +110,7 @@ void append_central_directory(Bytes& out, const std::vector<ZipEntry>& entries) 
 void write_npz(const std::filesystem::path& path,
                const std::vector<std::pair<std::string, Tensor>>& arrays) {
   Bytes out;
-  std::vector<ZipEntry> entries;
+  std::vector<WrittenEntry> entries;
   for (const auto& [name, array] : arrays) {
     // Beside the data, headers and the central directory take less than kReserve.
     check_arg(out.size() + array.nbytes() < std::numeric_limits<uint32_t>::max() - kReserve,

@@ -26,14 +26,14 @@ struct Point {
   float x, y;
 };
 using Polygon = std::vector<Point>;
-using Colour = std::array<float, 3>;
+using FloatColour = std::array<float, 3>;
 
 /// One picture's figure, in pixels, and its colours in [0, 1].
 struct Drawing {
   Figure figure;
   Point centre;
   float radius, angle;
-  Colour ground, ink;
+  FloatColour ground, ink;
 };
 
 /// Corners at equal angles, their distances from the centre taken in turn from `radii`.
@@ -108,8 +108,8 @@ float figure_distance(Figure figure, Point p) {
 }
 
 /// Hue, saturation and value in [0, 1] to RGB.
-Colour from_hsv(float hue, float saturation, float value) {
-  Colour colour{};
+FloatColour from_hsv(float hue, float saturation, float value) {
+  FloatColour colour{};
   for (size_t i = 0; i < 3; ++i) {
     const float k = std::fmod(static_cast<float>(5 - 2 * static_cast<int>(i)) + hue * 6, 6.0F);
     colour[i] = value * (1 - saturation * std::clamp(std::min(k, 4 - k), 0.0F, 1.0F));
@@ -182,7 +182,8 @@ ImageSet make_shapes(int64_t count, int64_t size, int64_t channels, uint64_t see
 ImageSet load_shapes(const DataConfig& config) {
   return make_shapes(config.max_images > 0 ? config.max_images : kDefaultCount,
                      config.image_size > 0 ? config.image_size : kDefaultSize,
-                     config.channels > 0 ? config.channels : 3, 0);
+                     config.channels > 0 ? config.channels : 3,
+                     config.split == DataSplit::kTest ? 1 : 0);
 }
 
 }  // namespace ddpm

@@ -17,7 +17,7 @@ namespace ddpm {
 ImageSet make_shapes(int64_t count, int64_t size, int64_t channels, uint64_t seed);
 
 /// The shapes that a recipe asks for: max_images of them (0: 10,000), image_size pixels (0: 32),
-/// channels (0: 3), always drawn from seed 0.
+/// channels (0: 3), drawn from seed 0, or for DataSplit::kTest from seed 1.
 ImageSet load_shapes(const DataConfig& config);
 
 }  // namespace ddpm

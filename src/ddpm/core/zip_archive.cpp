@@ -1,11 +1,11 @@
-#include "ddpm/checkpoint/zip_archive.h"
+#include "ddpm/core/zip_archive.h"
 
 #include <algorithm>
 #include <utility>
 #include <zlib.h>
 
-#include "ddpm/config/printable.h"
 #include "ddpm/core/check.h"
+#include "ddpm/core/one_line.h"
 
 namespace ddpm {
 namespace {
@@ -173,8 +173,7 @@ Bytes zip_entry_bytes(Bytes file, const ZipDirectory& directory, std::string_vie
   check_zip(!entry.encrypted, name, "zip entry '", shown,
             "': expected stored bytes, got encrypted ones");
   check_zip(entry.method == 0, name, "zip entry '", shown,
-            "': expected stored bytes, as torch.save writes them, got compressed ones (method ",
-            entry.method, ")");
+            "': expected stored bytes, got compressed ones (method ", entry.method, ")");
   const std::uint64_t start = entry.local_header;
   check_zip(start < directory.end &&
                 has_signature(file.first(directory.end), start, kLocalSize, kLocalSignature),
