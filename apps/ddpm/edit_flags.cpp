@@ -31,9 +31,11 @@ void add_edit_flags(CLI::App& command, EditFlags& flags, const std::string& defa
                   "NAME.png (a name with 'strip' shows the source too), NAME.npz or a new folder; "
                   "may be repeated")
       ->capture_default_str();
-  command.add_option("--seed", flags.request.seed, "image i of a seed is the same in any batch")
-      ->check(at_least_zero())
-      ->capture_default_str();
+  if (flags.takes_seed) {
+    command.add_option("--seed", flags.request.seed, "image i of a seed is the same in any batch")
+        ->check(at_least_zero())
+        ->capture_default_str();
+  }
   command.add_option("--batch", flags.request.batch_size, "images the network sees at once")
       ->check(CLI::Range(int64_t{1}, kMostImages))
       ->capture_default_str();
@@ -107,9 +109,10 @@ void write_edited(const EditFlags& flags, const EditModel& model, const std::str
                   const TextChunks& more, EditOutput output) {
   const int64_t steps =
       count_sampler_steps(model.sampler, model.loaded.pipeline.schedule.num_timesteps());
-  output.text = model_text(flags.model, model.loaded, model.sampler, flags.request, steps);
+  output.text = model_text(flags.model, model.loaded, model.sampler, steps);
+  if (flags.takes_seed) append(output.text, seed_text(flags.request));
   output.text.emplace_back("ddpm.edit", kind);
-  output.text.insert(output.text.end(), more.begin(), more.end());
+  append(output.text, more);
   output.scale = flags.scale;
   for (const std::string& path : flags.outputs) {
     write_edit_output(path, output);

@@ -18,6 +18,7 @@ struct EditFlags {
   std::string source;
   std::vector<std::string> outputs;
   ImageRequest request;
+  bool takes_seed = true;  ///< False: nothing is drawn from --seed, so there is no such flag.
   RestoreOptions restore;
   FitPolicy fit = FitPolicy::kCrop;
   int64_t scale = 0;

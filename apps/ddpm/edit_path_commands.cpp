@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "ddpm/config/config_docs.h"
 #include "ddpm/core/check.h"
 #include "ddpm/pipeline/guided_denoiser.h"
 #include "ddpm/sampling/image_to_image.h"
@@ -37,34 +38,41 @@ void run_img2img(const Img2ImgFlags& flags) {
   write_edited(flags, model, "img2img", {{"ddpm.strength", c10::str(flags.strength)}}, output);
 }
 
-/// The path between two images; the whole of it is one batch.
-Tensor path_between_images(const InterpolateFlags& flags, const EditModel& model,
-                           const Tensor& images) {
+/// The way to noise and back has a sampler of its own: of the flags it takes those of the levels.
+void check_path_flags(const InterpolateFlags& flags, const EditModel& model) {
   check_arg(!flags.model.sampler.contains("kind") || model.sampler.kind == SamplerKind::kDdim,
             "[--sampler] expected ddim, which leads images to noise and back, got ",
             enum_word(model.sampler.kind));
+  for (const auto& [key, text] : flags.model.sampler) {
+    const bool is_known = key == "kind" || key == "steps" || key == "spacing" || key == "levels" ||
+                          key == "rho" || key == "sigma_min" || key == "sigma_max";
+    check_arg(is_known, "[", sampler_flag(key), "] interpolate: expected it with --seeds alone, ",
+              "DDIM leads images to noise and back without noise or clipping, got ", text);
+  }
+}
+
+Tensor noises_between_images(const InterpolateFlags& flags, const EditModel& model,
+                             const Tensor& images) {
   ImageRequest ends = flags.request;
   ends.num_images = 2;
   const ImageRequest two = steered(ends, flags.model, model.loaded);
   const Denoiser encoder = make_denoiser(
       model.loaded.pipeline,
       {.class_labels = two.class_labels, .guidance = two.guidance, .guide = two.guide});
-  const auto steps =
-      static_cast<int64_t>(make_levels(model.loaded.pipeline.schedule, model.sampler).size() - 1);
-  return draw_edited(flags, model, steps, [&](const Denoiser& decoder, const SampleRequest& batch) {
-    return interpolate_images(encoder, decoder, model.sampler, model.to_device(images),
-                              batch.num_images);
-  });
+  return noise_path(encoder, model.sampler, model.to_device(images), flags.request.num_images);
 }
 
-Tensor path_between_seeds(const InterpolateFlags& flags, const EditModel& model) {
+Tensor noises_between_seeds(const InterpolateFlags& flags, const EditModel& model) {
   const Pipeline& pipeline = model.loaded.pipeline;
   const auto noise_of = [&](uint64_t seed) {
     return initial_noise(
         {.seed = seed, .image_shape = pipeline.image_shape(), .device = pipeline.device});
   };
-  const Tensor path =
-      slerp_path(noise_of(flags.seeds[0]), noise_of(flags.seeds[1]), flags.request.num_images);
+  return slerp_path(noise_of(flags.seeds[0]), noise_of(flags.seeds[1]), flags.request.num_images);
+}
+
+Tensor decode_path(const InterpolateFlags& flags, const EditModel& model, const Tensor& path) {
+  const Pipeline& pipeline = model.loaded.pipeline;
   const SamplerPlan plan =
       make_sampler_plan(pipeline.schedule, pipeline.folder.diffusion.prediction, model.sampler);
   return draw_edited(flags, model, static_cast<int64_t>(plan.calls.size()),
@@ -75,7 +83,7 @@ Tensor path_between_seeds(const InterpolateFlags& flags, const EditModel& model)
                      });
 }
 
-void run_interpolate(InterpolateFlags flags) {
+void run_interpolate(const InterpolateFlags& flags) {
   const bool by_seeds = !flags.seeds.empty();
   check_arg(by_seeds != !flags.images.empty() && (by_seeds || flags.images.size() == 2),
             "[edit] interpolate: expected two images, or --seeds A,B, got ", flags.images.size(),
@@ -89,15 +97,16 @@ void run_interpolate(InterpolateFlags flags) {
         "[--class] interpolate: expected the class of the path, this model has classes");
   }
   if (by_seeds) {
-    output.images = path_between_seeds(flags, model);
+    output.images = decode_path(flags, model, noises_between_seeds(flags, model));
     text.emplace_back("ddpm.seeds", c10::str(flags.seeds[0], ",", flags.seeds[1]));
   } else {
+    check_path_flags(flags, model);
     std::vector<Tensor> ends;
     for (const std::string& path : flags.images) {
       ends.push_back(load_source(path, model.channels, model.size, flags.fit));
     }
-    flags.request.batch_size = flags.request.num_images;
-    output.images = path_between_images(flags, model, at::cat(ends));
+    model.sampler = path_sampler(model.sampler);
+    output.images = decode_path(flags, model, noises_between_images(flags, model, at::cat(ends)));
     output.given = {{"first", ends[0][0]}, {"second", ends[1][0]}};
   }
   for (int64_t i = 0; i < flags.request.num_images; ++i) {
@@ -135,6 +144,7 @@ void add_interpolate_command(CLI::App& edit) {
       "back to images), or between the samples of two seeds.");
   auto flags = std::make_shared<InterpolateFlags>();
   flags->request.num_images = 9;
+  flags->takes_seed = false;
   add_edit_flags(*command, *flags, "path_strip.png");
   command->add_option("images", flags->images, "two PNG or JPEG files")->expected(0, 2);
   command->add_option("--seeds", flags->seeds, "A,B: from the sample of one seed to another's")

@@ -38,7 +38,7 @@ void run_restore(const EditFlags& flags, const std::string& kind, const TextChun
       });
   output.given = known.given;
   TextChunks text = restore_text(flags.restore);
-  text.insert(text.end(), more.begin(), more.end());
+  append(text, more);
   write_edited(flags, model, kind, text, output);
 }
 

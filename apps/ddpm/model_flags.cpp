@@ -100,14 +100,11 @@ ImageRequest steered(ImageRequest request, const ModelFlags& flags, const Loaded
 }
 
 TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
-                      const SamplerOptions& options, const ImageRequest& request, int64_t steps) {
+                      const SamplerOptions& options, int64_t steps) {
   TextChunks text{{"Software", "ddpm.cpp"},
                   {"ddpm.model", short_model_hash(model.pipeline.folder.model_hash)},
-                  {"ddpm.seed", std::to_string(request.seed)},
-                  {"ddpm.first_image", std::to_string(request.first_image)},
                   {"ddpm.steps", std::to_string(steps)}};
-  const TextChunks sampler = sampler_text(options);
-  text.insert(text.end(), sampler.begin(), sampler.end());
+  append(text, sampler_text(options));
   if (!flags.class_name.empty()) text.emplace_back("ddpm.class", flags.class_name);
   const GuidanceOptions& guidance = flags.guidance;
   if (guidance.scale != 1) text.emplace_back("ddpm.guidance", c10::str(guidance.scale));
@@ -119,6 +116,15 @@ TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
     text.emplace_back("ddpm.guide_model", short_model_hash(model.guide->folder.model_hash));
   }
   return text;
+}
+
+TextChunks seed_text(const ImageRequest& request) {
+  return {{"ddpm.seed", std::to_string(request.seed)},
+          {"ddpm.first_image", std::to_string(request.first_image)}};
+}
+
+void append(TextChunks& text, const TextChunks& more) {
+  text.insert(text.end(), more.begin(), more.end());
 }
 
 }  // namespace ddpm::app

@@ -42,10 +42,15 @@ LoadedModel load_model(const ModelFlags& flags);
 /// @throws std::invalid_argument if the model has no class of the name.
 ImageRequest steered(ImageRequest request, const ModelFlags& flags, const LoadedModel& model);
 
-/// Text chunks that say which model drew, how, and from which seed.
+/// Text chunks that say which model drew, and how.
 ///
 /// @param steps as count_sampler_steps gives it.
 TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
-                      const SamplerOptions& options, const ImageRequest& request, int64_t steps);
+                      const SamplerOptions& options, int64_t steps);
+
+/// Text chunks that say from which seed images were drawn.
+TextChunks seed_text(const ImageRequest& request);
+
+void append(TextChunks& text, const TextChunks& more);
 
 }  // namespace ddpm::app

@@ -74,7 +74,8 @@ void run_sample(SampleFlags flags) {
   output.class_labels = flags.request.class_labels;
   output.strip = strip.moments();
   output.frames = frames.moments();
-  output.text = model_text(flags.model, model, options, flags.request, levels);
+  output.text = model_text(flags.model, model, options, levels);
+  append(output.text, seed_text(flags.request));
   output.first_image = flags.request.first_image;
   output.columns = flags.columns;
   output.scale = flags.scale;

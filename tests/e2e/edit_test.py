@@ -108,7 +108,11 @@ class EditTest(program.ProgramTest):
         self.edit("interpolate", "photo.png", "wide.png", "--frames", 4, "--steps", 5, "-o",
                   "e_strip.png", "-o", "e.webp")
         self.assertEqual((self.folder / "e.webp").read_bytes()[8:16], b"WEBPVP8X")
-        self.assertEqual(read_png(self.folder / "e_strip.png")[4]["ddpm.edit"], "interpolate")
+        text = read_png(self.folder / "e_strip.png")[4]
+        for key, value in {"ddpm.edit": "interpolate", "ddpm.sampler": "ddim", "ddpm.steps": "5",
+                           "ddpm.clip": "none"}.items():
+            self.assertEqual(text[key], value)
+        self.assertFalse({"ddpm.seed", "ddpm.first_image", "ddpm.eta"} & text.keys())
         self.edit("interpolate", "--seeds", "3,9", "--frames", 3, "--steps", 5, "-o", "path")
         self.run_ok("sample", "run", "-n", 1, "--seed", 9, "--steps", 5, "-o", "nine", "-q",
                     "--threads", 1)
@@ -143,6 +147,9 @@ class EditTest(program.ProgramTest):
                 (edit("interpolate", "photo.png", "photo.png", "--seeds", "1,2"), "two images"),
                 (edit("interpolate", "photo.png", "wide.png", "--sampler", "euler"), "ddim"),
                 (edit("interpolate", "--seeds", "1,2", "--sampler", "ddpm"), "without noise"),
+                (edit("interpolate", "photo.png", "wide.png", "--clip", "clip"), "--clip"),
+                (edit("interpolate", "photo.png", "wide.png", "--eta", 0.5), "--eta"),
+                (edit("interpolate", "photo.png", "wide.png", "--order", 2), "--order"),
                 (["sample", "run", "--guidance", 3], "class_dropout"),
                 (["sample", "run", "--guidance-rescale", 0.5], "--guidance"),
                 (["sample", "run", "--guidance", -1], "--guidance"),

@@ -69,8 +69,9 @@ TEST(InterpolateTest, EndsOfThePathAreTheImages) {
   const Tensor second = at::rand({1, 1, 4, 4}) * 2 - 1;
   double before = 2;
   for (const int64_t steps : {20, 100, 500}) {
+    const SamplerOptions options = path_sampler({.steps = steps});
     const Tensor path =
-        interpolate_images(model, model, {.steps = steps}, at::cat({first, second}), /*count=*/5);
+        decode(model, options, noise_path(model, options, at::cat({first, second}), /*count=*/5));
     ASSERT_EQ(path.sizes(), at::IntArrayRef({5, 1, 4, 4}));
     const double error = std::max((path[0] - first[0]).abs().max().item<double>(),
                                   (path[4] - second[0]).abs().max().item<double>());
@@ -78,6 +79,23 @@ TEST(InterpolateTest, EndsOfThePathAreTheImages) {
     before = error;
   }
   EXPECT_LT(before, 0.05);
+}
+
+TEST(InterpolateTest, ThePathsSamplerKeepsTheLevelsAndNothingElse) {
+  const SamplerOptions path = path_sampler({.kind = SamplerKind::kHeun,
+                                            .steps = 7,
+                                            .levels = LevelSpacing::kKarras,
+                                            .rho = 3,
+                                            .eta = 1,
+                                            .s_churn = 40,
+                                            .clip = X0Clip::kDynamic});
+  EXPECT_EQ(path.kind, SamplerKind::kDdim);
+  EXPECT_EQ(path.steps, 7);
+  EXPECT_EQ(path.levels, LevelSpacing::kKarras);
+  EXPECT_EQ(path.rho, 3);
+  EXPECT_EQ(path.eta, 0);
+  EXPECT_EQ(path.s_churn, 0);
+  EXPECT_EQ(path.clip, X0Clip::kNone);
 }
 
 TEST(InterpolateTest, SamplersWithNoiseInTheirStepsAreRefused) {
@@ -90,7 +108,7 @@ TEST(InterpolateTest, SamplersWithNoiseInTheirStepsAreRefused) {
     EXPECT_THAT([&] { decode(model, options, noise); },
                 ThrowsMessage<std::invalid_argument>(HasSubstr("without noise in its steps")));
   }
-  EXPECT_THAT([&] { interpolate_images(model, model, {.steps = 5}, noise, 3); },
+  EXPECT_THAT([&] { noise_path(model, {.steps = 5}, noise, 3); },
               ThrowsMessage<std::invalid_argument>(HasSubstr("expected two")));
   EXPECT_THAT([&] { slerp_path(noise, noise, 1); },
               ThrowsMessage<std::invalid_argument>(HasSubstr("count")));

@@ -51,18 +51,25 @@ Tensor decode(const Denoiser& model, const SamplerOptions& options, const Tensor
   return run_plan(plan, options, model.denoise, noise, {}, trace);
 }
 
-Tensor interpolate_images(const Denoiser& encoder, const Denoiser& decoder,
-                          const SamplerOptions& options, const Tensor& images, int64_t count) {
+SamplerOptions path_sampler(const SamplerOptions& options) {
+  return {.kind = SamplerKind::kDdim,
+          .steps = options.steps,
+          .spacing = options.spacing,
+          .levels = options.levels,
+          .rho = options.rho,
+          .sigma_min = options.sigma_min,
+          .sigma_max = options.sigma_max,
+          .eta = 0,
+          .clip = X0Clip::kNone};
+}
+
+Tensor noise_path(const Denoiser& model, const SamplerOptions& options, const Tensor& images,
+                  int64_t count) {
   check_arg(images.dim() == 4 && images.size(0) == 2,
-            "[interpolate_images] images: expected two, [2, C, H, W], got ", images.sizes());
-  SamplerOptions ddim = options;
-  ddim.kind = SamplerKind::kDdim;
-  ddim.eta = 0;
-  ddim.clip = X0Clip::kNone;
-  const Tensor noise = encode(encoder.schedule, encoder.prediction, encoder.denoise, ddim, images);
-  const Tensor path =
-      slerp_path(noise.narrow(/*dim=*/0, 0, 1), noise.narrow(/*dim=*/0, 1, 1), count);
-  return decode(decoder, ddim, path);
+            "[noise_path] images: expected two, [2, C, H, W], got ", images.sizes());
+  const Tensor noise =
+      encode(model.schedule, model.prediction, model.denoise, path_sampler(options), images);
+  return slerp_path(noise.narrow(/*dim=*/0, 0, 1), noise.narrow(/*dim=*/0, 1, 1), count);
 }
 
 }  // namespace ddpm

@@ -36,16 +36,20 @@ Tensor slerp_path(const Tensor& a, const Tensor& b, int64_t count);
 Tensor decode(const Denoiser& model, const SamplerOptions& options, const Tensor& noise,
               const TraceFn& trace = {});
 
-/// The path between two images [DDIM Sec. 5.3]: both encoded by DDIM at eta = 0, and points of the
-/// path between their noises decoded by the same, without clipping, which would bend the path. The
-/// ends come as close to the images as the list of levels is long.
+/// The sampler that leads images to noise and back: DDIM at eta = 0 over the levels of `options`,
+/// without clipping, which would bend the path. All else in `options` is left out.
+SamplerOptions path_sampler(const SamplerOptions& options);
+
+/// The noises on the path between two images [DDIM Sec. 5.3]: points of the path between what
+/// path_sampler encodes the two to. decode() by path_sampler makes images of them, whose ends come
+/// as close to the two as the list of levels is long.
 ///
-/// @param encoder,decoder one model, for a batch of 2 and one of `count`: as its class labels say.
-/// @param images          [2, C, H, W] float32 in [-1, 1], on the network's device.
-/// @return                [count, C, H, W] float32.
+/// @param model  for a batch of 2: as its class labels say.
+/// @param images [2, C, H, W] float32 in [-1, 1], on the network's device.
+/// @return       [count, C, H, W] float32.
 /// @throws std::invalid_argument as slerp_path and make_inversion_plan do, or unless there are two
 ///         images.
-Tensor interpolate_images(const Denoiser& encoder, const Denoiser& decoder,
-                          const SamplerOptions& options, const Tensor& images, int64_t count);
+Tensor noise_path(const Denoiser& model, const SamplerOptions& options, const Tensor& images,
+                  int64_t count);
 
 }  // namespace ddpm
