@@ -28,7 +28,8 @@ enum class RandomStream : uint32_t {
   kOffsetNoise,
   kInputNoise,
   kEvaluationTimestep,
-  kEvaluationNoise
+  kEvaluationNoise,
+  kAugment
 };
 
 /// Names an endless random sequence. Block b of (key, image, step) is
