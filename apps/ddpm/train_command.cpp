@@ -93,7 +93,8 @@ class TrainProgress {
   void take(const MetricRow& row) {
     fields_.clear();
     for (const auto& [name, value] : row) {
-      if (name == "loss" || name == "grad_norm") fields_.emplace_back(name, value);
+      const bool is_shown = name == "loss" || name == "accuracy" || name == "grad_norm";
+      if (is_shown) fields_.emplace_back(name, value);
     }
   }
 

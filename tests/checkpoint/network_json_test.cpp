@@ -102,6 +102,25 @@ TEST(NetworkJsonTest, EverySettingOfTheTalksNetworkReadsTheSame) {
   EXPECT_EQ(old.simple_unet.gate, GateKind::kNone);
 }
 
+TEST(NetworkJsonTest, EverySettingOfAClassifierReadsTheSame) {
+  ModelConfig model;
+  model.kind = ModelKind::kClassifier;
+  model.classifier = {.in_channels = 1,
+                      .num_classes = 10,
+                      .block_out_channels = {32, 64},
+                      .layers_per_block = 1,
+                      .attention = false,
+                      .attention_head_dim = 16,
+                      .norm_num_groups = 8,
+                      .dropout = 0.25};
+  const Json written = network_to_json(model);
+  EXPECT_EQ(written["_class_name"], "DdpmClassifier");
+  EXPECT_FALSE(is_diffusers_network(model));
+  EXPECT_EQ(config_to_json(read_network(written)), config_to_json(model));
+  model.classifier.num_classes = 0;
+  EXPECT_THROW(network_to_json(model), std::invalid_argument);
+}
+
 // diffusers ignores keys that it doesn't know and would compute something else.
 TEST(NetworkJsonTest, EachOptionThatDiffusersLacksTakesOurClassName) {
   const std::vector<std::pair<std::string, Json>> options{

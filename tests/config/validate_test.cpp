@@ -149,6 +149,38 @@ TEST(ValidateTest, PreviewsTakeNoMoreStepsThanThereAre) {
             "no error");
 }
 
+TEST(ValidateTest, AClassifierAndCrossEntropyGoTogether) {
+  const auto with = [](ModelKind kind, LossKind loss, const auto& change) {
+    return error_after([&](RunConfig& c) {
+      c.model.kind = kind;
+      c.loss.kind = loss;
+      change(c);
+    });
+  };
+  const auto nothing = [](RunConfig&) {};
+  EXPECT_EQ(with(ModelKind::kClassifier, LossKind::kCrossEntropy, nothing), "no error");
+  EXPECT_THAT(with(ModelKind::kClassifier, LossKind::kL2, nothing),
+              HasSubstr("expected loss.kind cross_entropy, got l2"));
+  EXPECT_THAT(with(ModelKind::kUNet2D, LossKind::kCrossEntropy, nothing),
+              HasSubstr("expected model.kind classifier, got unet2d"));
+  const auto classifier = [&](const auto& change) {
+    return with(ModelKind::kClassifier, LossKind::kCrossEntropy, change);
+  };
+  EXPECT_THAT(classifier([](RunConfig& c) { c.loss.weighting = LossWeighting::kP2; }),
+              HasSubstr("expected none for a classifier, got p2"));
+  EXPECT_THAT(classifier([](RunConfig& c) { c.train.class_conditional = true; }),
+              HasSubstr("expected model.kind unet2d, got classifier"));
+  EXPECT_THAT(classifier([](RunConfig& c) { c.model.classifier.block_out_channels.clear(); }),
+              HasSubstr("model.classifier.block_out_channels"));
+  // The forward process is its denoiser's, whose section of the recipe it may share.
+  EXPECT_EQ(classifier([](RunConfig& c) {
+              c.diffusion.variance = VarianceType::kLearnedRange;
+              c.diffusion.prediction = PredictionType::kEdm;
+              c.diffusion.num_timesteps = 20;
+            }),
+            "no error");
+}
+
 TEST(ValidateTest, LabelsNeedANetworkThatTakesThem) {
   EXPECT_THAT(error_after([](RunConfig& c) {
                 c.train.class_conditional = true;

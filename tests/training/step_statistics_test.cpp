@@ -46,9 +46,27 @@ TEST(StepStatisticsTest, MeansLeaveSkippedStepsOut) {
   EXPECT_EQ(statistics.last_nonfinite[0].item<double>(), 2);
   EXPECT_EQ(statistics.last_nonfinite[2].item<double>(), 5);
 
+  EXPECT_FALSE(means.accuracy.has_value()) << "no classifier";
   clear_sums(statistics);
   EXPECT_TRUE(std::isnan(read_means(statistics).loss));
   EXPECT_EQ(statistics.longest_nonfinite_row.item<int64_t>(), 2);
+}
+
+TEST(StepStatisticsTest, AccuracyCountsTheImagesOfTheStepsThatCount) {
+  StepStatistics statistics = make_step_statistics(at::kCPU, /*classifies=*/true);
+  StepLosses losses = make_step_losses(at::kCPU, /*classifies=*/true);
+  const auto take = [&](const Tensor& correct, int64_t nonfinite_row) {
+    clear_losses(losses);
+    add_losses(losses, at::ones(correct.sizes()), at::zeros(correct.sizes(), at::kLong), 10);
+    add_correct(losses, correct);
+    add_step(statistics, losses, whole(0), number(1), whole(nonfinite_row));
+  };
+  take(at::tensor({1, 0, 1, 1}) == 1, 0);
+  take(at::zeros({4}, at::kBool), 1);  // was skipped
+  take(at::tensor({0, 1, 1, 1}) == 1, 0);
+  EXPECT_DOUBLE_EQ(read_means(statistics).accuracy.value(), 0.75);
+  clear_sums(statistics);
+  EXPECT_TRUE(std::isnan(read_means(statistics).accuracy.value()));
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ struct ResumeCase {
 void PrintTo(const ResumeCase& resume_case, std::ostream* out) { *out << resume_case.name; }
 
 std::vector<ResumeCase> resume_cases() {
-  std::vector<ResumeCase> cases(4, {"", tiny_config()});
+  std::vector<ResumeCase> cases(5, {"", tiny_config()});
   cases[0].name = "Float32";
   cases[0].config.data.horizontal_flip = true;
   cases[0].config.optimizer.decay = LrDecay::kCosine;
@@ -60,6 +60,13 @@ std::vector<ResumeCase> resume_cases() {
   cases[3].config.train.input_perturbation = 0.1;
   cases[3].config.train.self_conditioning = true;
   cases[3].config.ema.power_stds = {0.05, 0.1};
+
+  cases[4].name = "Classifier";
+  cases[4].config.model.kind = ModelKind::kClassifier;
+  cases[4].config.model.classifier = {
+      .block_out_channels = {8, 16}, .attention_head_dim = 8, .norm_num_groups = 4, .dropout = 0.1};
+  cases[4].config.loss.kind = LossKind::kCrossEntropy;
+  cases[4].config.train.log_every = 3;
   for (ResumeCase& resume_case : cases) resume_case.config = resolved(resume_case.config);
   return cases;
 }

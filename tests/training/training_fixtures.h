@@ -93,7 +93,7 @@ inline ImageSet tiny_images() { return make_shapes(/*count=*/50, /*size=*/8, 1, 
 /// Fills the sizes that the data gives, as the program does.
 inline RunConfig resolved(RunConfig config) {
   return resolve_run_config(config, config.data.channels, config.data.image_size,
-                            config.train.class_conditional ? 8 : 0);
+                            config.takes_labels() ? 8 : 0);
 }
 
 inline std::shared_ptr<NetworkImpl> initialized_network(const RunConfig& config) {

@@ -10,8 +10,9 @@
 namespace ddpm {
 
 /// Distances of prediction and target, and the losses that train a variance: the variational bound
-/// of one timestep, T times that, and l2 with a share of it [IDDPM Eq. 16].
-enum class LossKind { kL1, kL2, kHuber, kVlb, kRescaledKl, kHybrid };
+/// of one timestep, T times that, and l2 with a share of it [IDDPM Eq. 16]. Cross-entropy trains a
+/// classifier, and nothing else does.
+enum class LossKind { kL1, kL2, kHuber, kVlb, kRescaledKl, kHybrid, kCrossEntropy };
 inline bool has_variational_bound(LossKind kind) {
   return kind == LossKind::kVlb || kind == LossKind::kRescaledKl || kind == LossKind::kHybrid;
 }
@@ -35,7 +36,8 @@ enum class Precision { kFp32, kBf16 };
 
 template <>
 struct EnumNames<LossKind> {
-  static constexpr std::array names{"l1", "l2", "huber", "vlb", "rescaled_kl", "hybrid"};
+  static constexpr std::array names{"l1",          "l2",     "huber",        "vlb",
+                                    "rescaled_kl", "hybrid", "cross_entropy"};
 };
 template <>
 struct EnumNames<LossWeighting> {
@@ -76,7 +78,8 @@ struct LossConfig {
   void visit_fields(Visitor&& visit) {
     visit("kind", kind,
           "distance between prediction and target, or the variational bound: vlb in bits per "
-          "dimension, rescaled_kl T times that, hybrid l2 and a share of it for learned_range");
+          "dimension, rescaled_kl T times that, hybrid l2 and a share of it for learned_range; "
+          "cross_entropy of logits and labels for a classifier");
     visit("huber_delta", huber_delta, "where huber turns from square to line", at_least(1e-12));
     visit("weighting", weighting, "weight of each timestep's distance");
     visit("min_snr_gamma", min_snr_gamma, "gamma of min_snr and soft_min_snr", at_least(1e-12));
@@ -169,7 +172,8 @@ struct TrainConfig {
     visit("device", device, "auto, cpu, cuda or cuda:N");
     visit("threads", threads, "CPU threads; 0: one a core", at_least(0));
     visit("log_every", log_every, "steps between metrics", at_least(1));
-    visit("preview_every", preview_every, "steps between sample grids; 0 never", at_least(0));
+    visit("preview_every", preview_every,
+          "steps between sample grids; 0 never; a classifier draws none", at_least(0));
     visit("preview_images", preview_images, "images of a sample grid", between(1, 4096));
     visit("preview_steps", preview_steps, "DDIM steps of a sample grid", at_least(1));
     visit("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: at the end only",

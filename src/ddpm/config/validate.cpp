@@ -40,8 +40,23 @@ void validate_unet2d(const UNet2DConfig& unet, const std::string& where) {
   }
 }
 
+void validate_classifier(const RunConfig& config, const std::string& where) {
+  const std::vector<int64_t>& levels = config.model.classifier.block_out_channels;
+  check_arg(!levels.empty(), "[", where, "] model.classifier.block_out_channels: expected at ",
+            "least one level, got none");
+  check_arg(config.loss.kind == LossKind::kCrossEntropy, "[", where,
+            "] a classifier learns from labels: expected loss.kind cross_entropy, got ",
+            enum_word(config.loss.kind));
+  check_arg(config.loss.weighting == LossWeighting::kNone, "[", where,
+            "] loss.weighting weighs errors of x_0: expected none for a classifier, got ",
+            enum_word(config.loss.weighting));
+}
+
+/// Of a network that denoises.
 void validate_loss(const RunConfig& config, const std::string& where) {
   const LossConfig& loss = config.loss;
+  check_arg(loss.kind != LossKind::kCrossEntropy, "[", where, "] loss.kind cross_entropy trains a ",
+            "classifier: expected model.kind classifier, got ", enum_word(config.model.kind));
   const bool learned = config.diffusion.variance == VarianceType::kLearnedRange;
   const bool with_bound = has_variational_bound(loss.kind);
   check_arg(!learned || with_bound, "[", where,
@@ -90,12 +105,13 @@ void validate_train(const RunConfig& config, const std::string& where) {
   check_arg(train.batch_size % train.accumulation == 0, "[", where,
             "] train.accumulation divides the batch: expected a divisor of train.batch_size ",
             train.batch_size, ", got ", train.accumulation);
-  check_arg(train.preview_every == 0 || train.preview_steps <= config.diffusion.num_timesteps, "[",
-            where, "] train.preview_steps: expected at most diffusion.num_timesteps ",
+  const bool draws = train.preview_every > 0 && config.model.kind != ModelKind::kClassifier;
+  check_arg(!draws || train.preview_steps <= config.diffusion.num_timesteps, "[", where,
+            "] train.preview_steps: expected at most diffusion.num_timesteps ",
             config.diffusion.num_timesteps, ", got ", train.preview_steps);
   check_arg(!train.class_conditional || config.model.kind == ModelKind::kUNet2D, "[", where,
             "] train.class_conditional needs a network that takes labels: expected model.kind ",
-            "unet2d, got simple_unet");
+            "unet2d, got ", enum_word(config.model.kind));
   const bool has_table =
       train.class_conditional && config.model.unet2d.class_embed_type == ClassEmbedType::kNone;
   check_arg(train.class_dropout == 0 || has_table, "[", where,
@@ -110,7 +126,11 @@ void validate_train(const RunConfig& config, const std::string& where) {
 void validate(const RunConfig& config, const std::string& where) {
   validate_diffusion(config.diffusion, where);
   if (config.model.kind == ModelKind::kUNet2D) validate_unet2d(config.model.unet2d, where);
-  validate_loss(config, where);
+  if (config.model.kind == ModelKind::kClassifier) {
+    validate_classifier(config, where);
+  } else {
+    validate_loss(config, where);
+  }
   validate_train(config, where);
   validate_self_conditioning(config, where);
   validate_ema(config.ema, where);

@@ -24,6 +24,7 @@ Tensor elementwise_loss(const LossConfig& config, const Tensor& prediction, cons
     case LossKind::kVlb:
     case LossKind::kRescaledKl:
     case LossKind::kHybrid:
+    case LossKind::kCrossEntropy:
       check_arg(false, "[loss_per_image] kind must be a distance: expected l1, l2 or huber, got ",
                 enum_word(config.kind));
   }

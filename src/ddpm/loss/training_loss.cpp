@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "ddpm/diffusion/prediction.h"
+#include "ddpm/loss/cross_entropy.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/vlb.h"
 
@@ -60,6 +61,10 @@ ImageLosses training_losses(const LossConfig& config, const NoiseSchedule& sched
     }
     case LossKind::kHybrid:
       return hybrid(config, schedule, prediction, weights, inputs);
+    case LossKind::kCrossEntropy: {
+      const Tensor loss = cross_entropy(inputs.output, inputs.labels);
+      return {loss, loss, is_top_class(inputs.output, inputs.labels)};
+    }
   }
   throw std::logic_error("[training_losses] not a LossKind");
 }

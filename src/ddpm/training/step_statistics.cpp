@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <vector>
+
 namespace ddpm {
 namespace {
 
@@ -12,7 +14,7 @@ void add_where(Tensor& sum, const Tensor& counts, const Tensor& value) {
 
 }  // namespace
 
-StepStatistics make_step_statistics(at::Device device) {
+StepStatistics make_step_statistics(at::Device device, bool classifies) {
   const auto number = at::TensorOptions(at::kDouble).device(device);
   return {.quarter_loss_sum = at::zeros({kTimestepQuarters}, number),
           .quarter_images = at::zeros({kTimestepQuarters}, number),
@@ -20,14 +22,23 @@ StepStatistics make_step_statistics(at::Device device) {
           .grad_norm_sum = at::zeros({}, number),
           .steps = at::zeros({}, number),
           .longest_nonfinite_row = at::zeros({}, number.dtype(at::kLong)),
-          .last_nonfinite = at::zeros({3}, number)};
+          .last_nonfinite = at::zeros({3}, number),
+          .correct = classifies ? at::zeros({}, number) : Tensor()};
 }
 
-StepLosses make_step_losses(at::Device device) {
+StepLosses make_step_losses(at::Device device, bool classifies) {
   const auto number = at::TensorOptions(at::kDouble).device(device);
   return {.loss = at::zeros({}, number.dtype(at::kFloat)),
           .quarter_loss_sum = at::zeros({kTimestepQuarters}, number),
-          .quarter_images = at::zeros({kTimestepQuarters}, number)};
+          .quarter_images = at::zeros({kTimestepQuarters}, number),
+          .correct = classifies ? at::zeros({}, number) : Tensor()};
+}
+
+void clear_losses(StepLosses& step) {
+  step.loss.zero_();
+  step.quarter_loss_sum.zero_();
+  step.quarter_images.zero_();
+  if (step.correct.defined()) step.correct.zero_();
 }
 
 void add_losses(StepLosses& step, const Tensor& losses, const Tensor& t, int64_t num_timesteps) {
@@ -39,6 +50,8 @@ void add_losses(StepLosses& step, const Tensor& losses, const Tensor& t, int64_t
   step.quarter_images.add_(in_quarter.sum(/*dim=*/1));
 }
 
+void add_correct(StepLosses& step, const Tensor& correct) { step.correct.add_(correct.sum()); }
+
 void add_step(StepStatistics& statistics, const StepLosses& losses, const Tensor& step,
               const Tensor& grad_norm, const Tensor& nonfinite_in_a_row) {
   const Tensor counts = nonfinite_in_a_row == 0;
@@ -46,6 +59,7 @@ void add_step(StepStatistics& statistics, const StepLosses& losses, const Tensor
   add_where(statistics.quarter_images, counts, losses.quarter_images);
   add_where(statistics.loss_sum, counts, losses.loss);
   add_where(statistics.grad_norm_sum, counts, grad_norm);
+  if (statistics.correct.defined()) add_where(statistics.correct, counts, losses.correct);
   statistics.steps.add_(counts);
   at::maximum_out(statistics.longest_nonfinite_row, statistics.longest_nonfinite_row,
                   nonfinite_in_a_row);
@@ -60,17 +74,22 @@ void clear_sums(StepStatistics& statistics) {
   statistics.loss_sum.zero_();
   statistics.grad_norm_sum.zero_();
   statistics.steps.zero_();
+  if (statistics.correct.defined()) statistics.correct.zero_();
 }
 
 StepMeans read_means(const StepStatistics& statistics) {
+  std::vector<Tensor> parts{(statistics.loss_sum / statistics.steps).reshape({1}),
+                            (statistics.grad_norm_sum / statistics.steps).reshape({1}),
+                            statistics.quarter_loss_sum / statistics.quarter_images};
+  if (statistics.correct.defined()) {
+    parts.push_back((statistics.correct / statistics.quarter_images.sum()).reshape({1}));
+  }
   // One copy from the device: 0 / 0 is NaN, as it should be.
-  const Tensor means = at::cat({(statistics.loss_sum / statistics.steps).reshape({1}),
-                                (statistics.grad_norm_sum / statistics.steps).reshape({1}),
-                                statistics.quarter_loss_sum / statistics.quarter_images})
-                           .cpu();
+  const Tensor means = at::cat(parts).cpu();
   const auto* value = means.const_data_ptr<double>();
   StepMeans result{.loss = value[0], .grad_norm = value[1], .quarter_loss = {}};
   for (size_t i = 0; i < result.quarter_loss.size(); ++i) result.quarter_loss[i] = value[2 + i];
+  if (statistics.correct.defined()) result.accuracy = value[2 + result.quarter_loss.size()];
   return result;
 }
 

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/core/tensor.h"
@@ -20,6 +21,7 @@ struct StepStatistics {
   Tensor steps;             ///< [] float64, steps taken in.
   Tensor longest_nonfinite_row;  ///< [] int64, of the whole run.
   Tensor last_nonfinite;         ///< [3] float64: step, loss and gradient norm of the last skip.
+  Tensor correct = {};  ///< [] float64, images that a classifier was right about; else undefined.
 
   /// Calls visit(name, tensor) for each field.
   template <typename Visitor>
@@ -31,6 +33,7 @@ struct StepStatistics {
     visit("steps", steps);
     visit("longest_nonfinite_row", longest_nonfinite_row);
     visit("last_nonfinite", last_nonfinite);
+    if (correct.defined()) visit("correct", correct);
   }
 };
 
@@ -39,15 +42,24 @@ struct StepLosses {
   Tensor loss;              ///< [] float32
   Tensor quarter_loss_sum;  ///< [4] float64
   Tensor quarter_images;    ///< [4] float64
+  Tensor correct = {};      ///< [] float64; undefined for what is no classifier
 };
 
-StepStatistics make_step_statistics(at::Device device);
-StepLosses make_step_losses(at::Device device);
+/// @param classifies whether `correct` is defined.
+StepStatistics make_step_statistics(at::Device device, bool classifies = false);
+StepLosses make_step_losses(at::Device device, bool classifies = false);
+
+/// Zeros, for the next step.
+void clear_losses(StepLosses& step);
 
 /// Adds a micro-batch to the step's losses.
 /// @param losses [N] float32, one an image, unweighted, detached.
 /// @param t      [N] int64, 0 <= t < num_timesteps; quarter k is t * 4 / num_timesteps = k.
 void add_losses(StepLosses& step, const Tensor& losses, const Tensor& t, int64_t num_timesteps);
+
+/// Adds to the images that a classifier was right about.
+/// @param correct [N] bool.
+void add_correct(StepLosses& step, const Tensor& correct);
 
 /// Takes a step into the statistics, or notes that it was skipped.
 /// @param step              [] int64 on the device: the step's number.
@@ -64,6 +76,7 @@ struct StepMeans {
   double loss = 0;
   double grad_norm = 0;
   std::array<double, kTimestepQuarters> quarter_loss{};
+  std::optional<double> accuracy = {};  ///< of a classifier
 };
 StepMeans read_means(const StepStatistics& statistics);
 

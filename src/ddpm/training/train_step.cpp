@@ -36,6 +36,8 @@ AdamEmaOptions optimizer_options(const OptimizerConfig& config) {
           .max_grad_norm = config.max_grad_norm};
 }
 
+bool is_classifier(const RunConfig& config) { return config.model.kind == ModelKind::kClassifier; }
+
 // Moves the tensors whose names start with `prefix` out of `tensors`, without the prefix.
 NamedTensors take_prefixed(std::map<std::string, Tensor>& tensors, const std::string& prefix) {
   NamedTensors taken;
@@ -60,8 +62,8 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
       optimizer_(make_adam_ema_state(parameters_.master())),
       ema_buffers_(parameters_.buffers().clone()),
       saved_buffers_(parameters_.buffers().clone()),
-      statistics_(make_step_statistics(device)),
-      losses_(make_step_losses(device)),
+      statistics_(make_step_statistics(device, is_classifier(config))),
+      losses_(make_step_losses(device, is_classifier(config))),
       inputs_(make_step_inputs(config, device)) {
   check_arg(config.train.batch_size % config.train.accumulation == 0,
             "[TrainStep] train.accumulation must divide train.batch_size: expected a divisor of ",
@@ -95,9 +97,7 @@ void TrainStep::prepare(const Batch& batch, int64_t step) {
 void TrainStep::run() {
   parameters_.zero_grad();
   saved_buffers_.copy_(parameters_.buffers());
-  losses_.loss.zero_();
-  losses_.quarter_loss_sum.zero_();
-  losses_.quarter_images.zero_();
+  clear_losses(losses_);
   if (history_) {
     const WeightedTimesteps chosen = choose_timesteps(*history_, inputs_.t_draw);
     inputs_.t.copy_(chosen.t);
@@ -116,7 +116,8 @@ LossInputs TrainStep::forward(int64_t index) {
   const bool bf16 = config_.train.precision == Precision::kBf16;
   // The bound compares means that are made of x_t, where bfloat16 would be too coarse; EDM scales
   // x_t before it is rounded.
-  const bool is_edm = config_.diffusion.prediction == PredictionType::kEdm;
+  const bool is_edm =
+      config_.diffusion.prediction == PredictionType::kEdm && !is_classifier(config_);
   const bool keeps_x_t = has_variational_bound(config_.loss.kind) || is_edm;
   const Tensor t = part(inputs_.t, index);
   const Tensor noise = part(inputs_.noise, index);
@@ -139,7 +140,8 @@ LossInputs TrainStep::forward(int64_t index) {
           .x_t = noised.x_t,
           .t = t,
           .noise = noise,
-          .output = network_->forward(x_t, input.c_noise, {.class_labels = labels})};
+          .output = network_->forward(x_t, input.c_noise, {.class_labels = labels}),
+          .labels = part(inputs_.labels, index)};
 }
 
 Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const Tensor& labels) {
@@ -172,6 +174,7 @@ void TrainStep::run_micro_batch(int64_t index) {
   parameters_.gather_grad();
   losses_.loss.add_(loss.detach());
   add_losses(losses_, losses.plain.detach(), inputs.t, schedule_.num_timesteps());
+  if (losses.correct.defined()) add_correct(losses_, losses.correct);
 }
 
 void TrainStep::update() {

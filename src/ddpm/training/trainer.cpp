@@ -170,7 +170,7 @@ void Trainer::check_finite() {
 void Trainer::keep_records() {
   const TrainConfig& train = config_.train;
   if (is_due(step_, train.log_every)) write_metrics();
-  if (is_due(step_, train.preview_every)) write_preview();
+  if (draws_previews() && is_due(step_, train.preview_every)) write_preview();
   if (is_due(step_, train.checkpoint_every) && step_ < train.steps) {
     check_finite();
     try_to("save a checkpoint", [&] { save(); });
@@ -193,7 +193,7 @@ void Trainer::write_snapshots() {
 TrainResult Trainer::end(EndReason reason) {
   check_finite();
   if (reason == EndReason::kFinished && window_step_ < step_) write_metrics();
-  if (reason == EndReason::kFinished && config_.train.preview_every > 0) write_preview();
+  if (reason == EndReason::kFinished && draws_previews()) write_preview();
   save();
   return {.reason = reason, .step = step_};
 }
@@ -204,6 +204,7 @@ MetricRow Trainer::metric_row() {
   for (size_t i = 0; i < means.quarter_loss.size(); ++i) {
     row.emplace_back("loss_q" + std::to_string(i + 1), means.quarter_loss[i]);
   }
+  if (means.accuracy) row.emplace_back("accuracy", *means.accuracy);
   const double seconds = clock_.seconds();
   const auto steps = static_cast<double>(step_ - window_step_);
   const double waited = loader_->waited_seconds();
@@ -228,6 +229,10 @@ void Trainer::write_metrics() {
   if (hooks_.on_metrics) hooks_.on_metrics(step_, row);
   window_step_ = step_;
   clock_.restart();
+}
+
+bool Trainer::draws_previews() const {
+  return config_.train.preview_every > 0 && config_.model.kind != ModelKind::kClassifier;
 }
 
 void Trainer::write_preview() {

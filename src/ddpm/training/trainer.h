@@ -96,6 +96,7 @@ class Trainer {
   TrainResult end(EndReason reason);
   MetricRow metric_row();
   void write_metrics();
+  bool draws_previews() const;
   void write_preview();
   void write_snapshots();
   void save();
