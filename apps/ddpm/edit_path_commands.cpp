@@ -56,9 +56,10 @@ Tensor noises_between_images(const InterpolateFlags& flags, const EditModel& mod
   ImageRequest ends = flags.request;
   ends.num_images = 2;
   const ImageRequest two = steered(ends, flags.model, model.loaded);
-  const Denoiser encoder = make_denoiser(
-      model.loaded.pipeline,
-      {.class_labels = two.class_labels, .guidance = two.guidance, .guide = two.guide});
+  const Denoiser encoder = make_denoiser(model.loaded.pipeline, {.class_labels = two.class_labels,
+                                                                 .guidance = two.guidance,
+                                                                 .guide = two.guide,
+                                                                 .classifier = two.classifier});
   return noise_path(encoder, model.sampler, model.to_device(images), flags.request.num_images);
 }
 
@@ -92,7 +93,7 @@ void run_interpolate(const InterpolateFlags& flags) {
   EditOutput output;
   TextChunks text;
   // One class for the whole path: each in turn would jump from frame to frame.
-  if (flags.model.class_name.empty() && count_classes(model.loaded.pipeline.folder) > 0) {
+  if (flags.model.class_name.empty() && count_classes(model.loaded.class_source()) > 0) {
     throw std::invalid_argument(
         "[--class] interpolate: expected the class of the path, this model has classes");
   }

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
@@ -42,6 +43,10 @@ void check_guidance(const ModelFlags& flags) {
   check_arg(guidance.scale != 1 || !more,
             "[--guidance] expected a scale other than 1 with --guidance-rescale, "
             "--guidance-interval or --guide-model");
+  check_arg(flags.classifier_scale == 1 || !flags.classifier.empty(),
+            "[--classifier-scale] expected --classifier with it");
+  check_arg(std::isfinite(flags.classifier_scale) && flags.classifier_scale >= 0,
+            "[--classifier-scale] expected a number of at least 0, got ", flags.classifier_scale);
 }
 
 }  // namespace
@@ -65,16 +70,36 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
       .add_option("--guide-model", flags.guide_model,
                   "a weaker model whose answer is the weak one (autoguidance)")
       ->group("Guidance");
+  command
+      .add_option("--classifier", flags.classifier,
+                  "run folder, checkpoint or model folder of a classifier whose gradient leads to "
+                  "the class; a model without classes takes those of the classifier")
+      ->group("Guidance");
+  command
+      .add_option("--classifier-scale", flags.classifier_scale,
+                  "multiplies the classifier's gradient: more follows the class closer")
+      ->capture_default_str()
+      ->group("Guidance");
   add_sampler_flags(command, flags.sampler);
+}
+
+const ModelFolder& LoadedModel::class_source() const {
+  const bool classified = classifier && count_classes(pipeline.folder) == 0;
+  return classified ? classifier->folder : pipeline.folder;
 }
 
 LoadedModel load_model(const ModelFlags& flags) {
   check_guidance(flags);
   configure_cpu(flags.threads);
   configure_gpu();
-  LoadedModel model{load_pipeline(flags.model, flags.pipeline), nullptr};
+  LoadedModel model{load_pipeline(flags.model, flags.pipeline), nullptr, nullptr};
+  check_draws_images(model.pipeline.folder);
   if (!flags.guide_model.empty()) {
     model.guide = std::make_unique<Pipeline>(load_pipeline(flags.guide_model, flags.pipeline));
+  }
+  if (!flags.classifier.empty()) {
+    model.classifier = std::make_unique<Pipeline>(load_pipeline(flags.classifier, flags.pipeline));
+    check_classifies_images(model.classifier->folder);
   }
   if (!model.pipeline.folder.scheduler_found) {
     log_warn("[" + flags.model +
@@ -88,13 +113,23 @@ ImageRequest steered(ImageRequest request, const ModelFlags& flags, const Loaded
   request.guidance = flags.guidance;
   request.guide = model.guide.get();
   const int64_t count = request.num_images;
-  const int64_t classes = count_classes(model.pipeline.folder);
+  const ModelFolder& source = model.class_source();
+  const int64_t classes = count_classes(source);
+  Tensor labels;
   if (!flags.class_name.empty()) {
-    request.class_labels =
-        at::full({count}, class_index(model.pipeline.folder, flags.class_name), at::kLong);
+    labels = at::full({count}, class_index(source, flags.class_name), at::kLong);
   } else if (classes > 0) {
-    request.class_labels =
-        (at::arange(count, at::kLong) + static_cast<int64_t>(request.first_image)) % classes;
+    labels = (at::arange(count, at::kLong) + static_cast<int64_t>(request.first_image)) % classes;
+  }
+  const bool model_knows_them = &source == &model.pipeline.folder;
+  if (model_knows_them) request.class_labels = labels;
+  if (model.classifier) {
+    request.classifier = {
+        .pipeline = model.classifier.get(),
+        .scale = flags.classifier_scale,
+        .class_labels = model_knows_them
+                            ? classifier_labels(source, model.classifier->folder, labels)
+                            : labels};
   }
   return request;
 }
@@ -114,6 +149,10 @@ TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
   }
   if (model.guide) {
     text.emplace_back("ddpm.guide_model", short_model_hash(model.guide->folder.model_hash));
+  }
+  if (model.classifier) {
+    text.emplace_back("ddpm.classifier", short_model_hash(model.classifier->folder.model_hash));
+    text.emplace_back("ddpm.classifier_scale", c10::str(flags.classifier_scale));
   }
   return text;
 }

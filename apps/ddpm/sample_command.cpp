@@ -71,7 +71,9 @@ void run_sample(SampleFlags flags) {
   });
   progress.finish();
 
-  output.class_labels = flags.request.class_labels;
+  const ClassifierGuide& classifier = flags.request.classifier;
+  output.class_labels =
+      flags.request.class_labels.defined() ? flags.request.class_labels : classifier.class_labels;
   output.strip = strip.moments();
   output.frames = frames.moments();
   output.text = model_text(flags.model, model, options, levels);
@@ -97,6 +99,7 @@ void add_sample_command(CLI::App& app) {
       "  ddpm sample MODEL -n 4 -o strip.png                   x_t, predicted noise and x_0 in "
       "time\n"
       "  ddpm sample MODEL -n 16 -o grid.png -o anim.webp      a picture and its animation\n"
+      "  ddpm sample MODEL --classifier runs/fashion_mnist_classifier --class dress\n"
       "  ddpm sample MODEL -n 50000 --batch 256 -o images.npz  for an evaluation");
   auto flags = std::make_shared<SampleFlags>();
   flags->request.num_images = 64;

@@ -2,15 +2,30 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
 #include "ddpm/core/check.h"
+#include "ddpm/model/network.h"
+#include "ddpm/sampling/classifier_guidance.h"
 #include "ddpm/sampling/guidance.h"
 
 namespace ddpm {
 namespace {
 
-/// Rows of the model's table of classes, the null class among them.
+/// Classes of a classifier, or rows of a model's table of classes, the null class among them.
 int64_t count_labels(const ModelFolder& folder) {
-  return folder.model.kind == ModelKind::kUNet2D ? folder.model.unet2d.num_class_embeds : 0;
+  switch (folder.model.kind) {
+    case ModelKind::kUNet2D:
+      return folder.model.unet2d.num_class_embeds;
+    case ModelKind::kSimpleUnet:
+      return 0;
+    case ModelKind::kClassifier:
+      return folder.model.classifier.num_classes;
+  }
+  throw std::logic_error("[count_classes] not a ModelKind");
 }
 
 void check_labels(const ModelFolder& folder, const Tensor& labels) {
@@ -26,19 +41,26 @@ void check_labels(const ModelFolder& folder, const Tensor& labels) {
             "[make_denoiser] class: expected 0 to ", known - 1);
 }
 
+/// What holds for all that guides a model.
+///
+/// @param role "guide" or "classifier", for the message.
+void check_same_diffusion(const char* role, const Pipeline& pipeline, const Pipeline& other) {
+  check_arg(other.image_shape() == pipeline.image_shape(), "[make_denoiser] ", role,
+            ": expected a model of images ", at::IntArrayRef(pipeline.image_shape()), ", got ",
+            at::IntArrayRef(other.image_shape()));
+  check_arg(other.schedule.num_timesteps() == pipeline.schedule.num_timesteps() &&
+                at::allclose(other.schedule.alphas_cumprod, pipeline.schedule.alphas_cumprod,
+                             /*rtol=*/1e-5, /*atol=*/1e-9),
+            "[make_denoiser] ", role, ": expected a model of the same noise schedule");
+}
+
 void check_guide(const Pipeline& pipeline, const Pipeline& guide) {
   const ModelFolder& folder = pipeline.folder;
-  check_arg(guide.image_shape() == pipeline.image_shape(),
-            "[make_denoiser] guide: expected a model of images ",
-            at::IntArrayRef(pipeline.image_shape()), ", got ",
-            at::IntArrayRef(guide.image_shape()));
+  check_draws_images(guide.folder);
+  check_same_diffusion("guide", pipeline, guide);
   check_arg(guide.folder.diffusion.prediction == folder.diffusion.prediction,
             "[make_denoiser] guide: expected prediction ", enum_word(folder.diffusion.prediction),
             ", got ", enum_word(guide.folder.diffusion.prediction));
-  check_arg(guide.schedule.num_timesteps() == pipeline.schedule.num_timesteps() &&
-                at::allclose(guide.schedule.alphas_cumprod, pipeline.schedule.alphas_cumprod,
-                             /*rtol=*/1e-5, /*atol=*/1e-9),
-            "[make_denoiser] guide: expected a model of the same noise schedule");
   const int64_t classes = count_classes(guide.folder);
   check_arg(classes == 0 || classes == count_classes(folder),
             "[make_denoiser] guide: expected a model of ", count_classes(folder),
@@ -69,17 +91,74 @@ DenoiseFn guided_by_null_class(const Pipeline& pipeline, const Conditioning& con
                                   make_denoise_fn(pipeline, both));
 }
 
+void check_classifier(const Pipeline& pipeline, const ClassifierGuide& guide) {
+  const ModelFolder& classifier = guide.pipeline->folder;
+  check_classifies_images(classifier);
+  check_same_diffusion("classifier", pipeline, *guide.pipeline);
+  const Tensor& labels = guide.class_labels;
+  const int64_t known = count_labels(classifier);
+  check_arg(labels.defined() && labels.dim() == 1 && labels.min().item<int64_t>() >= 0 &&
+                labels.max().item<int64_t>() < known,
+            "[make_denoiser] classifier: expected for each image one of its ", known, " classes");
+}
+
+/// log p(y | x_t, t) of the classifier's labels.
+LogLikelihoodFn log_likelihood(const ClassifierGuide& guide) {
+  const Pipeline& classifier = *guide.pipeline;
+  const Tensor labels = guide.class_labels.to(classifier.device).unsqueeze(1);
+  const at::ScalarType dtype = classifier.network->parameters().front().scalar_type();
+  return [network = classifier.network, dtype, labels](const Tensor& x_t, const Tensor& t) {
+    const Tensor logits = network->forward(x_t.to(dtype), t, {});
+    return logits.to(at::kFloat).log_softmax(/*dim=*/1).gather(/*dim=*/1, labels).squeeze(1);
+  };
+}
+
 }  // namespace
+
+Tensor classifier_labels(const ModelFolder& model, const ModelFolder& classifier,
+                         const Tensor& class_labels) {
+  const std::vector<std::string>& names = model.extras.class_names;
+  const std::vector<std::string>& known = classifier.extras.class_names;
+  const bool by_name = !names.empty() && !known.empty();
+  const int64_t classes = count_classes(model);
+  check_arg(by_name || classes == count_classes(classifier),
+            "[classifier_labels] without names on both sides: expected a classifier of the "
+            "model's ",
+            classes, " classes, got ", count_classes(classifier));
+  Tensor labels = class_labels.clone();
+  auto* label = labels.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < labels.numel(); ++i) {
+    check_arg(label[i] >= 0 && label[i] < classes,
+              "[classifier_labels] expected classes that a classifier can know, got label ",
+              label[i], " of ", classes, " classes");
+    if (!by_name) continue;
+    const std::string& name = names.at(static_cast<size_t>(label[i]));
+    const auto found = std::find(known.begin(), known.end(), name);
+    check_arg(found != known.end(),
+              "[classifier_labels] expected a classifier of the model's "
+              "classes, got one without '",
+              name, "'");
+    label[i] = found - known.begin();
+  }
+  return labels;
+}
 
 int64_t count_classes(const ModelFolder& folder) {
   return folder.extras.null_class >= 0 ? folder.extras.null_class : count_labels(folder);
 }
 
 Denoiser make_denoiser(const Pipeline& pipeline, const Conditioning& conditioning) {
+  check_draws_images(pipeline.folder);
   check_labels(pipeline.folder, conditioning.class_labels);
-  return {pipeline.schedule, pipeline.folder.diffusion.prediction,
-          conditioning.guide != nullptr ? guided_by_model(pipeline, conditioning)
-                                        : guided_by_null_class(pipeline, conditioning)};
+  Denoiser model{pipeline.schedule, pipeline.folder.diffusion.prediction,
+                 conditioning.guide != nullptr ? guided_by_model(pipeline, conditioning)
+                                               : guided_by_null_class(pipeline, conditioning)};
+  const ClassifierGuide& classifier = conditioning.classifier;
+  if (classifier.pipeline == nullptr) return model;
+  check_classifier(pipeline, classifier);
+  model.denoise = classifier_guidance(model.schedule, model.prediction, classifier.scale,
+                                      model.denoise, log_likelihood(classifier));
+  return model;
 }
 
 }  // namespace ddpm

@@ -13,18 +13,33 @@ struct Conditioning {
   Tensor class_labels = {};         ///< [N] int64 for a network with classes, else undefined.
   GuidanceOptions guidance = {};    ///< Scale 1: none.
   const Pipeline* guide = nullptr;  ///< A weaker model to guide with; without, the null class does.
+  ClassifierGuide classifier = {};
 };
 
-/// The number of classes that a model draws: those of its table but the null class.
+/// The number of classes that a model draws, those of its table but the null class, or that a
+/// classifier knows.
 int64_t count_classes(const ModelFolder& folder);
+
+/// What a classifier calls a model's classes: its labels of the same names, or the same labels
+/// where one of the two has no names.
+///
+/// @param class_labels [N] int64, of the model.
+/// @return             [N] int64, of the classifier.
+/// @throws std::invalid_argument, naming it, if the classifier has no such class, a label is the
+///         model's null class, or without names the numbers of classes differ.
+Tensor classifier_labels(const ModelFolder& model, const ModelFolder& classifier,
+                         const Tensor& class_labels);
 
 /// A model as samplers and editing take it: its network for these labels, guided. With a guide,
 /// autoguidance: the guide gets the same labels if it has classes. Without, classifier-free
-/// guidance, where images whose label is the null class itself are not guided.
+/// guidance, where images whose label is the null class itself are not guided. A classifier adds
+/// its gradient to either, or to the network's own answer.
 ///
-/// @throws std::invalid_argument if the labels don't fit the model; if guidance is asked of a model
+/// @throws std::invalid_argument if it is a classifier; if the labels don't fit the model; if
+/// guidance is asked of a model
 ///         without a null class and no guide is given; if a guide is given without guidance, or it
-///         has another image shape, prediction, schedule or number of classes; or as guidance.h
+///         has another image shape, prediction, schedule or number of classes; if the classifier is
+///         none, has another image shape or schedule, or doesn't know its labels; or as guidance.h
 ///         does.
 Denoiser make_denoiser(const Pipeline& pipeline, const Conditioning& conditioning);
 

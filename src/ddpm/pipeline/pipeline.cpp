@@ -49,7 +49,29 @@ X0Clip clip_of(const SchedulerOptions& scheduler) {
   return scheduler.clip_sample ? X0Clip::kClip : X0Clip::kNone;
 }
 
+void check_label_count(const Tensor& labels, int64_t num_images) {
+  check_arg(!labels.defined() || (labels.dim() == 1 && labels.size(0) == num_images),
+            "[draw_images] class_labels: expected one for each of ", num_images,
+            " images, got shape ", labels.defined() ? labels.sizes() : at::IntArrayRef());
+}
+
+/// The labels of one batch; undefined ones stay so.
+Tensor of_batch(const Tensor& labels, int64_t first, int64_t count) {
+  return labels.defined() ? labels.narrow(/*dim=*/0, first, count) : labels;
+}
+
 }  // namespace
+
+void check_draws_images(const ModelFolder& folder) {
+  check_arg(folder.model.kind != ModelKind::kClassifier,
+            "[check_draws_images] expected a model that draws images, got a classifier");
+}
+
+void check_classifies_images(const ModelFolder& folder) {
+  check_arg(folder.model.kind == ModelKind::kClassifier,
+            "[check_classifies_images] expected a classifier of noisy images, got a model of kind ",
+            enum_word(folder.model.kind));
+}
 
 std::vector<int64_t> Pipeline::image_shape() const {
   const int64_t size = folder.model.kind == ModelKind::kUNet2D && folder.extras.image_size == 0
@@ -101,6 +123,7 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline) {
 }
 
 DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) {
+  check_draws_images(pipeline.folder);
   const at::ScalarType dtype = pipeline.network->parameters().front().scalar_type();
   const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
   const NetworkView view{.schedule = pipeline.schedule,
@@ -121,17 +144,16 @@ Tensor draw_images(const Pipeline& pipeline, const ImageRequest& request, const 
             request.num_images);
   check_arg(request.batch_size > 0, "[draw_images] batch_size: expected 1 or more, got ",
             request.batch_size);
-  const Tensor& labels = request.class_labels;
-  check_arg(!labels.defined() || (labels.dim() == 1 && labels.size(0) == request.num_images),
-            "[draw_images] class_labels: expected one for each of ", request.num_images,
-            " images, got shape ", labels.defined() ? labels.sizes() : at::IntArrayRef());
+  check_label_count(request.class_labels, request.num_images);
+  check_label_count(request.classifier.class_labels, request.num_images);
   std::vector<Tensor> batches;
   for (int64_t first = 0; first < request.num_images; first += request.batch_size) {
     const int64_t count = std::min(request.batch_size, request.num_images - first);
-    const Conditioning conditioning{
-        .class_labels = labels.defined() ? labels.narrow(/*dim=*/0, first, count) : Tensor(),
-        .guidance = request.guidance,
-        .guide = request.guide};
+    Conditioning conditioning{.class_labels = of_batch(request.class_labels, first, count),
+                              .guidance = request.guidance,
+                              .guide = request.guide,
+                              .classifier = request.classifier};
+    conditioning.classifier.class_labels = of_batch(request.classifier.class_labels, first, count);
     const SampleRequest batch{.seed = request.seed,
                               .first_image = request.first_image + static_cast<uint64_t>(first),
                               .num_images = count,

@@ -48,13 +48,27 @@ Pipeline load_pipeline(const std::filesystem::path& path, const PipelineOptions&
 /// What load_pipeline reads, before the network is built: for `ddpm info`.
 ModelFolder read_model(const std::filesystem::path& path, bool raw_weights = false);
 
+/// @throws std::invalid_argument if the model draws no images: a classifier.
+void check_draws_images(const ModelFolder& folder);
+/// @throws std::invalid_argument if the model is no classifier.
+void check_classifies_images(const ModelFolder& folder);
+
 /// The sampler options that the model's scheduler file asks for: clipping and spacing.
 SamplerOptions default_sampler_options(const Pipeline& pipeline);
 
 /// The network as samplers see it.
 ///
 /// @param class_labels [N] int64 for a network with classes, else undefined.
+/// @throws std::invalid_argument as check_draws_images().
 DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels = {});
+
+/// A classifier of noisy images that leads samples to its classes by its gradient
+/// (sampling/classifier_guidance.h has the formulas).
+struct ClassifierGuide {
+  const Pipeline* pipeline = nullptr;  ///< The classifier; none: no such guidance.
+  double scale = 1.0;
+  Tensor class_labels = {};  ///< [N] int64, one an image, as the classifier numbers classes.
+};
 
 /// What sample_images draws.
 struct ImageRequest {
@@ -66,6 +80,7 @@ struct ImageRequest {
   Tensor class_labels = {};  ///< [num_images] int64, or undefined.
   GuidanceOptions guidance = {};    ///< Scale 1: none.
   const Pipeline* guide = nullptr;  ///< A weaker model to guide with; without, the null class does.
+  ClassifierGuide classifier = {};
 };
 
 /// Draws images from a model.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <optional>
 #include <stdexcept>
 
 #include "ddpm/core/check.h"
@@ -19,7 +20,9 @@ Tensor gradient(const LogLikelihoodFn& log_likelihood, const Tensor& x_t, const 
   check_arg(values.dim() == 1 && values.size(0) == x_t.size(0),
             "[classifier_guidance] log_likelihood must give one value an image: expected [",
             x_t.size(0), "], got ", values.sizes());
-  values.sum().backward();
+  // Not that of the classifier's weights, which would be kept and added to at each step.
+  values.sum().backward(/*gradient=*/{}, /*retain_graph=*/std::nullopt, /*create_graph=*/false,
+                        at::TensorList(x));
   check_arg(x.grad().defined(),
             "[classifier_guidance] log_likelihood has no gradient: expected a "
             "function of x_t, got a constant");
