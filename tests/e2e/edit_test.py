@@ -1,6 +1,7 @@
 """ddpm edit and guidance of ddpm sample, as someone at a shell uses them."""
 import struct
 import unittest
+import zipfile
 import zlib
 
 import program
@@ -46,7 +47,16 @@ def read_png(path):
     return width, height, channels, rows, text
 
 
-class EditTest(program.ProgramTest):
+class RefusalTest(program.ProgramTest):
+    def assert_refused(self, arguments, *words):
+        done = program.run(*arguments, cwd=self.folder)
+        self.assertEqual(done.returncode, 2, f"{arguments}: {done.stderr}")
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+
+class EditTest(RefusalTest):
     def setUp(self):
         super().setUp()
         self.train_tiny()
@@ -56,13 +66,6 @@ class EditTest(program.ProgramTest):
 
     def edit(self, *arguments):
         return self.run_ok("edit", arguments[0], "run", *arguments[1:], "-q", "--threads", 1)
-
-    def assert_refused(self, arguments, *words):
-        done = program.run(*arguments, cwd=self.folder)
-        self.assertEqual(done.returncode, 2, f"{arguments}: {done.stderr}")
-        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-        for word in words:
-            self.assertIn(word, done.stderr)
 
     def test_inpaint_keeps_the_kept_pixels_and_says_how_it_was_made(self):
         self.edit("inpaint", "photo.png", "mask.png", "--steps", 10, "--jump-length", 3,
@@ -189,6 +192,55 @@ class GuidanceTest(program.ProgramTest):
         first = sorted((self.folder / "run/checkpoints").iterdir())[0]
         guided = self.sample("auto", "--class", 0, "--guidance", 2, "--guide-model", first)
         self.assertEqual(len(guided[0][4]["ddpm.guide_model"]), 12)
+
+
+class ClassifierTest(RefusalTest):
+    CLASSIFIER = ("model.kind=classifier", "model.classifier.block_out_channels=[8,16]",
+                  "model.classifier.attention_head_dim=8", "model.classifier.norm_num_groups=4",
+                  "loss.kind=cross_entropy")
+
+    def sample(self, name, *arguments):
+        self.run_ok("sample", "run", "-n", 2, "--steps", 5, "-o", name, "-o", f"{name}.npz", "-q",
+                    "--threads", 1, *arguments)
+        return read_png(self.folder / name / "000000.png")
+
+    def test_leads_a_model_without_classes_to_one_of_the_classifiers(self):
+        self.train_tiny()
+        self.train_tiny("judge", *self.CLASSIFIER)
+        self.assertEqual(list((self.folder / "judge/samples").iterdir()), [])
+        self.assertIn("accuracy", (self.folder / "judge/metrics.csv").read_text())
+        self.assertIn("classifier", self.run_ok("info", "judge/model").stdout)
+        self.run_ok("convert", "judge", "copy")
+
+        plain = self.sample("plain")
+        guided = self.sample("guided", "--classifier", "judge", "--classifier-scale", 20, "--class", "star")
+        self.assertNotEqual(plain[3], guided[3])
+        self.assertEqual(len(guided[4]["ddpm.classifier"]), 12)
+        self.assertEqual(guided[4]["ddpm.classifier_scale"], "20")
+        self.assertEqual(guided[4]["ddpm.class"], "star")
+        self.assertEqual(zipfile.ZipFile(self.folder / "guided.npz").namelist(), ["arr_0.npy", "arr_1.npy"])
+        again = self.sample("again", "--classifier", "copy", "--classifier-scale", 20, "--class", "star")
+        self.assertEqual(again[3], guided[3])
+        self.assertEqual(self.sample("off", "--classifier", "judge", "--classifier-scale", 0)[3], plain[3])
+        self.run_ok("edit", "interpolate", "run", "--seeds", "1,2", "--frames", 2, "--steps", 5, "-q",
+                    "--classifier", "judge", "--class", "star", "-o", "path.npz")
+
+        for arguments, word in (
+                (["sample", "judge"], "got a classifier"),
+                (["edit", "interpolate", "judge", "--seeds", "1,2"], "got a classifier"),
+                (["sample", "run", "--classifier", "run"], "got a model of kind unet2d"),
+                (["sample", "run", "--classifier-scale", 2], "--classifier with it"),
+                (["sample", "run", "--classifier", "judge", "--classifier-scale", -1], "at least 0"),
+                (["sample", "run", "--classifier", "judge", "--classifier-scale", "nan"], "at least 0"),
+                (["sample", "run", "--classifier", "judge", "--class", "unicorn"], "star"),
+                (["edit", "interpolate", "run", "--seeds", "1,2", "--classifier", "judge"], "--class")):
+            with self.subTest(arguments):
+                self.assert_refused(arguments, word)
+
+    def test_the_noise_of_both_is_the_same(self):
+        self.train_tiny()
+        self.train_tiny("judge", *self.CLASSIFIER, "diffusion.schedule=linear", "train.steps=2")
+        self.assert_refused(["sample", "run", "--classifier", "judge"], "the same noise schedule")
 
 
 if __name__ == "__main__":
