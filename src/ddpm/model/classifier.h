@@ -11,7 +11,7 @@
 
 namespace ddpm {
 
-/// A classifier of noisy images, p(y | x_t, t) [ADM, Sec. 4 and Appendix D]: UNet2D's way down with
+/// A classifier of noisy images, p(y | x_t, t) [ADM, Sec. 4]: UNet2D's way down with
 /// the embedding as scale and shift, then
 ///
 ///     features = mean over pixels of silu(norm(h)),    logits = W features + b
