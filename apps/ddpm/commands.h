@@ -16,6 +16,7 @@ inline constexpr int kMachineFault = 1;
 void add_train_command(CLI::App& app, int& exit_code);
 void add_sample_command(CLI::App& app);
 void add_edit_command(CLI::App& app);
+void add_eval_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_convert_command(CLI::App& app);

@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
       "Denoising diffusion: train, sample and look into DDPMs.\n\n"
       "  ddpm train recipes/fashion_mnist.toml      learn from images\n"
       "  ddpm sample runs/fashion_mnist -n 64       draw new ones\n"
+      "  ddpm eval loss runs/fashion_mnist          how good it is on images it has not seen\n"
       "  ddpm forward image.png                     watch an image become noise\n"
       "  ddpm info runs/fashion_mnist               what a model, checkpoint or recipe holds\n"
       "  ddpm convert talk.pth talk_model           other files of weights, into model folders\n"};
@@ -37,6 +38,7 @@ int main(int argc, char** argv) {
   ddpm::app::add_train_command(app, exit_code);
   ddpm::app::add_sample_command(app);
   ddpm::app::add_edit_command(app);
+  ddpm::app::add_eval_command(app);
   ddpm::app::add_forward_command(app);
   ddpm::app::add_info_command(app);
   ddpm::app::add_convert_command(app);

@@ -1,0 +1,90 @@
+#include "image_source.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "ddpm/config/toml_config.h"
+#include "ddpm/core/check.h"
+#include "ddpm/core/log.h"
+#include "ddpm/data/permutation.h"
+
+namespace ddpm::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Takes ":train" or ":test" off the path.
+std::optional<DataSplit> take_split(std::string& path) {
+  for (const DataSplit split : {DataSplit::kTrain, DataSplit::kTest}) {
+    const std::string ending = std::string(":") + enum_word(split);
+    if (!path.ends_with(ending)) continue;
+    path.resize(path.size() - ending.size());
+    return split;
+  }
+  return std::nullopt;
+}
+
+/// In class folders the first images would be of the first classes alone.
+void choose_images(ImageSet& set, int64_t count) {
+  const int64_t all = set.images.size(0);
+  if (count == 0 || count >= all) return;
+  std::vector<int64_t> chosen(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    chosen[static_cast<size_t>(i)] = permuted_index(/*seed=*/0, /*epoch=*/0, i, all);
+  }
+  std::sort(chosen.begin(), chosen.end());
+  const Tensor index = at::tensor(chosen, at::kLong);
+  set.images = set.images.index_select(/*dim=*/0, index);
+  set.labels = set.labels.index_select(/*dim=*/0, index);
+}
+
+std::string shape_text(at::IntArrayRef shape) {
+  return c10::str(shape[2], " x ", shape[1], " x ", shape[0]);
+}
+
+std::string preprocessing_text(const DataConfig& data, at::IntArrayRef shape) {
+  return c10::str(shape_text(shape), " uint8; sizes that differ: fit ", enum_word(data.fit),
+                  ", filter ", enum_word(data.filter), "; x = pixel / 127.5 - 1");
+}
+
+}  // namespace
+
+ImageSource parse_image_source(const std::string& text, const std::vector<std::string>& overrides) {
+  ImageSource source{.path = text, .data = {}, .is_recipe = false, .split = {}};
+  if (!fs::exists(text)) source.split = take_split(source.path);
+  source.is_recipe = fs::path(source.path).extension() == ".toml";
+  if (source.is_recipe) {
+    source.data = load_recipe(source.path, overrides).data;
+  } else {
+    source.data = parse_recipe("", source.path, overrides).data;
+    source.data.path = source.path;
+  }
+  if (source.split) source.data.split = *source.split;
+  return source;
+}
+
+LoadedImages load_images(const ImageSource& source, const ImageDemands& demands) {
+  DataConfig data = source.data;
+  const bool is_array = fs::path(data.path).extension() == ".npz";
+  if (!source.is_recipe && !is_array) {
+    if (data.image_size == 0) data.image_size = demands.shape[1];
+    if (data.channels == 0) data.channels = demands.shape[0];
+  }
+  LoadedImages loaded{.set = load_image_set(data), .about = {}};
+  for (const std::string& skipped : loaded.set.skipped) log_warn("skipped " + skipped);
+  const at::IntArrayRef shape = loaded.set.images.sizes().slice(1);
+  check_arg(shape == at::IntArrayRef(demands.shape), "[", demands.command, "] ", source.path,
+            ": expected images of ", shape_text(demands.shape), ", as the model takes them, got ",
+            shape_text(shape));
+  choose_images(loaded.set, demands.max_images);
+  loaded.about = {{"path", source.path},
+                  {"read", loaded.set.name},
+                  {"split", has_test_split(data) ? enum_word(data.split) : "all"},
+                  {"images", loaded.set.images.size(0)},
+                  {"preprocessing", preprocessing_text(data, shape)}};
+  return loaded;
+}
+
+}  // namespace ddpm::app
