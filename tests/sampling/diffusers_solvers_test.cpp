@@ -44,6 +44,7 @@ SamplerOptions solver_options(const json& c) {
   return {.kind = word_of<SamplerKind>(c.at("kind")),
           .steps = c.at("steps"),
           .order = c.value("order", 0),
+          .lower_order_final = c.at("last_sigma") == 0,
           .unipc = word_of<UnipcVariant>(c.value("unipc", "bh2")),
           .clip = X0Clip::kNone};
 }

@@ -72,6 +72,45 @@ TEST(LevelsTest, RhoOneTakesEqualStepsOfSigmaAndExponentialEqualStepsOfLambda) {
   EXPECT_EQ(sigmas_of(LevelSpacing::kUniformLambda, 7), exponential);
 }
 
+std::vector<double> timesteps_of(const SamplerOptions& options) {
+  std::vector<double> timesteps;
+  for (const NoiseLevel& level : make_levels(long_schedule(), options)) {
+    timesteps.push_back(level.t);
+  }
+  return timesteps;
+}
+
+// Lists that diffusers' DPM-Solver gives for 1000 timesteps and 4 steps.
+TEST(LevelsTest, DroppingTheLastTakesAListOfOneMore) {
+  using enum TimestepSpacing;
+  SamplerOptions options{.steps = 4, .spacing = kLinspace, .drop_last = true};
+  EXPECT_EQ(timesteps_of(options), (std::vector<double>{999, 749, 500, 250, -1}));
+  options.spacing = kLeading;
+  EXPECT_EQ(timesteps_of(options), (std::vector<double>{800, 600, 400, 200, -1}));
+  options.steps_offset = 1;
+  EXPECT_EQ(timesteps_of(options), (std::vector<double>{801, 601, 401, 201, -1}));
+  options.spacing = kTrailing;  // neither option means anything to it
+  EXPECT_EQ(timesteps_of(options), (std::vector<double>{999, 749, 499, 249, -1}));
+}
+
+TEST(LevelsTest, ListsMayEndAtTheFirstTimestep) {
+  SamplerOptions options{.steps = 2, .final_sigma = FinalSigma::kSigmaMin};
+  EXPECT_EQ(timesteps_of(options), (std::vector<double>{999, 499, 0}));
+  EXPECT_EQ(make_levels(long_schedule(), options).back().alpha_bar, 1 - 1e-4);
+  options.spacing = TimestepSpacing::kLeading;  // ends there by itself
+  EXPECT_EQ(timesteps_of(options), (std::vector<double>{500, 0}));
+  options.levels = LevelSpacing::kKarras;
+  EXPECT_EQ(timesteps_of(options).size(), 2U);
+}
+
+TEST(LevelsTest, OffsetsAndDroppingKeepWithinTheSchedule) {
+  SamplerOptions options{.steps = 1000, .spacing = TimestepSpacing::kLeading, .steps_offset = 1};
+  const auto make = [&] { make_levels(long_schedule(), options); };
+  EXPECT_THAT(make, ThrowsMessage<std::invalid_argument>(HasSubstr("expected 0 to 0")));
+  options = {.steps = 1000, .spacing = TimestepSpacing::kLinspace, .drop_last = true};
+  EXPECT_THAT(make, ThrowsMessage<std::invalid_argument>(HasSubstr("expected 0 to 999")));
+}
+
 TEST(LevelsTest, EveryListClimbsFromTheNoisiestLevelToTheImage) {
   for (const LevelSpacing levels_at : kEveryLevelSpacing) {
     for (const TimestepSpacing spacing : kEverySpacing) {

@@ -63,6 +63,7 @@ std::vector<OrderCase> order_cases() {
 Tensor solve(const MixtureData& data, SamplerOptions options, const Tensor& x,
              const std::vector<NoiseLevel>& levels) {
   options.clip = X0Clip::kNone;
+  options.lower_order_final = false;
   const auto plan = make_sampler_plan(long_schedule(), PredictionType::kSample, options, levels);
   SamplerState state{.x = x};
   for (const SamplerCall& call : plan.calls) {

@@ -48,6 +48,13 @@ TEST(SamplerStateTest, XStartComesFromEveryPredictionAndEpsIsDerivedAgainAfterCl
   }
 }
 
+TEST(SamplerStateTest, ClippingKeepsToItsRange) {
+  const Tensor x_start = at::tensor({-3.0, -0.4, 0.2, 0.9}, at::kDouble).view({1, 1, 2, 2});
+  const SamplerOptions options{.clip = X0Clip::kClip, .clip_range = 0.5};
+  EXPECT_TRUE(tensors_near(clip_x_start(options, x_start),
+                           at::tensor({-0.5, -0.4, 0.2, 0.5}, at::kDouble).view({1, 1, 2, 2}), 0));
+}
+
 TEST(SamplerStateTest, DynamicThresholdScalesEachImageByItsOwnQuantile) {
   const SamplerOptions options{.clip = X0Clip::kDynamic, .dynamic_ratio = 0.75, .dynamic_max = 3};
   // Magnitudes sorted: image 0 has 0 1 2 4 4: its 0.75 quantile is 4 * 0.75 = index 3, limited to

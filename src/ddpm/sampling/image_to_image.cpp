@@ -28,8 +28,7 @@ Tensor image_to_image(const Denoiser& model, const SamplerOptions& options, cons
   const SamplerPlan part = make_sampler_plan(model.schedule, model.prediction, options, levels);
   const Tensor noise = initial_noise(request);
   // By levels: a singlestep solver may take as many steps over a shorter list.
-  const bool takes_all = static_cast<int64_t>(levels.size()) - 1 ==
-                         count_sampler_steps(options, model.schedule.num_timesteps());
+  const bool takes_all = levels.size() == make_levels(model.schedule, options).size();
   const Tensor x = takes_all ? noise : renoise(images, {}, part.calls.front().level, noise);
   return run_plan(part, options, model.denoise, x, step_noise(request), trace);
 }

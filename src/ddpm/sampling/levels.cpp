@@ -40,15 +40,37 @@ int64_t default_steps(SamplerKind kind, int64_t num_timesteps) {
   throw std::logic_error("[count_sampler_steps] not a SamplerKind");
 }
 
+bool drops_last(const SamplerOptions& options) {
+  return options.drop_last && options.spacing != TimestepSpacing::kTrailing &&
+         options.levels == LevelSpacing::kTimesteps;
+}
+
+/// make_timesteps' list with what drop_last and steps_offset do to it.
+std::vector<int64_t> visited_timesteps(const SamplerOptions& options, int64_t num_timesteps,
+                                       int64_t num_steps) {
+  const bool drops = drops_last(options);
+  auto list = make_timesteps(options.spacing, num_timesteps, num_steps + (drops ? 1 : 0));
+  if (drops) list.pop_back();
+  if (options.spacing != TimestepSpacing::kLeading) return list;
+  const int64_t most = num_timesteps - 1 - list.front();
+  check_arg(options.steps_offset >= 0 && options.steps_offset <= most,
+            "[make_levels] steps_offset leaves the schedule: expected 0 to ", most, " with ",
+            num_steps, " leading steps, got ", options.steps_offset);
+  for (int64_t& t : list) t += options.steps_offset;
+  return list;
+}
+
 std::vector<NoiseLevel> levels_of_timesteps(const LevelTable& table, const SamplerOptions& options,
                                             int64_t num_steps) {
   const auto num_timesteps = static_cast<int64_t>(table.alphas_cumprod.size());
   std::vector<NoiseLevel> levels;
-  for (const int64_t t : make_timesteps(options.spacing, num_timesteps, num_steps)) {
+  for (const int64_t t : visited_timesteps(options, num_timesteps, num_steps)) {
     levels.push_back({static_cast<double>(t), table.alphas_cumprod[static_cast<size_t>(t)]});
   }
   return levels;
 }
+
+constexpr double kSameTimestep = 1e-6;  // sigmas lead back to their timestep up to rounding
 
 struct SigmaRange {
   double min;
@@ -158,17 +180,25 @@ std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const Sampler
       break;
   }
   check_first_level(schedule, levels.front());
-  levels.emplace_back();
+  switch (options.final_sigma) {
+    case FinalSigma::kZero:
+      levels.emplace_back();
+      break;
+    case FinalSigma::kSigmaMin:  // where the list may be already
+      if (levels.back().t > kSameTimestep) levels.push_back({0, table.alphas_cumprod.front()});
+      break;
+  }
   return levels;
 }
 
 int64_t count_sampler_steps(const SamplerOptions& options, int64_t num_timesteps) {
   const bool limited = options.levels == LevelSpacing::kTimesteps;
-  check_arg(options.steps >= 0 && (!limited || options.steps <= num_timesteps),
+  const int64_t most = std::max(num_timesteps - (drops_last(options) ? 1 : 0), int64_t{1});
+  check_arg(options.steps >= 0 && (!limited || options.steps <= most),
             "[count_sampler_steps] steps must not exceed the schedule's timesteps: expected 0 to ",
-            num_timesteps, ", got ", options.steps);
+            most, ", got ", options.steps);
   if (options.steps > 0) return options.steps;
-  return std::min(default_steps(options.kind, num_timesteps), num_timesteps);
+  return std::min(default_steps(options.kind, num_timesteps), most);
 }
 
 }  // namespace ddpm

@@ -53,16 +53,19 @@ NoiseLevel level_at_timestep(const LevelTable& table, double t);
 /// @throws std::invalid_argument unless sigma is positive and finite.
 NoiseLevel level_at_sigma(const LevelTable& table, double sigma);
 
-/// The levels that a sampler visits, from noise to image: n as options.levels says, then the image.
+/// The levels that a sampler visits, from noise to image: n as options.levels says, then the image,
+/// or with final_sigma = sigma_min the schedule's first timestep, if the list is not there already.
 /// With r = options.rho and both ends sigma_max and sigma_min (of the schedule where they are 0):
 ///
-///     timesteps:      those of make_timesteps(options.spacing, T, n)
+///     timesteps:      those of make_timesteps(options.spacing, T, n); with drop_last, leading and
+///                     linspace those of n + 1 less the last; leading ones raised by steps_offset
 ///     karras:         sigma_i = (max^(1/r) + i/(n-1) (min^(1/r) - max^(1/r)))^r   [EDM Eq. 5]
 ///     exponential,    log(sigma_i) in equal steps, which are equal steps of lambda too: the same
 ///     uniform_lambda: list by its two names
 ///
-/// @return n + 1 levels, alpha_bar strictly ascending.
-/// @throws std::invalid_argument if n leaves 1 .. T (any n >= 1 for sigmas), sigma_min and
+/// @return n + 1 levels (or n, see above), alpha_bar strictly ascending.
+/// @throws std::invalid_argument if n leaves 1 .. T (T - 1 with drop_last; any n >= 1 for sigmas),
+///         steps_offset leads beyond T - 1, sigma_min and
 ///         sigma_max are not ascending within the schedule, or a sigma spacing is asked of a
 ///         schedule with zero terminal SNR, or a list of it does not begin at T - 1.
 std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const SamplerOptions& options);

@@ -48,18 +48,24 @@ SamplerCalls heun_calls(const Levels& levels, const Levels& churned, double s_no
 /// Multistep solvers: each step interpolates this call's value and those of up to order - 1 calls
 /// before. DPM-Solver++(2M), (3M) [DPM-Solver++ Alg. 2] and their SDE forms with kXStart (midpoint
 /// slopes), DEIS [DEIS, tAB in log rho] with kEps, linear multistep (Adams-Bashforth in sigma)
-/// with kSigma. To the image: order 1 in the last step and 2 in the one before; not so kSigma.
-SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int order);
+/// with kSigma. A step to the image is of order 1; with lower_order_final the last step is, and the
+/// one before it of order 2, wherever they lead. Neither holds for kSigma.
+SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int order,
+                             bool lower_order_final);
 
 /// Singlestep solvers: order 2 and 3 take groups of as many levels, each group's end reached from
 /// its start. DPM-Solver++(2S), (3S) with kXStart, DPM-Solver-2, -3 with kEps [DPM-Solver Alg. 1,
-/// 2, with the list's own levels as inner points]. The last group holds what is left, and the step
-/// to the image is a group of its own.
-SamplerCalls singlestep_calls(const Levels& levels, const StepRule& rule, int order);
+/// 2, with the list's own levels as inner points]. The last group holds what is left; the step to
+/// the image is a group of its own, as with lower_order_final the last step is that groups of
+/// `order` would leave none for.
+SamplerCalls singlestep_calls(const Levels& levels, const StepRule& rule, int order,
+                              bool lower_order_final);
 
 /// UniPC [UniPC Sec. 3] in x_0: a predictor of `order` (a multistep step), and a corrector that
-/// takes the same step again with the next call's value as one node more.
-SamplerCalls unipc_calls(const Levels& levels, int order, UnipcVariant variant);
+/// takes the same step again with the next call's value as one node more. Orders of the last steps
+/// as in multistep_calls.
+SamplerCalls unipc_calls(const Levels& levels, int order, UnipcVariant variant,
+                         bool lower_order_final);
 
 /// Pseudo linear multistep [PNDM Sec. 3]: DDIM's step with eps extrapolated by the
 /// Adams-Bashforth weights of equal steps (up to (55, -59, 37, -9) / 24). plms begins with a step

@@ -8,12 +8,16 @@ namespace {
 
 bool ends_at_image(const Levels& levels) { return levels.back().alpha_bar == 1; }
 
-/// Order of step i: as many nodes as there are, fewer in the last steps to the image.
-int order_of_step(const Levels& levels, size_t i, int order, bool lowered) {
+/// Order of step i: as many nodes as there are.
+int order_of_step(size_t i, int order) {
+  return static_cast<int>(std::min(static_cast<size_t>(order), i + 1));
+}
+
+/// As above; fewer where log(sigma) ends, and in the last steps if asked for.
+int order_of_step(const Levels& levels, size_t i, int order, bool lower_order_final) {
   const size_t steps_left = levels.size() - 1 - i;
-  size_t limit = i + 1;
-  if (lowered) limit = std::min(limit, steps_left);
-  return static_cast<int>(std::min(static_cast<size_t>(order), limit));
+  const bool lowered = lower_order_final || (steps_left == 1 && ends_at_image(levels));
+  return order_of_step(i, lowered ? std::min(order, static_cast<int>(steps_left)) : order);
 }
 
 /// A ring of slots that holds the values of the calls before.
@@ -43,12 +47,15 @@ UpdateRow combine(const UpdateRow& outer, const UpdateRow& x) {
 
 }  // namespace
 
-SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int order) {
+SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int order,
+                             bool lower_order_final) {
   const Ring ring{0, std::max(order - 1, 1)};
-  const bool lowered = rule.form != UpdateForm::kSigma && ends_at_image(levels);
   SamplerCalls calls;
   for (size_t i = 0; i + 1 < levels.size(); ++i) {
-    const auto nodes = newest_nodes(levels, ring, i, order_of_step(levels, i, order, lowered));
+    const int step_order = rule.form == UpdateForm::kSigma
+                               ? order_of_step(i, order)
+                               : order_of_step(levels, i, order, lower_order_final);
+    const auto nodes = newest_nodes(levels, ring, i, step_order);
     SamplerCall call{.level = levels[i],
                      .next_level = levels[i + 1],
                      .next = interpolated_step(rule, nodes.front(), levels[i + 1], nodes)};
@@ -60,10 +67,13 @@ SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int ord
   return calls;
 }
 
-SamplerCalls singlestep_calls(const Levels& levels, const StepRule& rule, int order) {
+SamplerCalls singlestep_calls(const Levels& levels, const StepRule& rule, int order,
+                              bool lower_order_final) {
   constexpr int kStart = 0;  // memory: x where the group begins, then the group's nodes
   const size_t num_steps = levels.size() - 1;
-  const size_t grouped = num_steps - (ends_at_image(levels) ? 1 : 0);
+  const bool none_left = num_steps % static_cast<size_t>(order) == 0;
+  const bool last_alone = ends_at_image(levels) || (lower_order_final && none_left);
+  const size_t grouped = num_steps - (last_alone ? 1 : 0);
   SamplerCalls calls;
   for (size_t begin = 0; begin < num_steps;) {
     const bool alone = begin >= grouped || levels[begin].alpha_bar == 0;
@@ -89,7 +99,8 @@ SamplerCalls singlestep_calls(const Levels& levels, const StepRule& rule, int or
   return calls;
 }
 
-SamplerCalls unipc_calls(const Levels& levels, int order, UnipcVariant variant) {
+SamplerCalls unipc_calls(const Levels& levels, int order, UnipcVariant variant,
+                         bool lower_order_final) {
   constexpr int kCorrected = 0;  // memory: the last corrected x, then the ring
   const StepRule rule{
       .form = UpdateForm::kXStart,
@@ -99,14 +110,14 @@ SamplerCalls unipc_calls(const Levels& levels, int order, UnipcVariant variant) 
   for (size_t i = 0; i + 1 < levels.size(); ++i) {
     UpdateRow corrected{.x = 1};
     if (i > 0) {
-      const int last_order = order_of_step(levels, i - 1, order, ends_at_image(levels));
+      const int last_order = order_of_step(levels, i - 1, order, lower_order_final);
       std::vector<StepNode> nodes = newest_nodes(levels, ring, i - 1, last_order);
       nodes.front().slot = ring.slot(i - 1);
       nodes.push_back({levels[i], kCurrent});
       corrected = interpolated_step(rule, {levels[i - 1], kCorrected}, levels[i], nodes);
     }
     const auto nodes =
-        newest_nodes(levels, ring, i, order_of_step(levels, i, order, ends_at_image(levels)));
+        newest_nodes(levels, ring, i, order_of_step(levels, i, order, lower_order_final));
     const UpdateRow predicted = interpolated_step(rule, nodes.front(), levels[i + 1], nodes);
     calls.push_back({.level = levels[i],
                      .next_level = levels[i + 1],

@@ -26,6 +26,7 @@ void check_options(const SamplerOptions& options) {
   const double any = std::numeric_limits<double>::max();
   check_option("eta", options.eta, 0, 1);
   check_option("ancestral_eta", options.ancestral_eta, 0, 1);
+  check_option("clip_range", options.clip_range, 0, any);
   check_option("dynamic_ratio", options.dynamic_ratio, 0, 1);
   check_option("dynamic_max", options.dynamic_max, 1, any);
   check_option("rho", options.rho, 1, any);
@@ -82,8 +83,11 @@ SamplerCalls churned_calls(const LevelTable& table, const SamplerOptions& option
 SamplerCalls calls_of(const NoiseSchedule& schedule, const SamplerOptions& options,
                       const Levels& levels) {
   using enum UpdateForm;
-  const StepRule midpoint{.form = kXStart, .slope = SlopeRule::kMidpoint};
-  const StepRule sde{.form = kXStart, .slope = SlopeRule::kMidpoint, .eta = options.ancestral_eta};
+  const SlopeRule slope =
+      options.solver_type == SolverType::kMidpoint ? SlopeRule::kMidpoint : SlopeRule::kExact;
+  const StepRule data{.form = kXStart, .slope = slope};
+  const StepRule sde{.form = kXStart, .slope = slope, .eta = options.ancestral_eta};
+  const bool lower = options.lower_order_final;
   switch (options.kind) {
     case SamplerKind::kDdpm:
       return ddpm_calls(levels, resolve_variance(schedule, options.variance));
@@ -95,27 +99,27 @@ SamplerCalls calls_of(const NoiseSchedule& schedule, const SamplerOptions& optio
     case SamplerKind::kHeun:
       return churned_calls(make_level_table(schedule), options, levels);
     case SamplerKind::kDpmpp2s:
-      return singlestep_calls(levels, midpoint, /*order=*/2);
+      return singlestep_calls(levels, data, /*order=*/2, lower);
     case SamplerKind::kDpmpp3s:
-      return singlestep_calls(levels, {.form = kXStart}, /*order=*/3);
+      return singlestep_calls(levels, {.form = kXStart}, /*order=*/3, lower);
     case SamplerKind::kDpmpp2m:
-      return multistep_calls(levels, midpoint, /*order=*/2);
+      return multistep_calls(levels, data, /*order=*/2, lower);
     case SamplerKind::kDpmpp3m:
-      return multistep_calls(levels, midpoint, /*order=*/3);
+      return multistep_calls(levels, data, /*order=*/3, lower);
     case SamplerKind::kDpmpp2mSde:
-      return multistep_calls(levels, sde, /*order=*/2);
+      return multistep_calls(levels, sde, /*order=*/2, lower);
     case SamplerKind::kDpmpp3mSde:
-      return multistep_calls(levels, sde, /*order=*/3);
+      return multistep_calls(levels, sde, /*order=*/3, lower);
     case SamplerKind::kDpm2s:
-      return singlestep_calls(levels, {.form = kEps, .slope = SlopeRule::kMidpoint}, /*order=*/2);
+      return singlestep_calls(levels, {.form = kEps, .slope = slope}, /*order=*/2, lower);
     case SamplerKind::kDpm3s:
-      return singlestep_calls(levels, {.form = kEps}, /*order=*/3);
+      return singlestep_calls(levels, {.form = kEps}, /*order=*/3, lower);
     case SamplerKind::kUnipc:
-      return unipc_calls(levels, resolve_order(options, kUnipcOrder), options.unipc);
+      return unipc_calls(levels, resolve_order(options, kUnipcOrder), options.unipc, lower);
     case SamplerKind::kDeis:
-      return multistep_calls(levels, {.form = kEps}, resolve_order(options, kDeisOrder));
+      return multistep_calls(levels, {.form = kEps}, resolve_order(options, kDeisOrder), lower);
     case SamplerKind::kLms:
-      return multistep_calls(levels, {.form = kSigma}, resolve_order(options, kLmsOrder));
+      return multistep_calls(levels, {.form = kSigma}, resolve_order(options, kLmsOrder), lower);
     case SamplerKind::kPndm:
       return pndm_calls(levels, make_level_table(schedule));
     case SamplerKind::kPlms:
@@ -200,7 +204,9 @@ SamplerPlan make_sampler_plan(const NoiseSchedule& schedule, PredictionType pred
 SamplerPlan make_inversion_plan(const NoiseSchedule& schedule, PredictionType prediction,
                                 const SamplerOptions& options) {
   check_options(options);
-  Levels levels = make_levels(schedule, options);
+  SamplerOptions from_image = options;
+  from_image.final_sigma = FinalSigma::kZero;
+  Levels levels = make_levels(schedule, from_image);
   check_levels(schedule, prediction, levels);
   std::reverse(levels.begin(), levels.end());
   return finish_plan(schedule, prediction, inversion_calls(levels));

@@ -132,7 +132,7 @@ Tensor clip_x_start(const SamplerOptions& options, const Tensor& x_start) {
     case X0Clip::kNone:
       return x_start;
     case X0Clip::kClip:
-      return x_start.clamp(-1, 1);
+      return x_start.clamp(-options.clip_range, options.clip_range);
     case X0Clip::kDynamic:
       return threshold(options, x_start);
   }

@@ -43,7 +43,8 @@ AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const Sampler
 /// t for the network's next call: [N] int64, or float32 where the plan has fractional timesteps.
 Tensor call_timesteps(const SamplerPlan& plan, const SamplerState& state);
 
-/// x_start clipped as `options` say: not at all, to [-1, 1], or by dynamic thresholding, where
+/// x_start clipped as `options` say: not at all, to [-clip_range, clip_range], or by dynamic
+/// thresholding, where
 /// s = the dynamic_ratio quantile of the image's |x_start|, limited to [1, dynamic_max], and the
 /// result is clamp(x_start, -s, s) / s [Imagen Sec. 2.3].
 ///
