@@ -29,9 +29,10 @@ TEST(TomlErrorsTest, AnUnknownFieldNamesFileLineAndTheNearest) {
   EXPECT_THAT(recipe_error("[model]\nunet2d.momentum = 3"),
               HasSubstr("[recipes/x.toml:2] unknown field 'model.unet2d.momentum': expected one of "
                         "model.unet2d.sample_size, "));
-  EXPECT_EQ(recipe_error("[zzz]"),
-            "[recipes/x.toml:1] unknown field 'zzz': expected one of data, diffusion, model, loss, "
-            "optimizer, ema, train");
+  EXPECT_EQ(
+      recipe_error("[zzz]"),
+      "[recipes/x.toml:1] unknown field 'zzz': expected one of data, augment, diffusion, model, "
+      "loss, optimizer, ema, train");
 }
 
 TEST(TomlErrorsTest, AWrongTypeSaysWhatWasThere) {

@@ -113,6 +113,35 @@ TEST(ValidateTest, SelfConditioningTakesHalfOfUNet2DsImages) {
   EXPECT_THAT(with(1, ModelKind::kSimpleUnet), HasSubstr("expected model.kind unet2d"));
 }
 
+TEST(ValidateTest, AugmentationNeedsANetworkThatIsToldAndOneKindOfFlips) {
+  const auto with = [](auto change) {
+    return error_after([&](RunConfig& c) {
+      c.augment.enabled = true;
+      change(c);
+    });
+  };
+  EXPECT_EQ(with([](RunConfig&) {}), "no error");
+  EXPECT_THAT(with([](RunConfig& c) { c.model.kind = ModelKind::kSimpleUnet; }),
+              HasSubstr("expected model.kind unet2d, got simple_unet"));
+  EXPECT_THAT(with([](RunConfig& c) { c.data.horizontal_flip = true; }),
+              HasSubstr("expected data.horizontal_flip = false"));
+  EXPECT_EQ(with([](RunConfig& c) {
+              c.data.horizontal_flip = true;
+              c.augment.x_flip = false;
+            }),
+            "no error");
+  EXPECT_THAT(with([](RunConfig& c) {
+                c.augment = {.enabled = true,
+                             .x_flip = false,
+                             .y_flip = false,
+                             .scaling = false,
+                             .rotation = false,
+                             .anisotropy = false,
+                             .translation = false};
+              }),
+              HasSubstr("at least one kind"));
+}
+
 TEST(ValidateTest, PowerAveragesAreDifferentAndInRange) {
   const auto with = [](std::vector<double> stds) {
     return error_after([&](RunConfig& c) { c.ema.power_stds = std::move(stds); });

@@ -89,6 +89,23 @@ TEST(ResolveModelConfigTest, ALearnedVarianceDoublesTheOutput) {
               HasSubstr("got learned_range"));
 }
 
+TEST(ResolveModelConfigTest, AugmentationSetsTheNumberOfItsLabels) {
+  RunConfig config;
+  config.model = small_unet_config();
+  EXPECT_EQ(resolve_run_config(config, 3, 32, 0).model.unet2d.augment_dim, 0);
+  config.augment.enabled = true;
+  EXPECT_EQ(resolve_run_config(config, 3, 32, 0).model.unet2d.augment_dim, 9);
+  config.augment.rotation = false;
+  EXPECT_EQ(resolve_run_config(config, 3, 32, 0).model.unet2d.augment_dim, 7);
+  config.model.unet2d.augment_dim = 9;
+  EXPECT_THAT(message_of([&] { resolve_run_config(config, 3, 32, 0); }),
+              HasSubstr("unet2d.augment_dim disagrees with the kinds of augmentation that are on: "
+                        "expected 7, got 9"));
+  config.model.kind = ModelKind::kSimpleUnet;
+  EXPECT_THAT(message_of([&] { resolve_run_config(config, 3, 32, 0); }),
+              HasSubstr("expected augment.enabled = false"));
+}
+
 TEST(ResolveModelConfigTest, RefusesWhatDisagreesWithTheData) {
   ModelConfig config = small_unet_config();
   EXPECT_THAT(message_of([&] { resolve_model_config(config, 1, 28, 0); }),

@@ -16,7 +16,7 @@ namespace {
 
 ModelConfig recipe_network() {
   const RunConfig recipe = load_recipe(DDPM_SOURCE_DIR "/recipes/cifar10_ddpmpp.toml");
-  return resolve_model_config(recipe.model, 3, 32, 0);
+  return resolve_run_config(recipe, 3, 32, 0).model;
 }
 
 /// The recipe's network in small, with weights of a size at which every part counts.

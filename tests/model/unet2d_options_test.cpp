@@ -124,6 +124,13 @@ TEST_F(UNet2DOptionsTest, AugmentLabelsAreAddedToTheWavesOfT) {
   EXPECT_TRUE(tensors_near(network.forward(x_, t, {.augment_labels = at::ones({2, 1})}),
                            network.forward(x_, other, {}), 1e-5));
   EXPECT_THROW(network.forward(x_, t, {.augment_labels = at::ones({2, 2})}), std::invalid_argument);
+  {
+    const at::AutoGradMode with_grad(true);
+    const Tensor labels = at::tensor({0.0F, 2.0F}).view({2, 1});
+    network.forward(x_, t, {.augment_labels = labels}).square().sum().backward();
+  }
+  const Tensor weight = network.named_parameters()["augment_embedding.weight"];
+  EXPECT_GT(weight.grad().abs().max().item<double>(), 0);
   UNet2DImpl without(small_unet_config().unet2d);
   EXPECT_THROW(without.forward(x_, t, {.augment_labels = at::ones({2, 1})}), std::invalid_argument);
 }

@@ -16,6 +16,7 @@ namespace {
 using testing::BatchNormNetwork;
 using testing::expect_same_bits;
 using testing::initialized_network;
+using testing::RecordingNetwork;
 using testing::resolved;
 using testing::tensors_near;
 using testing::tiny_config;
@@ -237,20 +238,6 @@ TEST(TrainStepTest, TheBoundIsThatOfFloat32WhereTheNetworkComputesInBfloat16) {
   const double expected = bits(Precision::kFp32);
   EXPECT_NEAR(bits(Precision::kBf16) / expected, 1, 0.03);  // the network's own rounding
 }
-
-// Keeps what it is given and what it answers.
-class RecordingNetwork : public BatchNormNetwork {
- public:
-  explicit RecordingNetwork(int64_t in_channels = 1) : BatchNormNetwork(in_channels) {}
-
-  Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override {
-    seen.push_back(x.detach().clone());
-    times.push_back(t.clone());
-    answers.push_back(BatchNormNetwork::forward(x, t, labels));
-    return answers.back();
-  }
-  std::vector<Tensor> seen, times, answers;
-};
 
 // [Chen et al. 2023]: half of the images see the network's own clipped guess, without a gradient.
 TEST(TrainStepTest, HalfOfTheImagesSeeTheNetworksOwnGuess) {

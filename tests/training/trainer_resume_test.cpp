@@ -26,7 +26,7 @@ struct ResumeCase {
 void PrintTo(const ResumeCase& resume_case, std::ostream* out) { *out << resume_case.name; }
 
 std::vector<ResumeCase> resume_cases() {
-  std::vector<ResumeCase> cases(5, {"", tiny_config()});
+  std::vector<ResumeCase> cases(6, {"", tiny_config()});
   cases[0].name = "Float32";
   cases[0].config.data.horizontal_flip = true;
   cases[0].config.optimizer.decay = LrDecay::kCosine;
@@ -67,6 +67,11 @@ std::vector<ResumeCase> resume_cases() {
       .block_out_channels = {8, 16}, .attention_head_dim = 8, .norm_num_groups = 4, .dropout = 0.1};
   cases[4].config.loss.kind = LossKind::kCrossEntropy;
   cases[4].config.train.log_every = 3;
+
+  cases[5].name = "Augmented";
+  cases[5].config.augment.enabled = true;
+  cases[5].config.augment.probability = 0.6;
+  cases[5].config.train.self_conditioning = true;
   for (ResumeCase& resume_case : cases) resume_case.config = resolved(resume_case.config);
   return cases;
 }

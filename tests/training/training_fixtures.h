@@ -126,6 +126,22 @@ class BatchNormNetwork : public NetworkImpl {
   Conv2d last_;
 };
 
+/// Keeps what it is given and what it answers.
+class RecordingNetwork : public BatchNormNetwork {
+ public:
+  explicit RecordingNetwork(int64_t in_channels = 1) : BatchNormNetwork(in_channels) {}
+
+  Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& given) override {
+    seen.push_back(x.detach().clone());
+    times.push_back(t.clone());
+    labels.push_back(given);
+    answers.push_back(BatchNormNetwork::forward(x, t, given));
+    return answers.back();
+  }
+  std::vector<Tensor> seen, times, answers;
+  std::vector<NetworkLabels> labels;
+};
+
 inline void expect_same_bits(const NamedTensors& got, const NamedTensors& expected) {
   ASSERT_EQ(got.size(), expected.size());
   for (size_t i = 0; i < got.size(); ++i) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ddpm/config/augment_config.h"
 #include "ddpm/config/data_config.h"
 #include "ddpm/config/diffusion_config.h"
 #include "ddpm/config/model_config.h"
@@ -10,6 +11,7 @@ namespace ddpm {
 /// Everything that `ddpm train` takes: a recipe. Saved, resolved, in every run and checkpoint.
 struct RunConfig {
   DataConfig data;
+  AugmentConfig augment;
   DiffusionConfig diffusion;
   ModelConfig model;
   LossConfig loss;
@@ -32,6 +34,7 @@ struct RunConfig {
   template <typename Visitor>
   void visit_fields(Visitor&& visit) {
     visit("data", data, "the training images");
+    visit("augment", augment, "their augmentation");
     visit("diffusion", diffusion, "the forward process and what is predicted");
     visit("model", model, "the network");
     visit("loss", loss, "the training loss");

@@ -100,6 +100,20 @@ void validate_self_conditioning(const RunConfig& config, const std::string& wher
             "v_prediction, got edm");
 }
 
+void validate_augment(const RunConfig& config, const std::string& where) {
+  const AugmentConfig& augment = config.augment;
+  if (!augment.enabled) return;
+  check_arg(
+      config.model.kind == ModelKind::kUNet2D, "[", where,
+      "] augment.enabled needs a network that is told of it: expected model.kind unet2d, got ",
+      enum_word(config.model.kind));
+  check_arg(augment.num_labels() > 0, "[", where,
+            "] augment.enabled: expected at least one kind of transformation on, got none");
+  check_arg(!augment.x_flip || !config.data.horizontal_flip, "[", where,
+            "] augment.x_flip tells the network which images are mirrored: expected ",
+            "data.horizontal_flip = false, got true");
+}
+
 void validate_train(const RunConfig& config, const std::string& where) {
   const TrainConfig& train = config.train;
   check_arg(train.batch_size % train.accumulation == 0, "[", where,
@@ -131,6 +145,7 @@ void validate(const RunConfig& config, const std::string& where) {
   } else {
     validate_loss(config, where);
   }
+  validate_augment(config, where);
   validate_train(config, where);
   validate_self_conditioning(config, where);
   validate_ema(config.ema, where);

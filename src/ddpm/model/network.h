@@ -47,6 +47,7 @@ struct NetworkDemands {
   bool learned_variance = false;   ///< Two channels out for one: a prediction and v [IDDPM Eq. 15].
   bool self_conditioning = false;  ///< Two channels in for one: x_t and a guess of x_start.
   bool null_class = false;         ///< One row more of the class table, the last: "no class".
+  int64_t augment_dim = 0;         ///< Numbers that tell how an image was augmented.
 };
 
 /// Fills the sizes that are 0 from the data, for the network that `config.kind` names.

@@ -65,6 +65,14 @@ void resolve_classifier(ClassifierConfig& config, int64_t channels, int64_t imag
             factor, ", got ", image_size);
 }
 
+void resolve_augmentation(int64_t& augment_dim, int64_t demanded) {
+  if (demanded == 0) return;  // a network may take labels that its training does not give
+  check_arg(augment_dim == 0 || augment_dim == demanded, kWhere,
+            "unet2d.augment_dim disagrees with the kinds of augmentation that are on: expected ",
+            demanded, ", got ", augment_dim);
+  augment_dim = demanded;
+}
+
 }  // namespace
 
 ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t image_size,
@@ -77,6 +85,7 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
                    demands.learned_variance ? 2 * channels : channels);
       resolve_size("unet2d.sample_size", config.unet2d.sample_size, image_size);
       resolve_classes(config.unet2d, num_classes, demands.null_class);
+      resolve_augmentation(config.unet2d.augment_dim, demands.augment_dim);
       return config;
     case ModelKind::kSimpleUnet:
       resolve_size("simple_unet.image_channels", config.simple_unet.image_channels, channels);
@@ -91,6 +100,10 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
       check_arg(!demands.learned_variance, kWhere,
                 "simple_unet has one output a channel: expected diffusion.variance fixed_small or "
                 "fixed_large, got learned_range");
+      check_arg(
+          demands.augment_dim == 0, kWhere,
+          "simple_unet takes no labels of augmentation: expected augment.enabled = false, got "
+          "true");
       check_arg(num_classes == 0, kWhere,
                 "simple_unet takes no class labels: expected train.class_conditional = false, got "
                 "true");
@@ -107,7 +120,8 @@ RunConfig resolve_run_config(RunConfig config, int64_t channels, int64_t image_s
   const NetworkDemands demands{
       .learned_variance = config.diffusion.variance == VarianceType::kLearnedRange,
       .self_conditioning = config.train.self_conditioning,
-      .null_class = config.train.class_dropout > 0};
+      .null_class = config.train.class_dropout > 0,
+      .augment_dim = config.augment.enabled ? config.augment.num_labels() : 0};
   config.model = resolve_model_config(config.model, channels, image_size, num_classes, demands);
   return config;
 }

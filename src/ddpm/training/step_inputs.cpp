@@ -8,6 +8,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
+#include "ddpm/data/augment.h"
 #include "ddpm/data/permutation.h"
 #include "ddpm/diffusion/noise_schedule.h"
 
@@ -80,6 +81,11 @@ void make_buffers(const RunConfig& config, const Batch& batch, StepInputs& input
   inputs.flip = empty_on(batch.flip, device);
   inputs.noise = at::empty(batch.images.sizes(), at::TensorOptions(at::kFloat).device(device))
                      .contiguous(at::MemoryFormat::ChannelsLast);
+  if (config.augment.enabled) {
+    const auto numbers = inputs.noise.options().memory_format(at::MemoryFormat::Contiguous);
+    inputs.warp = at::empty({batch.images.size(0), 2, 3}, numbers);
+    inputs.augment_labels = at::empty({batch.images.size(0), config.augment.num_labels()}, numbers);
+  }
   if (config.train.input_perturbation > 0) inputs.input_noise = at::empty_like(inputs.noise);
 }
 
@@ -134,6 +140,12 @@ void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
     send(draw_log_normal_timesteps(config, step, inputs.log_sigmas), inputs.t);
   } else {
     send(draw_timesteps(config, step), inputs.t);
+  }
+  if (inputs.warp.defined()) {
+    const AugmentParameters augmentation =
+        draw_augmentation(config.augment, config.train.seed, samples);
+    send(source_matrices(augmentation), inputs.warp);
+    send(augment_labels(config.augment, augmentation), inputs.augment_labels);
   }
   send(batch.images, inputs.images);
   const bool drops = config.train.class_dropout > 0;

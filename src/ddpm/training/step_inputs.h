@@ -11,17 +11,19 @@ namespace ddpm {
 /// What the host knows of a training step, in buffers on the device that keep their storage.
 ///
 /// Sample k of the run (k = step * batch_size + i) draws from Philox keyed by (seed, stream, k):
-/// its timestep, its noise, whether its label is dropped.
+/// its timestep, its noise, whether its label is dropped, how it is augmented.
 struct StepInputs {
-  Tensor images;       ///< [N, C, H, W] uint8
-  Tensor labels;       ///< [N] int64, some of them the null class with train.class_dropout
-  Tensor flip;         ///< [N] bool
-  Tensor noise;        ///< [N, C, H, W] float32: what targets are made of
-  Tensor input_noise;  ///< like noise: what x_t is made of; undefined without input_perturbation
-  Tensor t;            ///< [N] int64; with loss_aware the step writes it
-  Tensor t_draw;       ///< [N] float64 uniform in [0, 1); defined for loss_aware alone
-  Tensor step;         ///< [] int64
-  Tensor log_sigmas;   ///< [T] float64 on the CPU, ascending; defined for log_normal alone
+  Tensor images;          ///< [N, C, H, W] uint8
+  Tensor labels;          ///< [N] int64, some of them the null class with train.class_dropout
+  Tensor flip;            ///< [N] bool
+  Tensor noise;           ///< [N, C, H, W] float32: what targets are made of
+  Tensor warp;            ///< [N, 2, 3] float32 for warp_images; undefined without augmentation
+  Tensor augment_labels;  ///< [N, augment_dim] float32, what the network is told of it; likewise
+  Tensor input_noise;     ///< like noise: what x_t is made of; undefined without input_perturbation
+  Tensor t;               ///< [N] int64; with loss_aware the step writes it
+  Tensor t_draw;          ///< [N] float64 uniform in [0, 1); defined for loss_aware alone
+  Tensor step;            ///< [] int64
+  Tensor log_sigmas;      ///< [T] float64 on the CPU, ascending; defined for log_normal alone
 };
 
 /// The buffers whose size the config tells; the others are made by the first fill_step_inputs.

@@ -10,9 +10,10 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
+#include "ddpm/data/augment.h"
 #include "ddpm/diffusion/edm.h"
+#include "ddpm/diffusion/forward_process.h"
 #include "ddpm/diffusion/prediction.h"
-#include "ddpm/kernels/q_sample_uint8.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
 #include "ddpm/training/ema_decay.h"
@@ -120,17 +121,8 @@ LossInputs TrainStep::forward(int64_t index) {
       config_.diffusion.prediction == PredictionType::kEdm && !is_classifier(config_);
   const bool keeps_x_t = has_variational_bound(config_.loss.kind) || is_edm;
   const Tensor t = part(inputs_.t, index);
-  const Tensor noise = part(inputs_.noise, index);
-  const Tensor input_noise = part(inputs_.input_noise, index);
-  const NoisedBatch noised =
-      q_sample_uint8({.images = part(inputs_.images, index),
-                      .flip = part(inputs_.flip, index),
-                      .t = t,
-                      .noise = input_noise.defined() ? input_noise : noise,
-                      .sqrt_alphas_cumprod = sqrt_alphas_cumprod_,
-                      .sqrt_one_minus_alphas_cumprod = sqrt_one_minus_alphas_cumprod_,
-                      .x_t_dtype = bf16 && !keeps_x_t ? at::kBFloat16 : at::kFloat});
-  const Tensor labels = config_.train.class_conditional ? part(inputs_.labels, index) : Tensor();
+  const NoisedBatch noised = noised_images(index, bf16 && !keeps_x_t ? at::kBFloat16 : at::kFloat);
+  const NetworkLabels labels = network_labels(index);
   const EdmInput input = is_edm ? edm_input(schedule_.sigma_data, noised.x_t,
                                             schedule_.alphas_cumprod.index_select(/*dim=*/0, t))
                                 : EdmInput{noised.x_t, t};
@@ -139,19 +131,43 @@ LossInputs TrainStep::forward(int64_t index) {
   return {.x_start = noised.x_start,
           .x_t = noised.x_t,
           .t = t,
-          .noise = noise,
-          .output = network_->forward(x_t, input.c_noise, {.class_labels = labels}),
+          .noise = part(inputs_.noise, index),
+          .output = network_->forward(x_t, input.c_noise, labels),
           .labels = part(inputs_.labels, index)};
 }
 
-Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const Tensor& labels) {
+NoisedBatch TrainStep::noised_images(int64_t index, at::ScalarType x_t_dtype) const {
+  const Tensor t = part(inputs_.t, index);
+  const Tensor noise =
+      part(inputs_.input_noise.defined() ? inputs_.input_noise : inputs_.noise, index);
+  const NoisedBatch stored =
+      q_sample_uint8({.images = part(inputs_.images, index),
+                      .flip = part(inputs_.flip, index),
+                      .t = t,
+                      .noise = noise,
+                      .sqrt_alphas_cumprod = sqrt_alphas_cumprod_,
+                      .sqrt_one_minus_alphas_cumprod = sqrt_one_minus_alphas_cumprod_,
+                      .x_t_dtype = x_t_dtype});
+  if (!inputs_.warp.defined()) return stored;
+  const Tensor x_start = warp_images(stored.x_start, part(inputs_.warp, index));
+  return {x_start, q_sample(schedule_, x_start, t, noise).to(x_t_dtype)};
+}
+
+NetworkLabels TrainStep::network_labels(int64_t index) const {
+  return {.class_labels = config_.train.class_conditional ? part(inputs_.labels, index) : Tensor(),
+          .augment_labels = part(inputs_.augment_labels, index)};
+}
+
+Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const NetworkLabels& labels) {
   const at::NoGradGuard no_grad;
   const int64_t guessed = x_t.size(0) / 2;
-  const auto first = [&](const Tensor& batch) { return batch.narrow(/*dim=*/0, 0, guessed); };
+  const auto first = [&](const Tensor& batch) {
+    return batch.defined() ? batch.narrow(/*dim=*/0, 0, guessed) : batch;
+  };
   const Tensor none = at::zeros_like(x_t);
-  const Tensor output =
-      network_->forward(at::cat({first(x_t), first(none)}, /*dim=*/1), first(t),
-                        {.class_labels = labels.defined() ? first(labels) : labels});
+  const Tensor output = network_->forward(
+      at::cat({first(x_t), first(none)}, /*dim=*/1), first(t),
+      {.class_labels = first(labels.class_labels), .augment_labels = first(labels.augment_labels)});
   const Tensor guess = self_condition(schedule_, config_.diffusion.prediction,
                                       first(x_t).to(at::kFloat), first(t), output);
   const Tensor rest = none.narrow(/*dim=*/0, guessed, x_t.size(0) - guessed);

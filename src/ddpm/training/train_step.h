@@ -11,6 +11,7 @@
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/diffusion/noise_schedule.h"
 #include "ddpm/kernels/adam_ema.h"
+#include "ddpm/kernels/q_sample_uint8.h"
 #include "ddpm/loss/training_loss.h"
 #include "ddpm/training/flat_parameters.h"
 #include "ddpm/training/loss_history.h"
@@ -75,7 +76,9 @@ class TrainStep {
 
   Tensor part(const Tensor& batch, int64_t index) const;  ///< of a micro-batch; keeps undefined
   LossInputs forward(int64_t index);
-  Tensor with_guess(const Tensor& x_t, const Tensor& t, const Tensor& labels);
+  NoisedBatch noised_images(int64_t index, at::ScalarType x_t_dtype) const;
+  NetworkLabels network_labels(int64_t index) const;
+  Tensor with_guess(const Tensor& x_t, const Tensor& t, const NetworkLabels& labels);
   void run_micro_batch(int64_t index);
   void update();
   template <typename Visitor>
