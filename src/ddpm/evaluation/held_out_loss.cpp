@@ -46,6 +46,11 @@ std::vector<uint64_t> image_numbers(int64_t first, int64_t count) {
   return images;
 }
 
+/// From pinned memory the copy runs while the host draws the next noise.
+Tensor send_to(const Tensor& host, at::Device device) {
+  return device.is_cuda() ? host.pin_memory().to(device, /*non_blocking=*/true) : host;
+}
+
 /// float32 of [N]: mean over an image's elements.
 Tensor eps_mse_of(const EvaluatedModel& model, const LossInputs& in) {
   const Tensor prediction = in.output.narrow(/*dim=*/1, 0, in.x_start.size(1)).to(at::kFloat);
@@ -64,12 +69,14 @@ void add_batch(const EvaluatedModel& model, const ImageSet& set, const HeldOutOp
       held_out_timesteps(options, model.schedule.num_timesteps(), first, count).to(device);
   const std::vector<uint64_t> images = image_numbers(first, count);
   for (int64_t draw = 0; draw < options.num_draws; ++draw) {
-    const Tensor noise =
-        normal_like_images({options.seed, RandomStream::kEvaluationNoise}, images,
-                           static_cast<uint32_t>(draw), x_start.sizes().slice(1), device);
-    LossInputs inputs{
-        .x_start = x_start, .x_t = {}, .t = timesteps[draw], .noise = noise, .output = {}};
-    inputs.x_t = q_sample(model.schedule, x_start, inputs.t, noise);
+    const Tensor noise = normal_like_images({options.seed, RandomStream::kEvaluationNoise}, images,
+                                            static_cast<uint32_t>(draw), x_start.sizes().slice(1));
+    LossInputs inputs{.x_start = x_start,
+                      .x_t = {},
+                      .t = timesteps[draw],
+                      .noise = send_to(noise, device),
+                      .output = {}};
+    inputs.x_t = q_sample(model.schedule, x_start, inputs.t, inputs.noise);
     inputs.output = model.network(inputs.x_t, inputs.t, labels);
     const ImageLosses of_images =
         training_losses(model.loss, model.schedule, model.prediction, weights, inputs);
