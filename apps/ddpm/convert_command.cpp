@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "commands.h"
@@ -8,6 +9,7 @@
 #include "ddpm/core/check.h"
 #include "ddpm/pipeline/convert_model.h"
 #include "ddpm/pipeline/model_files.h"
+#include "enum_option.h"
 
 namespace ddpm::app {
 namespace {
@@ -18,6 +20,7 @@ struct ConvertFlags {
   std::string source;
   std::string target;
   ImportOptions import_options;
+  std::optional<SamplerKind> scheduler;  ///< none: the model's own
   bool overwrite = false;
 };
 
@@ -28,12 +31,15 @@ bool is_plain_copy(const ConvertFlags& flags) {
 }
 
 void run_convert(const ConvertFlags& flags) {
-  static_cast<void>(is_safetensors_target(flags.target));  // before anything is read
+  check_arg(!is_safetensors_target(flags.target) || !flags.scheduler,  // before anything is read
+            "[--scheduler] expected with a model folder, got '", flags.target,
+            "', which holds weights alone");
   ImportedModel imported;
   if (is_plain_copy(flags)) {
     imported.folder.weights = read_weights_file(flags.source, flags.import_options.key);
   } else {
     imported = import_model(flags.source, flags.import_options);
+    if (flags.scheduler) use_scheduler(imported, *flags.scheduler);
   }
   for (const std::string& note : imported.notes) {
     std::printf("%s: %s\n", flags.source.c_str(), note.c_str());
@@ -46,7 +52,7 @@ void run_convert(const ConvertFlags& flags) {
 void add_weights_options(CLI::App& command, ImportOptions& options) {
   command.add_option("--config", options.config,
                      "weights alone: the network's config.json, or a recipe (.toml)");
-  command.add_option("--scheduler", options.scheduler,
+  command.add_option("--scheduler-config", options.scheduler,
                      "weights alone: the diffusion's scheduler_config.json");
   command.add_option("--set", options.overrides,
                      "weights alone: one field of the diffusion, as in "
@@ -83,7 +89,9 @@ void add_convert_command(CLI::App& app) {
       "  ddpm convert simple_unet.pth talk_model               the talk's network, T = 300\n"
       "  ddpm convert simple_unet.pth talk_model --set diffusion.num_timesteps=1000\n"
       "  ddpm convert runs/fashion_mnist fashion_mnist         a run's averaged weights\n"
-      "  ddpm convert weights.safetensors model --config unet/config.json --scheduler "
+      "  ddpm convert runs/cifar10 fast --scheduler dpmpp_2m   for 20 steps of DPM-Solver++, in "
+      "diffusers too\n"
+      "  ddpm convert weights.safetensors model --config unet/config.json --scheduler-config "
       "scheduler/scheduler_config.json\n"
       "  ddpm convert cifar10.pt model --num-heads 4 --image-size 32 --set "
       "diffusion.schedule=cosine --set diffusion.num_timesteps=4000\n"
@@ -98,7 +106,13 @@ void add_convert_command(CLI::App& app) {
   command->add_flag("--raw-weights", flags->import_options.raw_weights,
                     "a run's weights instead of their EMA");
   command->add_flag("--overwrite", flags->overwrite, "replace what is there");
-  command->callback([flags] { run_convert(*flags); });
+  auto kind = std::make_shared<SamplerKind>();
+  const CLI::Option* scheduler = add_enum_option(
+      *command, "--scheduler", *kind, "write the scheduler of diffusers that samples so");
+  command->callback([flags, kind, scheduler] {
+    if (scheduler->count() > 0) flags->scheduler = *kind;
+    run_convert(*flags);
+  });
 }
 
 }  // namespace ddpm::app

@@ -14,6 +14,16 @@ std::string plain_text(const nlohmann::json& value) {
   return value.is_number_float() ? number_text(value.get<double>()) : value.dump();
 }
 
+/// What holds for any sampler of what a scheduler's file says: clipping and timesteps.
+SamplerOptions for_another_sampler(const SamplerOptions& options) {
+  return {.spacing = options.spacing,
+          .steps_offset = options.steps_offset,
+          .clip = options.clip,
+          .clip_range = options.clip_range,
+          .dynamic_ratio = options.dynamic_ratio,
+          .dynamic_max = options.dynamic_max};
+}
+
 }  // namespace
 
 void add_sampler_flags(CLI::App& command, SamplerFlags& flags) {
@@ -30,6 +40,10 @@ void add_sampler_flags(CLI::App& command, SamplerFlags& flags) {
 }
 
 SamplerOptions with_sampler_flags(SamplerOptions options, const SamplerFlags& flags) {
+  const auto kind = flags.find("kind");
+  if (kind != flags.end() && kind->second != enum_word(options.kind)) {
+    options = for_another_sampler(options);
+  }
   for (const auto& [key, text] : flags) {
     ConfigTree tree = parse_toml("", sampler_flag(key), {key + "=" + text});
     tree.origins[key] = sampler_flag(key);

@@ -97,12 +97,16 @@ TEST(SchedulerJsonTest, SchedulesThatDiffusersLacksAreWrittenAsBetas) {
 
 TEST(SchedulerJsonTest, DdimAndOlderKeysAreUnderstood) {
   const auto file = read_scheduler({{"_class_name", "DDIMScheduler"},
-                                    {"set_alpha_to_one", true},
-                                    {"steps_offset", 0},
+                                    {"set_alpha_to_one", false},
+                                    {"clip_sample_range", 2.5},
+                                    {"steps_offset", 1},
                                     {"tensor_format", "pt"},
                                     {"timestep_values", nullptr},
                                     {"predict_epsilon", false}});
   EXPECT_EQ(file.diffusion.prediction, PredictionType::kSample);
+  EXPECT_EQ(file.options.final_sigma, FinalSigma::kSigmaMin);
+  EXPECT_EQ(file.options.clip_sample_range, 2.5);
+  EXPECT_EQ(file.options.steps_offset, 1);
   EXPECT_EQ(read_scheduler({{"predict_epsilon", true}}).diffusion.prediction,
             PredictionType::kEpsilon);
 }
@@ -117,19 +121,17 @@ TEST(SchedulerJsonTest, WhatIsNotSupportedIsNamedNeverIgnored) {
   const auto says = [](const char* key, const char* value) {
     return AllOf(HasSubstr("scheduler_config.json"), HasSubstr(key), HasSubstr(value));
   };
-  EXPECT_THAT(scheduler_refusal({{"_class_name", "PNDMScheduler"}}),
-              says("_class_name", "PNDMScheduler"));
+  EXPECT_THAT(scheduler_refusal({{"_class_name", "DDPMParallelScheduler"}}),
+              says("_class_name", "DDPMParallelScheduler"));
   EXPECT_THAT(scheduler_refusal({{"beta_schedule", "laplace"}}), says("beta_schedule", "laplace"));
   EXPECT_THAT(scheduler_refusal({{"variance_type", "learned"}}), says("variance_type", "learned"));
   EXPECT_THAT(scheduler_refusal({{"variance_type", "fixed_large_log"}}),
               says("variance_type", "fixed_large_log"));
   EXPECT_THAT(scheduler_refusal({{"prediction_type", "flow"}}), says("prediction_type", "flow"));
   EXPECT_THAT(scheduler_refusal({{"timestep_spacing", "log"}}), says("timestep_spacing", "log"));
-  EXPECT_THAT(scheduler_refusal({{"steps_offset", 1}}), says("steps_offset", "1"));
-  EXPECT_THAT(scheduler_refusal({{"clip_sample_range", 2.5}}), says("clip_sample_range", "2.5"));
-  EXPECT_THAT(scheduler_refusal({{"_class_name", "DDIMScheduler"}, {"set_alpha_to_one", false}}),
-              says("set_alpha_to_one", "false"));
-  EXPECT_THAT(scheduler_refusal({{"use_karras_sigmas", true}}), says("use_karras_sigmas", ""));
+  EXPECT_THAT(scheduler_refusal({{"steps_offset", -1}}), says("steps_offset", "-1"));
+  EXPECT_THAT(scheduler_refusal({{"clip_sample_range", -1}}), says("clip_sample_range", "-1"));
+  EXPECT_THAT(scheduler_refusal({{"use_edm_sigmas", true}}), says("use_edm_sigmas", ""));
   EXPECT_THAT(scheduler_refusal({{"timestep_values", {1, 2}}}), says("timestep_values", "[1,2]"));
   EXPECT_THAT(scheduler_refusal({{"predict_epsilon", 1}}), says("predict_epsilon", "1"));
   EXPECT_THAT(scheduler_refusal({{"num_train_timesteps", 0}}), says("num_train_timesteps", "0"));

@@ -131,7 +131,7 @@ class ConvertTest(program.ProgramTest):
         self.assertNotEqual((self.folder / "raw.safetensors").read_bytes(), expected)
         for config in (["--config", "tiny.toml"],
                        ["--config", "run/model/unet/config.json",
-                        "--scheduler", "run/model/scheduler/scheduler_config.json"]):
+                        "--scheduler-config", "run/model/scheduler/scheduler_config.json"]):
             self.run_ok("convert", "weights.safetensors", "again", "--overwrite", *config)
             for name in ("run/model", "again"):
                 self.run_ok("sample", name, "-n", 2, "--steps", 4, "-o", f"{name.replace('/', '_')}.npz")

@@ -17,8 +17,7 @@ constexpr int kMaxDepth = 64;
 
 }  // namespace
 
-Json read_json_file(const std::filesystem::path& path) {
-  const std::string where = path.string();
+Json parse_json(const std::string& text, const std::string& where) {
   std::vector<std::unordered_set<std::string>> keys;  // of the objects that are open
   const auto check_event = [&](int depth, Json::parse_event_t event, Json& value) {
     check_state(depth < kMaxDepth, "[read_json_file] nesting of '", where, "': expected at most ",
@@ -32,11 +31,15 @@ Json read_json_file(const std::filesystem::path& path) {
     return true;
   };
   try {
-    return Json::parse(read_text_file(path), check_event);
+    return Json::parse(text, check_event);
   } catch (const Json::parse_error& error) {
     throw std::runtime_error(c10::str("[read_json_file] '", where,
                                       "': expected JSON, got a syntax error at byte ", error.byte));
   }
+}
+
+Json read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_text_file(path), path.string());
 }
 
 void write_json_file(const std::filesystem::path& path, const Json& json) {

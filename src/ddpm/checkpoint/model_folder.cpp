@@ -138,9 +138,10 @@ ModelFolder read_model_folder(const fs::path& path) {
   folder.model = network_from_json(read_json_file(config), config.string());
   folder.scheduler_found = !scheduler.empty();
   if (folder.scheduler_found) {
-    const SchedulerFile file = scheduler_from_json(read_json_file(scheduler), scheduler);
+    const SchedulerFile file = read_scheduler_file(scheduler);
     folder.diffusion = file.diffusion;
     folder.scheduler = file.options;
+    folder.unused_scheduler_keys = file.unused_keys;
   }
   folder.extras.image_size = folder.model.unet2d.sample_size;
   if (fs::exists(path / kExtras)) folder.extras = read_extras(path / kExtras);
@@ -156,12 +157,10 @@ ModelFolder read_model_folder(const fs::path& path) {
 std::string write_model_folder(const fs::path& path, const ModelFolder& folder, bool overwrite) {
   check_target(path, overwrite);
   const Json network = network_to_json(folder.model);
-  const Json scheduler =
-      scheduler_to_json({.diffusion = folder.diffusion, .options = folder.scheduler}, folder.betas);
   const Json index = {
       {"_class_name", "DDPMPipeline"},
       {"_diffusers_version", kDiffusersVersion},
-      {"scheduler", {"diffusers", scheduler["_class_name"]}},
+      {"scheduler", {"diffusers", enum_word(folder.scheduler.scheduler)}},
       {"unet",
        {is_diffusers_network(folder.model) ? "diffusers" : "ddpm", network["_class_name"]}}};
 
@@ -173,7 +172,8 @@ std::string write_model_folder(const fs::path& path, const ModelFolder& folder, 
   write_json_file(target.path() / kIndex, index);
   write_json_file(network_folder / kNetworkConfig, network);
   write_safetensors(network_folder / kNetworkWeights, folder.weights, {{"format", "pt"}});
-  write_json_file(scheduler_folder / kSchedulerConfig, scheduler);
+  write_scheduler_file(scheduler_folder / kSchedulerConfig,
+                       {.diffusion = folder.diffusion, .options = folder.scheduler}, folder.betas);
   ModelExtras extras = folder.extras;
   extras.sigma_data = folder.diffusion.sigma_data;
   write_extras(target.path() / kExtras, extras);

@@ -6,21 +6,12 @@
 #include <vector>
 
 #include "ddpm/checkpoint/safetensors.h"
+#include "ddpm/checkpoint/scheduler_options.h"
 #include "ddpm/config/diffusion_config.h"
 #include "ddpm/config/model_config.h"
 #include "ddpm/config/run_config.h"
-#include "ddpm/config/sample_config.h"
 
 namespace ddpm {
-
-/// How diffusers' scheduler file says to sample, in its words; sampling starts from these.
-struct SchedulerOptions {
-  bool clip_sample = true;
-  bool thresholding = false;
-  double dynamic_thresholding_ratio = 0.995;
-  double sample_max_value = 1.0;
-  TimestepSpacing timestep_spacing = TimestepSpacing::kLeading;
-};
 
 /// What diffusers' files have no place for; kept in ddpm.json, which diffusers ignores.
 struct ModelExtras {
@@ -65,6 +56,8 @@ struct ModelFolder {
   ModelExtras extras;
   std::string model_hash;       ///< SHA-256 of the weights file; set by reading
   bool scheduler_found = true;  ///< false: a bare network folder; `diffusion` is the default
+  /// Keys of the scheduler's file that only other schedulers have; set by reading.
+  std::vector<std::string> unused_scheduler_keys = {};
 };
 
 /// What a run's recipe says of its model; weights, and what only the data and the run know, are
@@ -73,8 +66,8 @@ ModelFolder model_of_recipe(const RunConfig& recipe);
 
 /// Reads a model folder that this project or diffusers wrote. Taken as well: the files of unet/ and
 /// scheduler/ side by side (google/ddpm-cifar10-32), or a network folder alone; the older names of
-/// attention weights (query, key, value, proj_attn); DDIMScheduler's file. Weights are mapped: they
-/// must not be written to.
+/// attention weights (query, key, value, proj_attn). Weights are mapped: they must not be written
+/// to.
 ///
 /// Schedules are read as DiffusionConfig names them; one that comes as trained_betas as kCustom.
 ///

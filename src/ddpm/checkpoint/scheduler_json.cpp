@@ -1,65 +1,19 @@
 #include "ddpm/checkpoint/scheduler_json.h"
 
-#include <array>
+#include <algorithm>
 #include <stdexcept>
+#include <string_view>
 
 #include "ddpm/checkpoint/diffusers_json.h"
-#include "ddpm/config/json_config.h"
-#include "ddpm/config/sample_config.h"
+#include "ddpm/checkpoint/json_file.h"
+#include "ddpm/checkpoint/scheduler_keys.h"
 #include "ddpm/core/check.h"
+#include "ddpm/core/file.h"
 
 namespace ddpm {
 namespace {
-enum class BetaSchedule { kLinear, kScaledLinear, kSquaredCos, kSigmoid };
-}  // namespace
-
-template <>
-struct EnumNames<BetaSchedule> {
-  static constexpr std::array names{"linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"};
-};
-
-namespace {
 
 using Json = nlohmann::json;
-
-constexpr const char* kDdpmClass = "DDPMScheduler";
-constexpr const char* kDdimClass = "DDIMScheduler";
-
-/// diffusers' options, under its names and with its defaults.
-struct SchedulerKeys {
-  int64_t num_train_timesteps = 1000;
-  double beta_start = 1e-4;
-  double beta_end = 0.02;
-  BetaSchedule beta_schedule = BetaSchedule::kLinear;
-  std::vector<double> trained_betas;
-  VarianceType variance_type = VarianceType::kFixedSmall;
-  bool clip_sample = true;
-  double clip_sample_range = 1.0;
-  PredictionType prediction_type = PredictionType::kEpsilon;
-  bool thresholding = false;
-  double dynamic_thresholding_ratio = 0.995;
-  double sample_max_value = 1.0;
-  TimestepSpacing timestep_spacing = TimestepSpacing::kLeading;
-  bool rescale_betas_zero_snr = false;
-
-  template <typename Visitor>
-  void visit_fields(Visitor&& visit) {
-    visit("num_train_timesteps", num_train_timesteps, "T", between(1, 1'000'000));
-    visit("beta_start", beta_start, "first beta", between(0, 1));
-    visit("beta_end", beta_end, "last beta", between(0, 1));
-    visit("beta_schedule", beta_schedule, "noise schedule");
-    visit("trained_betas", trained_betas, "every beta, instead of a schedule");
-    visit("variance_type", variance_type, "variance of ancestral sampling");
-    visit("clip_sample", clip_sample, "clip the predicted x_0");
-    visit("clip_sample_range", clip_sample_range, "to plus and minus this", at_least(0));
-    visit("prediction_type", prediction_type, "what the network predicts");
-    visit("thresholding", thresholding, "dynamic thresholding of the predicted x_0");
-    visit("dynamic_thresholding_ratio", dynamic_thresholding_ratio, "its quantile", between(0, 1));
-    visit("sample_max_value", sample_max_value, "its largest threshold", at_least(1));
-    visit("timestep_spacing", timestep_spacing, "which timesteps a shorter list visits");
-    visit("rescale_betas_zero_snr", rescale_betas_zero_snr, "rescale to zero terminal SNR");
-  }
-};
 
 ScheduleKind schedule_kind(BetaSchedule schedule) {
   switch (schedule) {
@@ -102,6 +56,10 @@ void set_schedule(SchedulerKeys& keys, const DiffusionConfig& config,
       keys.beta_schedule = BetaSchedule::kSquaredCos;
       return;
     case ScheduleKind::kSigmoidBeta:
+      if (keys.options.scheduler != SchedulerClass::kDdpm) {  // the one class that has it
+        use_betas(keys, betas);
+        return;
+      }
       keys.beta_schedule = BetaSchedule::kSigmoid;
       return;
     case ScheduleKind::kCustom:
@@ -116,65 +74,76 @@ void set_schedule(SchedulerKeys& keys, const DiffusionConfig& config,
   throw std::logic_error("[set_schedule] not a ScheduleKind");
 }
 
-/// Options of diffusers that this project has at one value only, and those of its first versions.
-void take_other_keys(Json& values, const std::string& class_name, const std::string& where) {
-  take_fixed(values, "steps_offset", 0, where);
-  if (class_name == kDdimClass) take_fixed(values, "set_alpha_to_one", true, where);
-  values.erase("set_alpha_to_one");  // means nothing to DDPMScheduler
-  values.erase("tensor_format");     // "pt" or "np"
-  take_fixed(values, "timestep_values", nullptr, where);
-  if (values.value("trained_betas", Json()).is_null()) values.erase("trained_betas");
-  const auto predict_epsilon = values.find("predict_epsilon");
-  if (predict_epsilon == values.end()) return;
-  check_arg(predict_epsilon->is_boolean(), "[", where,
-            "] predict_epsilon: expected true or false, got ", predict_epsilon->dump());
-  const char* prediction = predict_epsilon->get<bool>() ? "epsilon" : "sample";
-  if (!values.contains("prediction_type")) values["prediction_type"] = prediction;
-  values.erase("predict_epsilon");
+void check_place_for(const DiffusionConfig& diffusion, SchedulerClass scheduler) {
+  const char* name = enum_word(scheduler);
+  check_arg(!diffusion.zero_terminal_snr || has_keys(scheduler, SchedulerKeyGroup::kZeroSnr),
+            "[scheduler_to_json] ", name,
+            " has no place for zero_terminal_snr: expected a model without it, got one with it");
+  check_arg(diffusion.variance != VarianceType::kLearnedRange ||
+                has_keys(scheduler, SchedulerKeyGroup::kVariance),
+            "[scheduler_to_json] ", name,
+            " has no place for a learned variance: expected fixed_small or fixed_large, got "
+            "learned_range");
+}
+
+SchedulerClass class_of(const Json& json, const std::string& where) {
+  constexpr auto& kNames = EnumNames<SchedulerClass>::names;
+  const std::string name = class_name_of(json, kNames.front(), where);
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  std::string expected;
+  for (const char* each : kNames) expected += (expected.empty() ? "" : ", ") + std::string(each);
+  check_arg(found != kNames.end(), "[", where, "] _class_name: expected one of ", expected,
+            ", got '", name, "'");
+  return static_cast<SchedulerClass>(found - kNames.begin());
+}
+
+/// Puts quotes around each -Infinity that stands outside of strings.
+std::string quote_minus_infinity(std::string_view text) {
+  std::string quoted;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (!in_string && text.substr(i).starts_with(kMinusInfinity)) {
+      quoted += c10::str('"', kMinusInfinity, '"');
+      i += std::string_view(kMinusInfinity).size() - 1;
+      continue;
+    }
+    quoted += text[i];
+    if (in_string && text[i] == '\\' && i + 1 < text.size()) {
+      quoted += text[++i];
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+    }
+  }
+  return quoted;
 }
 
 }  // namespace
 
 Json scheduler_to_json(const SchedulerFile& file, const std::vector<double>& betas) {
-  SchedulerKeys keys{.num_train_timesteps = file.diffusion.num_timesteps,
+  check_place_for(file.diffusion, file.options.scheduler);
+  SchedulerKeys keys{.options = file.options,
+                     .num_train_timesteps = file.diffusion.num_timesteps,
                      .beta_start = file.diffusion.beta_start,
                      .beta_end = file.diffusion.beta_end,
-                     .trained_betas = {},
-                     .variance_type = file.diffusion.variance,
-                     .clip_sample = file.options.clip_sample,
                      .prediction_type = file.diffusion.prediction,
-                     .thresholding = file.options.thresholding,
-                     .dynamic_thresholding_ratio = file.options.dynamic_thresholding_ratio,
-                     .sample_max_value = file.options.sample_max_value,
+                     .variance_type = file.diffusion.variance,
                      .rescale_betas_zero_snr = file.diffusion.zero_terminal_snr};
   set_schedule(keys, file.diffusion, betas);
-  Json json = config_to_json(keys);
-  json["timestep_spacing"] = enum_word(file.options.timestep_spacing);
-  if (keys.trained_betas.empty()) json["trained_betas"] = nullptr;
-  json["steps_offset"] = 0;
-  json["_class_name"] = kDdpmClass;
+  Json json = scheduler_keys_to_json(keys);
+  json["_class_name"] = enum_word(file.options.scheduler);
   json["_diffusers_version"] = kDiffusersVersion;
   return json;
 }
 
 SchedulerFile scheduler_from_json(const Json& json, const std::string& where) {
-  const std::string class_name = class_name_of(json, kDdpmClass, where);
-  check_arg(class_name == kDdpmClass || class_name == kDdimClass, "[", where,
-            "] _class_name: expected ", kDdpmClass, " or ", kDdimClass, ", got '", class_name, "'");
-  Json values = without_private_keys(json);
-  take_other_keys(values, class_name, where);
-  const auto keys = config_from_json<SchedulerKeys>(values, where);
-  const bool clips_elsewhere =
-      keys.clip_sample && !keys.thresholding && keys.clip_sample_range != 1.0;
-  check_arg(!clips_elsewhere, "[", where,
-            "] clip_sample_range: expected 1, the one that is supported, got ",
-            keys.clip_sample_range);
+  const SchedulerClass scheduler = class_of(json, where);
+  SchedulerFile file;
+  const SchedulerKeys keys =
+      read_scheduler_keys(scheduler, without_private_keys(json), where, file.unused_keys);
   const auto num_betas = static_cast<int64_t>(keys.trained_betas.size());
   check_arg(num_betas == 0 || num_betas == keys.num_train_timesteps, "[", where,
             "] trained_betas: expected ", keys.num_train_timesteps,
             ", as num_train_timesteps says, got ", num_betas);
-
-  SchedulerFile file;
   file.diffusion = {
       .schedule = num_betas > 0 ? ScheduleKind::kCustom : schedule_kind(keys.beta_schedule),
       .num_timesteps = keys.num_train_timesteps,
@@ -184,12 +153,22 @@ SchedulerFile scheduler_from_json(const Json& json, const std::string& where) {
       .zero_terminal_snr = keys.rescale_betas_zero_snr,
       .prediction = keys.prediction_type,
       .variance = keys.variance_type};
-  file.options = {.clip_sample = keys.clip_sample,
-                  .thresholding = keys.thresholding,
-                  .dynamic_thresholding_ratio = keys.dynamic_thresholding_ratio,
-                  .sample_max_value = keys.sample_max_value,
-                  .timestep_spacing = keys.timestep_spacing};
+  file.options = keys.options;
   return file;
+}
+
+SchedulerFile read_scheduler_file(const std::filesystem::path& path) {
+  const std::string text = quote_minus_infinity(read_text_file(path));
+  return scheduler_from_json(parse_json(text, path.string()), path.string());
+}
+
+void write_scheduler_file(const std::filesystem::path& path, const SchedulerFile& file,
+                          const std::vector<double>& betas) {
+  std::string text = scheduler_to_json(file, betas).dump(/*indent=*/2) + "\n";
+  const std::string quoted = c10::str('"', kMinusInfinity, '"');
+  const size_t found = text.find(quoted);
+  if (found != std::string::npos) text.replace(found, quoted.size(), kMinusInfinity);
+  write_file_atomic(path, std::string_view(text));
 }
 
 }  // namespace ddpm

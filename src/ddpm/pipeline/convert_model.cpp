@@ -9,6 +9,7 @@
 #include "ddpm/checkpoint/json_file.h"
 #include "ddpm/checkpoint/network_json.h"
 #include "ddpm/checkpoint/scheduler_json.h"
+#include "ddpm/checkpoint/scheduler_sampler.h"
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/sha256.h"
@@ -148,10 +149,10 @@ void use_diffusion(const ImportOptions& options, ImportedModel& imported) {
   if (!options.scheduler.empty()) {
     check_arg(fs::exists(options.scheduler), "[import_model] scheduler: expected '",
               options.scheduler.string(), "', got nothing there");
-    const SchedulerFile file =
-        scheduler_from_json(read_json_file(options.scheduler), options.scheduler.string());
+    const SchedulerFile file = read_scheduler_file(options.scheduler);
     folder.diffusion = file.diffusion;
     folder.scheduler = file.options;
+    folder.unused_scheduler_keys = file.unused_keys;
     folder.scheduler_found = true;
   }
   DiffusionSection section{.diffusion = folder.diffusion};
@@ -196,6 +197,17 @@ ImportedModel import_folder(const fs::path& path, const ImportOptions& options) 
   return imported;
 }
 
+/// Says which keys of the scheduler's file did nothing.
+void note_unused_keys(ImportedModel& imported) {
+  const std::vector<std::string>& keys = imported.folder.unused_scheduler_keys;
+  if (keys.empty()) return;
+  std::string names;
+  for (const std::string& key : keys) names += (names.empty() ? "" : ", ") + key;
+  imported.notes.push_back(c10::str("keys of its scheduler's file that mean nothing to ",
+                                    enum_word(imported.folder.scheduler.scheduler),
+                                    " are left out: ", names));
+}
+
 }  // namespace
 
 bool is_plain(const ImportOptions& options) {
@@ -207,10 +219,18 @@ bool is_plain(const ImportOptions& options) {
 ImportedModel import_model(const fs::path& path, const ImportOptions& options) {
   ImportedModel imported =
       is_weights_file(path) ? import_weights(path, options) : import_folder(path, options);
+  note_unused_keys(imported);
   static_cast<void>(make_noise_schedule(imported.folder.diffusion));  // refuses a bad one
   imported.folder.betas = unscaled_betas(imported.folder.diffusion);
   check_state_dict(*make_network(imported.folder.model), imported.folder.weights, path.string());
   return imported;
+}
+
+void use_scheduler(ImportedModel& imported, SamplerKind kind) {
+  ModelFolder& folder = imported.folder;
+  SchedulerChoice choice = scheduler_of_sampler(kind, folder.scheduler, folder.diffusion.variance);
+  folder.scheduler = choice.options;
+  imported.notes.insert(imported.notes.end(), choice.notes.begin(), choice.notes.end());
 }
 
 bool is_safetensors_target(const fs::path& path) {

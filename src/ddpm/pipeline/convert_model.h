@@ -7,13 +7,14 @@
 
 #include "ddpm/checkpoint/improved_diffusion.h"
 #include "ddpm/checkpoint/model_folder.h"
+#include "ddpm/config/sample_config.h"
 
 namespace ddpm {
 
 /// What files of weights alone don't say, and which weights of several.
 struct ImportOptions {
   std::filesystem::path config = {};        ///< the network: its config.json, or a recipe
-  std::filesystem::path scheduler = {};     ///< the diffusion: a scheduler_config.json
+  std::filesystem::path scheduler = {};     ///< the diffusion: its scheduler_config.json
   std::string key = "";                     ///< which state dict of a .pth file
   std::vector<std::string> overrides = {};  ///< of the diffusion: "diffusion.num_timesteps=300"
   int64_t image_size = 0;                   ///< side of the images; 0: what the files say
@@ -39,6 +40,9 @@ struct ImportedModel {
 ///         fit it, or an option is given that means nothing for this path.
 /// @throws std::runtime_error if a file is damaged.
 ImportedModel import_model(const std::filesystem::path& path, const ImportOptions& options);
+
+/// Gives a model the scheduler that draws as `kind` does (scheduler_of_sampler), with its notes.
+void use_scheduler(ImportedModel& imported, SamplerKind kind);
 
 /// Whether a path names a .safetensors file, rather than a model folder.
 ///

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ddpm/checkpoint/checkpoint_folder.h"
+#include "ddpm/checkpoint/scheduler_sampler.h"
 #include "ddpm/config/json_config.h"
 #include "ddpm/config/run_config.h"
 #include "ddpm/core/check.h"
@@ -42,11 +43,6 @@ int64_t num_channels(const ModelConfig& config) {
       return config.classifier.in_channels;
   }
   throw std::logic_error("[num_channels] not a ModelKind");
-}
-
-X0Clip clip_of(const SchedulerOptions& scheduler) {
-  if (scheduler.thresholding) return X0Clip::kDynamic;
-  return scheduler.clip_sample ? X0Clip::kClip : X0Clip::kNone;
 }
 
 void check_label_count(const Tensor& labels, int64_t num_images) {
@@ -113,13 +109,7 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
 }
 
 SamplerOptions default_sampler_options(const Pipeline& pipeline) {
-  const SchedulerOptions& scheduler = pipeline.folder.scheduler;
-  SamplerOptions options;
-  options.clip = clip_of(scheduler);
-  options.spacing = scheduler.timestep_spacing;
-  options.dynamic_ratio = scheduler.dynamic_thresholding_ratio;
-  options.dynamic_max = scheduler.sample_max_value;
-  return options;
+  return sampler_of_scheduler(pipeline.folder.scheduler);
 }
 
 DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) {

@@ -53,7 +53,7 @@ void check_draws_images(const ModelFolder& folder);
 /// @throws std::invalid_argument if the model is no classifier.
 void check_classifies_images(const ModelFolder& folder);
 
-/// The sampler options that the model's scheduler file asks for: clipping and spacing.
+/// The sampler options that the model's scheduler file asks for (sampler_of_scheduler).
 SamplerOptions default_sampler_options(const Pipeline& pipeline);
 
 /// The network as samplers see it.

@@ -1,0 +1,125 @@
+#include "ddpm/checkpoint/scheduler_sampler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ddpm {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+SchedulerOptions solver_of_order(SchedulerClass scheduler, int64_t order,
+                                 SolverAlgorithm algorithm) {
+  SchedulerOptions options = default_scheduler(scheduler);
+  options.solver_order = order;
+  options.algorithm = algorithm;
+  return options;
+}
+
+TEST(SchedulerSamplerTest, OrderAndAlgorithmNameTheSampler) {
+  using enum SolverAlgorithm;
+  using enum SamplerKind;
+  const auto kind = [](SchedulerClass scheduler, int64_t order, SolverAlgorithm algorithm) {
+    return sampler_of_scheduler(solver_of_order(scheduler, order, algorithm)).kind;
+  };
+  const auto multistep = SchedulerClass::kDpmSolverMultistep;
+  EXPECT_EQ(kind(multistep, 1, kDpmSolverPlusPlus), kDdim);
+  EXPECT_EQ(kind(multistep, 2, kDpmSolverPlusPlus), kDpmpp2m);
+  EXPECT_EQ(kind(multistep, 3, kDpmSolverPlusPlus), kDpmpp3m);
+  EXPECT_EQ(kind(multistep, 1, kSdeDpmSolverPlusPlus), kEulerAncestral);
+  EXPECT_EQ(kind(multistep, 2, kSdeDpmSolverPlusPlus), kDpmpp2mSde);
+  EXPECT_EQ(kind(multistep, 3, kSdeDpmSolverPlusPlus), kDpmpp3mSde);
+  const auto singlestep = SchedulerClass::kDpmSolverSinglestep;
+  EXPECT_EQ(kind(singlestep, 2, kDpmSolverPlusPlus), kDpmpp2s);
+  EXPECT_EQ(kind(singlestep, 3, kDpmSolverPlusPlus), kDpmpp3s);
+  EXPECT_EQ(kind(singlestep, 2, kDpmSolver), kDpm2s);
+  EXPECT_EQ(kind(singlestep, 3, kDpmSolver), kDpm3s);
+}
+
+TEST(SchedulerSamplerTest, EverySamplersSchedulerNamesItAgain) {
+  for (size_t i = 0; i < EnumNames<SamplerKind>::names.size(); ++i) {
+    const auto kind = static_cast<SamplerKind>(i);
+    const auto choice = scheduler_of_sampler(kind, {}, VarianceType::kFixedSmall);
+    const SamplerKind expected = kind == SamplerKind::kDdpm ? SamplerKind::kDdim : kind;
+    EXPECT_EQ(sampler_of_scheduler(choice.options).kind, expected) << enum_word(kind);
+  }
+}
+
+TEST(SchedulerSamplerTest, ListsOfDpmSolverUnipcAndDeisDropTheirLast) {
+  using enum SchedulerClass;
+  for (const auto scheduler : {kDpmSolverMultistep, kDpmSolverSinglestep, kUnipc, kDeis}) {
+    EXPECT_TRUE(sampler_of_scheduler(default_scheduler(scheduler)).drop_last);
+  }
+  for (const auto scheduler : {kDdpm, kDdim, kEuler, kEulerAncestral, kHeun, kLms, kPndm}) {
+    EXPECT_FALSE(sampler_of_scheduler(default_scheduler(scheduler)).drop_last);
+  }
+}
+
+TEST(SchedulerSamplerTest, ClippingGoesWhereAClassHasPlaceForIt) {
+  const SchedulerOptions clips{};
+  const auto to = [&](SamplerKind kind, const SchedulerOptions& from) {
+    return scheduler_of_sampler(kind, from, VarianceType::kFixedSmall);
+  };
+  const auto dpmpp = to(SamplerKind::kDpmpp2m, clips);
+  EXPECT_TRUE(dpmpp.options.thresholding);  // up to 1: plain clipping
+  EXPECT_EQ(dpmpp.options.sample_max_value, 1);
+  EXPECT_THAT(dpmpp.notes, IsEmpty());
+  EXPECT_TRUE(to(SamplerKind::kHeun, clips).options.clip_sample);
+  EXPECT_THAT(to(SamplerKind::kEuler, clips).notes,
+              ElementsAre(HasSubstr("EulerDiscreteScheduler has no place for the clipping")));
+  EXPECT_FALSE(to(SamplerKind::kDpm2s, clips).options.thresholding);
+  EXPECT_THAT(to(SamplerKind::kUnipc, {.clip_sample_range = 2}).notes,
+              ElementsAre(HasSubstr("clipping")));
+  const SchedulerOptions dynamic{.thresholding = true, .sample_max_value = 3};
+  EXPECT_EQ(to(SamplerKind::kDdim, dynamic).options.sample_max_value, 3);
+  EXPECT_FALSE(to(SamplerKind::kHeun, dynamic).options.clip_sample);
+  EXPECT_THAT(to(SamplerKind::kHeun, dynamic).notes, ElementsAre(HasSubstr("clipping")));
+  EXPECT_THAT(to(SamplerKind::kEuler, {.clip_sample = false}).notes, IsEmpty());
+}
+
+TEST(SchedulerSamplerTest, WhatTheFileSaysIsWhereSamplingStarts) {
+  const SamplerOptions sampler =
+      sampler_of_scheduler({.scheduler = SchedulerClass::kUnipc,
+                            .clip_sample = false,
+                            .thresholding = true,
+                            .dynamic_thresholding_ratio = 0.9,
+                            .sample_max_value = 2,
+                            .timestep_spacing = TimestepSpacing::kLinspace,
+                            .steps_offset = 2,
+                            .sigmas = LevelSpacing::kKarras,
+                            .sigma_min = 0.1,
+                            .sigma_max = 10,
+                            .final_sigma = FinalSigma::kSigmaMin,
+                            .solver_order = 2,
+                            .unipc = UnipcVariant::kBh1,
+                            .lower_order_final = false});
+  EXPECT_EQ(sampler.kind, SamplerKind::kUnipc);
+  EXPECT_EQ(sampler.clip, X0Clip::kDynamic);
+  EXPECT_EQ(sampler.dynamic_ratio, 0.9);
+  EXPECT_EQ(sampler.dynamic_max, 2);
+  EXPECT_EQ(sampler.spacing, TimestepSpacing::kLinspace);
+  EXPECT_EQ(sampler.steps_offset, 2);
+  EXPECT_EQ(sampler.levels, LevelSpacing::kKarras);
+  EXPECT_EQ(sampler.sigma_min, 0.1);
+  EXPECT_EQ(sampler.sigma_max, 10);
+  EXPECT_EQ(sampler.final_sigma, FinalSigma::kSigmaMin);
+  EXPECT_EQ(sampler.order, 2);
+  EXPECT_EQ(sampler.unipc, UnipcVariant::kBh1);
+  EXPECT_FALSE(sampler.lower_order_final);
+}
+
+TEST(SchedulerSamplerTest, OptionsThatAClassLacksAreNamed) {
+  const SchedulerOptions from{
+      .clip_sample = false, .timestep_spacing = TimestepSpacing::kTrailing, .steps_offset = 3};
+  const auto euler = scheduler_of_sampler(SamplerKind::kEuler, from, VarianceType::kFixedLarge);
+  EXPECT_EQ(euler.options.timestep_spacing, TimestepSpacing::kTrailing);
+  EXPECT_EQ(euler.options.steps_offset, 3);
+  EXPECT_THAT(euler.notes, ElementsAre(HasSubstr("variance fixed_large")));
+  const auto dpmpp = scheduler_of_sampler(SamplerKind::kDpmpp2s, from, VarianceType::kFixedLarge);
+  EXPECT_THAT(dpmpp.notes, ElementsAre(HasSubstr("timestep_spacing trailing")));
+}
+
+}  // namespace
+}  // namespace ddpm
