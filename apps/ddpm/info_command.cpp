@@ -93,6 +93,10 @@ nlohmann::ordered_json describe_model(const InfoFlags& flags) {
   about["hash"] = folder.model_hash;
   about["model"] = config_to_json(folder.model)[enum_word(folder.model.kind)];
   about["diffusion"] = config_to_json(folder.diffusion);
+  about["scheduler"] = enum_word(folder.scheduler.scheduler);
+  if (!folder.unused_scheduler_keys.empty()) {
+    about["scheduler_keys_left_out"] = folder.unused_scheduler_keys;
+  }
   if (flags.tensors) about["table"] = tensor_table(folder.weights);
   return about;
 }

@@ -138,6 +138,27 @@ class ConvertTest(program.ProgramTest):
             self.assertEqual((self.folder / "again.npz").read_bytes(),
                              (self.folder / "run_model.npz").read_bytes())
 
+    def test_a_scheduler_of_diffusers_is_written_and_sampled_from(self):
+        from diffusers import DDPMPipeline, DPMSolverMultistepScheduler
+        self.train_tiny()
+        self.run_ok("convert", "run", "fast", "--scheduler", "dpmpp_2m")
+        self.assertIsInstance(DDPMPipeline.from_pretrained(self.folder / "fast").scheduler,
+                              DPMSolverMultistepScheduler)
+        self.assertEqual(json.loads(self.run_ok("info", "fast", "--json").stdout)["scheduler"],
+                         "DPMSolverMultistepScheduler")
+        self.run_ok("convert", "fast", "again")
+        path = "scheduler/scheduler_config.json"
+        self.assertEqual((self.folder / "again" / path).read_bytes(), (self.folder / "fast" / path).read_bytes())
+        for name, flags, sampler in (("fast", [], "dpmpp_2m"), ("fast", ["--sampler", "ddim"], "ddim"),
+                                     ("run", [], "ddim")):
+            self.run_ok("sample", name, "-n", 1, "--steps", 3, "-o", "a.png", *flags)
+            with PIL.Image.open(self.folder / "a.png") as picture:
+                self.assertEqual(picture.text["ddpm.sampler"], sampler)
+        done = self.run_ok("convert", "run", "euler", "--scheduler", "euler")
+        self.assertIn("no place for the clipping", done.stdout)
+        self.refuse(["convert", "run", "x.safetensors", "--scheduler", "euler"], 2, "--scheduler", "x.safetensors")
+        self.refuse(["convert", "run", "x", "--scheduler", "dpmpp_9m"], 2, "dpmpp_9m")
+
     def test_diffusers_weights_saved_with_torch_save(self):
         from diffusers import UNet2DModel
         torch.manual_seed(1)

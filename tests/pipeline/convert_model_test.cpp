@@ -14,6 +14,7 @@
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
 #include "ddpm/pipeline/model_files.h"
+#include "pipeline/small_model.h"
 
 namespace ddpm {
 namespace {
@@ -73,6 +74,27 @@ TEST(ConvertModelTest, WhatARecipeSaysOfTheNetworksInputIsKept) {
   write_safetensors(weights, state_dict(*make_network(resolved.model)));
   write_file_atomic(config, to_toml(recipe));
   EXPECT_TRUE(import_model(weights, {.config = config}).folder.extras.self_conditioning);
+}
+
+TEST(ConvertModelTest, ASchedulerIsChosenBySamplerAndKeptAfterwards) {
+  const fs::path folder = convert_file("scheduler_model");
+  fs::remove_all(folder);
+  ImportedModel model{.folder = testing::small_model(), .notes = {}};
+  model.folder.diffusion.variance = VarianceType::kFixedLarge;
+  use_scheduler(model, SamplerKind::kUnipc);
+  EXPECT_THAT(model.notes, ::testing::ElementsAre(HasSubstr("variance fixed_large")));
+  export_model(folder, model.folder, /*overwrite=*/false);
+  const fs::path file = folder / "scheduler" / "scheduler_config.json";
+  EXPECT_THAT(read_text_file(file), HasSubstr("\"UniPCMultistepScheduler\""));
+  EXPECT_THAT(read_text_file(folder / "model_index.json"), HasSubstr("UniPCMultistepScheduler"));
+
+  std::string text = read_text_file(file);
+  text.insert(text.find('{') + 1, "\"skip_prk_steps\": true,");  // as from_config leaves it
+  write_file_atomic(file, std::string_view(text));
+  const ImportedModel again = import_model(folder, {});
+  EXPECT_EQ(again.folder.scheduler, model.folder.scheduler);
+  EXPECT_THAT(again.notes, ::testing::ElementsAre(HasSubstr("skip_prk_steps")));
+  fs::remove_all(folder);
 }
 
 TEST(ConvertModelTest, SafetensorsAreNeverOverwrittenUnasked) {

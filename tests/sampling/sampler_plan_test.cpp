@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -117,6 +118,25 @@ TEST(SamplerPlanTest, DdimAtEtaOneIsAncestralWithTheSmallVariance) {
       ASSERT_NEAR(ddim[i].next.pred_x_start, ddpm[i].next.pred_x_start, 1e-11);
       ASSERT_NEAR(ddim[i].next.x, ddpm[i].next.x, 1e-11);
       ASSERT_NEAR(ddim[i].next.noise, ddpm[i].next.noise, 1e-12);
+    }
+  }
+}
+
+// Order 1 is DDIM's step, of x and this call's x_0 alone.
+TEST(SamplerPlanTest, TheLastStepIsOfFirstOrderIfAskedForOrAtTheImage) {
+  using enum SamplerKind;
+  for (const SamplerKind kind : {kDpmpp2m, kDpmpp2s, kDpm2s, kDeis}) {
+    for (const auto end : {FinalSigma::kZero, FinalSigma::kSigmaMin}) {
+      for (const bool lower : {true, false}) {
+        const SamplerOptions options{
+            .kind = kind, .steps = 10, .final_sigma = end, .lower_order_final = lower};
+        const auto plan = make_sampler_plan(long_schedule(), PredictionType::kEpsilon, options);
+        const auto& weights = plan.calls.back().next.memory;
+        const bool first_order =
+            std::all_of(weights.begin(), weights.end(), [](double w) { return w == 0; });
+        const bool expected = end == FinalSigma::kZero || lower;
+        EXPECT_EQ(first_order, expected) << enum_word(kind);
+      }
     }
   }
 }

@@ -42,8 +42,9 @@ The last section is no part of a recipe: how `ddpm sample` draws images.
 
 constexpr const char* kSamplerIntroduction = R"(
 ## sampler (flags of `ddpm sample`)
-how images are drawn from a trained network; in C++ the fields of `SamplerOptions`. `--spacing`,
-`--clip` and the two of dynamic thresholding default to what the model's scheduler file says.
+how images are drawn from a trained network; in C++ the fields of `SamplerOptions`. What the model's
+scheduler file says (docs/formats.md) stands in the place of these defaults; with another
+`--sampler` than its own, of that only clipping, spacing and offset.
 
 )";
 
