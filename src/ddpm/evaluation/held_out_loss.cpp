@@ -6,14 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
-#include <vector>
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
 #include "ddpm/diffusion/forward_process.h"
-#include "ddpm/diffusion/posterior.h"
 #include "ddpm/diffusion/prediction.h"
+#include "ddpm/evaluation/held_out_batch.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
 
@@ -29,28 +27,6 @@ struct DrawLosses {
   Tensor eps_mse;
 };
 
-void check_held_out(const EvaluatedModel& model, const ImageSet& set,
-                    const HeldOutOptions& options) {
-  check_arg(set.images.dim() == 4 && set.images.scalar_type() == at::kByte &&
-                set.images.size(0) >= 2 && set.labels.size(0) == set.images.size(0),
-            "[held_out_loss] images: expected at least 2 of uint8 with a label each, got ",
-            set.images.sizes(), " of ", set.images.scalar_type());
-  check_arg(options.batch_size >= 1, "[held_out_loss] batch_size: expected at least 1, got ",
-            options.batch_size);
-  check_arg(model.network != nullptr, "[held_out_loss] model: expected a network, got none");
-}
-
-std::vector<uint64_t> image_numbers(int64_t first, int64_t count) {
-  std::vector<uint64_t> images(static_cast<size_t>(count));
-  std::iota(images.begin(), images.end(), static_cast<uint64_t>(first));
-  return images;
-}
-
-/// From pinned memory the copy runs while the host draws the next noise.
-Tensor send_to(const Tensor& host, at::Device device) {
-  return device.is_cuda() ? host.pin_memory().to(device, /*non_blocking=*/true) : host;
-}
-
 /// float32 of [N]: mean over an image's elements.
 Tensor eps_mse_of(const EvaluatedModel& model, const LossInputs& in) {
   const Tensor prediction = in.output.narrow(/*dim=*/1, 0, in.x_start.size(1)).to(at::kFloat);
@@ -59,29 +35,25 @@ Tensor eps_mse_of(const EvaluatedModel& model, const LossInputs& in) {
 }
 
 /// A batch of images at all their draws.
-void add_batch(const EvaluatedModel& model, const ImageSet& set, const HeldOutOptions& options,
-               int64_t first, int64_t count, const Tensor& weights, const DrawLosses& losses) {
-  const at::Device device = model.schedule.betas.device();
-  const Tensor x_start =
-      set.images.narrow(/*dim=*/0, first, count).to(device).to(at::kFloat) / 127.5 - 1;
-  const Tensor labels = set.labels.narrow(/*dim=*/0, first, count).to(device);
+void add_batch(const EvaluatedModel& model, const HeldOutBatch& batch,
+               const HeldOutOptions& options, const Tensor& weights, const DrawLosses& losses) {
+  const Tensor& x_start = batch.x_start;
+  const int64_t count = x_start.size(0);
   const Tensor timesteps =
-      held_out_timesteps(options, model.schedule.num_timesteps(), first, count).to(device);
-  const std::vector<uint64_t> images = image_numbers(first, count);
+      held_out_timesteps(options, model.schedule.num_timesteps(), batch.first, count)
+          .to(x_start.device());
   for (int64_t draw = 0; draw < options.num_draws; ++draw) {
-    const Tensor noise = normal_like_images({options.seed, RandomStream::kEvaluationNoise}, images,
-                                            static_cast<uint32_t>(draw), x_start.sizes().slice(1));
     LossInputs inputs{.x_start = x_start,
                       .x_t = {},
                       .t = timesteps[draw],
-                      .noise = send_to(noise, device),
+                      .noise = held_out_noise(batch, options.seed, draw),
                       .output = {}};
     inputs.x_t = q_sample(model.schedule, x_start, inputs.t, inputs.noise);
-    inputs.output = model.network(inputs.x_t, inputs.t, labels);
+    inputs.output = model.network(inputs.x_t, inputs.t, batch.labels);
     const ImageLosses of_images =
         training_losses(model.loss, model.schedule, model.prediction, weights, inputs);
     const auto put = [&](const Tensor& table, const Tensor& values) {
-      table[draw].narrow(/*dim=*/0, first, count).copy_(values);
+      table[draw].narrow(/*dim=*/0, batch.first, count).copy_(values);
     };
     put(losses.objective, of_images.objective);
     put(losses.plain, of_images.plain);
@@ -131,10 +103,11 @@ Tensor held_out_timesteps(const HeldOutOptions& options, int64_t num_timesteps, 
 
 HeldOutLoss held_out_loss(const EvaluatedModel& model, const ImageSet& set,
                           const HeldOutOptions& options) {
-  check_held_out(model, set, options);
+  check_held_out("held_out_loss", set, options.batch_size);
   const at::NoGradGuard no_grad;
   const int64_t count = set.images.size(0);
   const int64_t num_timesteps = model.schedule.num_timesteps();
+  const at::Device device = model.schedule.betas.device();
   const Tensor timesteps = held_out_timesteps(options, num_timesteps, 0, count);
   const auto table = [&] {
     return at::empty({options.num_draws, count}, model.schedule.betas.options().dtype(at::kFloat));
@@ -143,7 +116,7 @@ HeldOutLoss held_out_loss(const EvaluatedModel& model, const ImageSet& set,
   const Tensor weights = loss_weight_table(model.loss, model.prediction, model.schedule);
   for (int64_t first = 0; first < count; first += options.batch_size) {
     const int64_t size = std::min(options.batch_size, count - first);
-    add_batch(model, set, options, first, size, weights, losses);
+    add_batch(model, take_held_out_batch(set, first, size, device), options, weights, losses);
     if (options.progress) options.progress(first + size);
   }
   const Tensor quarters = at::floor_divide(timesteps * kQuarters, num_timesteps);
