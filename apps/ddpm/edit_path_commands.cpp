@@ -1,5 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <set>
+#include <string>
 
 #include "ddpm/config/config_docs.h"
 #include "ddpm/core/check.h"
@@ -38,16 +40,18 @@ void run_img2img(const Img2ImgFlags& flags) {
   write_edited(flags, model, "img2img", {{"ddpm.strength", c10::str(flags.strength)}}, output);
 }
 
+const std::set<std::string> kPathFlags{"kind",   "steps", "spacing",   "drop_last", "steps_offset",
+                                       "levels", "rho",   "sigma_min", "sigma_max"};
+
 /// The way to noise and back has a sampler of its own: of the flags it takes those of the levels.
 void check_path_flags(const InterpolateFlags& flags, const EditModel& model) {
   check_arg(!flags.model.sampler.contains("kind") || model.sampler.kind == SamplerKind::kDdim,
             "[--sampler] expected ddim, which leads images to noise and back, got ",
             enum_word(model.sampler.kind));
   for (const auto& [key, text] : flags.model.sampler) {
-    const bool is_known = key == "kind" || key == "steps" || key == "spacing" || key == "levels" ||
-                          key == "rho" || key == "sigma_min" || key == "sigma_max";
-    check_arg(is_known, "[", sampler_flag(key), "] interpolate: expected it with --seeds alone, ",
-              "DDIM leads images to noise and back without noise or clipping, got ", text);
+    check_arg(kPathFlags.contains(key), "[", sampler_flag(key), "] interpolate: expected it with ",
+              "--seeds alone, DDIM leads images to noise and back without noise or clipping, got ",
+              text);
   }
 }
 

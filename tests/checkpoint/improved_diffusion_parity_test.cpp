@@ -121,6 +121,16 @@ TEST(ImprovedDiffusionFolderTest, ComesBackEqualAndIsRefusedByDiffusers) {
     testing::run_python({DDPM_SOURCE_DIR "/tests/checkpoint/diffusers_loads.py", path.string(),
                          scale == 1.0 ? "yes" : "no"});
   }
+  // A network that enlarges images: as many channels in again, which UNet2DModel can have.
+  folder.model.unet2d.timestep_scale = 1;
+  folder.model.unet2d.in_channels *= 2;
+  folder.extras.super_resolution = 2;
+  const auto network = make_network(folder.model);
+  initialize(*network, /*seed=*/1);
+  folder.weights = state_dict(*network);
+  write_model_folder(path, folder, /*overwrite=*/true);
+  testing::run_python({DDPM_SOURCE_DIR "/tests/checkpoint/diffusers_loads.py", path.string(), "yes",
+                       std::to_string(folder.model.unet2d.in_channels)});
   fs::remove_all(path);
 }
 

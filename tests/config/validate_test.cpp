@@ -113,6 +113,18 @@ TEST(ValidateTest, SelfConditioningTakesHalfOfUNet2DsImages) {
   EXPECT_THAT(with(1, ModelKind::kSimpleUnet), HasSubstr("expected model.kind unet2d"));
 }
 
+TEST(ValidateTest, SuperResolutionNeedsUNet2DAndAFactorOfTwoOrMore) {
+  const auto with = [](int64_t factor, ModelKind kind) {
+    return error_after([&](RunConfig& c) {
+      c.train.super_resolution = factor;
+      c.model.kind = kind;
+    });
+  };
+  EXPECT_EQ(with(2, ModelKind::kUNet2D), "no error");
+  EXPECT_THAT(with(1, ModelKind::kUNet2D), HasSubstr("expected 0, or 2 and more, got 1"));
+  EXPECT_THAT(with(2, ModelKind::kSimpleUnet), HasSubstr("expected model.kind unet2d"));
+}
+
 TEST(ValidateTest, AugmentationNeedsANetworkThatIsToldAndOneKindOfFlips) {
   const auto with = [](auto change) {
     return error_after([&](RunConfig& c) {

@@ -107,6 +107,29 @@ class EditTest(RefusalTest):
                 if min(square) > 0 and max(square) < 255:  # else a pixel was cut to what can be shown
                     self.assertAlmostEqual(sum(square) / 4, 40 + 30 * x + 10 * y, delta=0.51)
 
+    def test_a_model_trained_for_it_enlarges_images_and_does_nothing_else(self):
+        self.train_tiny("enlarger", "train.super_resolution=2", "train.preview_every=10")
+        self.assertTrue(list((self.folder / "enlarger/samples").iterdir()))
+        self.write("small.png", png_bytes(4, 4, 1, lambda x, y: [40 + 30 * x + 10 * y]))
+        enlarge = ["edit", "superres", "enlarger", "small.png", "--steps", 5]
+        self.run_ok(*enlarge, "-n", 2, "-o", "big", "-o", "big_strip.png", "-q", "--threads", 1)
+        width, height, _, rows, text = read_png(self.folder / "big/000001.png")
+        self.assertEqual((width, height), (8, 8))
+        self.assertEqual((text["ddpm.edit"], text["ddpm.factor"], text["ddpm.sampler"]),
+                         ("superres", "2", "ddim"))
+        self.assertNotIn("ddpm.resamples", text)
+        self.write("other.png", png_bytes(4, 4, 1, lambda x, y: [200 - 30 * x]))
+        self.run_ok("edit", "superres", "enlarger", "other.png", "--steps", 5, "-n", 2, "-o", "other",
+                    "-q", "--threads", 1)
+        self.assertNotEqual(read_png(self.folder / "other/000001.png")[3], rows)
+        for arguments, word in (
+                ([*enlarge, "--factor", 4], "expected what the model was trained for, 2, got 4"),
+                ([*enlarge, "--resamples", 2], "--resamples"),
+                (["sample", "enlarger", "-n", 1], "ddpm edit superres"),
+                (["edit", "img2img", "enlarger", "photo.png"], "ddpm edit superres")):
+            with self.subTest(arguments):
+                self.assert_refused(arguments, word)
+
     def test_interpolation_is_a_strip_and_an_animation(self):
         self.edit("interpolate", "photo.png", "wide.png", "--frames", 4, "--steps", 5, "-o",
                   "e_strip.png", "-o", "e.webp")

@@ -89,6 +89,25 @@ TEST(ResolveModelConfigTest, ALearnedVarianceDoublesTheOutput) {
               HasSubstr("got learned_range"));
 }
 
+TEST(ResolveModelConfigTest, WhatTheNetworkSeesBesideTheImageAddsChannels) {
+  RunConfig config;
+  config.model = small_unet_config();
+  config.model.unet2d.in_channels = 0;
+  const auto in_channels = [&] {
+    return resolve_run_config(config, 3, 32, 0).model.unet2d.in_channels;
+  };
+  config.train.super_resolution = 2;
+  EXPECT_EQ(in_channels(), 6);
+  EXPECT_EQ(resolve_run_config(config, 3, 32, 0).model.unet2d.out_channels, 3);
+  config.train.self_conditioning = true;
+  EXPECT_EQ(in_channels(), 9);
+  config.train.super_resolution = 5;
+  EXPECT_THAT(message_of(in_channels), HasSubstr("expected a divisor of 32, got 5"));
+  config.model.kind = ModelKind::kSimpleUnet;
+  config.train.self_conditioning = false;
+  EXPECT_THAT(message_of(in_channels), HasSubstr("expected train.super_resolution = 0"));
+}
+
 TEST(ResolveModelConfigTest, AugmentationSetsTheNumberOfItsLabels) {
   RunConfig config;
   config.model = small_unet_config();

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "ddpm/diffusion/betas.h"
+#include "ddpm/model/low_resolution.h"
 #include "ddpm/pipeline/pipeline.h"
 #include "pipeline/small_model.h"
 #include "support/tensor_matchers.h"
@@ -87,6 +88,7 @@ TEST(NetworkDenoiseFnTest, AModelFolderSaysWhatTheNetworkSees) {
   folder.diffusion.variance = VarianceType::kLearnedRange;
   folder.extras.null_class = 3;
   folder.extras.self_conditioning = true;
+  folder.extras.super_resolution = 4;
   const std::string path = ::testing::TempDir() + "/edm_model";
   write_model_folder(path, folder, /*overwrite=*/true);
   const ModelFolder read = read_model_folder(path);
@@ -95,6 +97,7 @@ TEST(NetworkDenoiseFnTest, AModelFolderSaysWhatTheNetworkSees) {
   EXPECT_EQ(read.diffusion.sigma_data, 0.7);
   EXPECT_EQ(read.extras.null_class, 3);
   EXPECT_TRUE(read.extras.self_conditioning);
+  EXPECT_EQ(read.extras.super_resolution, 4);
 }
 
 // Each batch begins without a guess, so an image does not depend on the batch it is drawn in.
@@ -116,6 +119,79 @@ TEST(NetworkDenoiseFnTest, ASelfConditionedModelDrawsTheSameImagesInEveryBatch) 
     return sample_images(pipeline, options, {.num_images = 3, .batch_size = batch_size});
   };
   EXPECT_TRUE(tensors_near(draw(1), draw(3), 1e-4));
+}
+
+/// A model that enlarges grey images of 4x4 pixels to 8x8, in memory.
+Pipeline superres_pipeline(int64_t num_classes = 0) {
+  ModelFolder folder = small_model(num_classes);
+  folder.model.unet2d.in_channels = 2;
+  folder.extras.super_resolution = 2;
+  Pipeline pipeline;
+  pipeline.network = make_network(folder.model);
+  initialize(*pipeline.network, /*seed=*/5);
+  pipeline.network->eval();
+  pipeline.schedule = make_noise_schedule(folder.diffusion);
+  pipeline.folder = folder;
+  return pipeline;
+}
+
+TEST(NetworkDenoiseFnTest, ASuperResolutionModelSeesTheImagesToEnlarge) {
+  const Pipeline pipeline = superres_pipeline();
+  EXPECT_EQ(pipeline.image_shape(), (std::vector<int64_t>{1, 8, 8}));
+  at::manual_seed(1);
+  const Tensor small = at::rand({3, 1, 4, 4}) * 2 - 1;
+  const Tensor x = at::randn({3, 1, 8, 8});
+  const Tensor t = at::tensor({3, 20, 40}, at::kLong);
+  const Tensor seen = at::cat({x, enlarge_images(small, 2)}, 1);
+  const Tensor expected = pipeline.network->forward(seen, t, {});
+  EXPECT_TRUE(tensors_near(make_denoise_fn(pipeline, {}, small)(x, t), expected, 1e-6));
+  // A guided batch holds each image twice.
+  const DenoiseFn denoise = make_denoise_fn(pipeline, {}, small);
+  EXPECT_TRUE(
+      tensors_near(denoise(at::cat({x, x}), at::cat({t, t})), at::cat({expected, expected}), 1e-5));
+  EXPECT_THAT([&] { denoise(x.narrow(0, 0, 2), t.narrow(0, 0, 2)); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("a multiple of 3 images, got 2")));
+}
+
+TEST(NetworkDenoiseFnTest, ImagesToEnlargeAreNeitherMissingNorOfAnotherSize) {
+  const Pipeline pipeline = superres_pipeline();
+  EXPECT_THAT([&] { sample_images(pipeline, {.steps = 2}, {.num_images = 1}); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("ddpm edit superres")));
+  EXPECT_THAT(
+      [&] {
+        make_denoise_fn(pipeline, {}, at::zeros({1, 1, 8, 8}));
+      },
+      ThrowsMessage<std::invalid_argument>(HasSubstr("expected images [1, 4, 4]")));
+  Pipeline plain = pipeline;
+  plain.folder.extras.super_resolution = 0;
+  EXPECT_THAT(
+      [&] {
+        make_denoise_fn(plain, {}, at::zeros({1, 1, 4, 4}));
+      },
+      ThrowsMessage<std::invalid_argument>(HasSubstr("not trained to enlarge")));
+}
+
+TEST(NetworkDenoiseFnTest, EachImageIsEnlargedFromItsOwnInAnyBatchAndGuided) {
+  const Pipeline pipeline = superres_pipeline(/*num_classes=*/3);
+  Pipeline guided = pipeline;
+  guided.folder.extras.null_class = 2;
+  at::manual_seed(1);
+  const Tensor small = at::rand({3, 1, 4, 4}) * 2 - 1;
+  const auto draw = [&](int64_t batch_size, const Tensor& low) {
+    return sample_images(guided, {.steps = 3},
+                         {.num_images = 3,
+                          .batch_size = batch_size,
+                          .class_labels = at::tensor({0, 1, 1}, at::kLong),
+                          .low_resolution = low,
+                          .guidance = {.scale = 2, .interval = {}}});
+  };
+  const Tensor drawn = draw(3, small);
+  EXPECT_TRUE(tensors_near(draw(1, small), drawn, 1e-3));  // guidance doubles rounding
+  const Tensor all_first = draw(2, small.narrow(0, 0, 1));
+  EXPECT_TRUE(tensors_near(all_first[0], drawn[0], 1e-3));
+  EXPECT_FALSE(tensors_near(all_first[1], drawn[1], 1e-2));
+  EXPECT_THAT([&] { draw(3, small.narrow(0, 0, 2)); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("one for each of 3 images")));
 }
 
 }  // namespace

@@ -84,15 +84,19 @@ TEST(InterpolateTest, EndsOfThePathAreTheImages) {
 TEST(InterpolateTest, ThePathsSamplerKeepsTheLevelsAndNothingElse) {
   const SamplerOptions path = path_sampler({.kind = SamplerKind::kHeun,
                                             .steps = 7,
+                                            .steps_offset = 1,
                                             .levels = LevelSpacing::kKarras,
                                             .rho = 3,
+                                            .final_sigma = FinalSigma::kSigmaMin,
                                             .eta = 1,
                                             .s_churn = 40,
                                             .clip = X0Clip::kDynamic});
   EXPECT_EQ(path.kind, SamplerKind::kDdim);
   EXPECT_EQ(path.steps, 7);
+  EXPECT_EQ(path.steps_offset, 1);
   EXPECT_EQ(path.levels, LevelSpacing::kKarras);
   EXPECT_EQ(path.rho, 3);
+  EXPECT_EQ(path.final_sigma, FinalSigma::kZero);  // the path's ends are images
   EXPECT_EQ(path.eta, 0);
   EXPECT_EQ(path.s_churn, 0);
   EXPECT_EQ(path.clip, X0Clip::kNone);

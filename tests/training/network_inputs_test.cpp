@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,6 +10,9 @@
 #include <vector>
 
 #include "ddpm/data/augment.h"
+#include "ddpm/pipeline/network_denoise_fn.h"
+#include "ddpm/sampling/sampler.h"
+#include "ddpm/training/preview.h"
 #include "ddpm/training/train_step.h"
 #include "support/tensor_matchers.h"
 #include "training/training_fixtures.h"
@@ -102,6 +106,106 @@ TEST(AugmentedTrainingTest, TheEmbeddingOfTheLabelsIsTrained) {
   }
   // Not one number's column stays: with 16 images each kind but perhaps a flip has been applied.
   EXPECT_GE((weight() != before).any(0).sum().item<int64_t>(), 6);
+}
+
+/// Reduced by means of 2 x 2, then enlarged between the centres of pixels: along each axis a pixel
+/// is 3/4 of the one it lies in and 1/4 of the nearest other one, which at the edge is itself.
+Tensor down_and_up(const Tensor& images) {
+  const int64_t n = images.size(0), c = images.size(1), side = images.size(2) / 2;
+  const Tensor small = images.view({n, c, side, 2, side, 2}).mean(at::IntArrayRef{3, 5});
+  const auto along = [](const Tensor& x, int64_t dim) {
+    const int64_t size = x.size(dim);
+    const Tensor before = at::cat({x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)}, dim);
+    const Tensor after = at::cat({x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)}, dim);
+    return at::stack({0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after}, dim + 1)
+        .flatten(dim, dim + 1);
+  };
+  return along(along(small, 2), 3);
+}
+
+TEST(SuperResolutionTrainingTest, TheNetworkSeesTheImageReducedAndEnlargedAgain) {
+  RunConfig config = tiny_config();
+  config.train.super_resolution = 2;
+  const auto network = seen_in_step(config, /*step=*/0, /*in_channels=*/2);
+  const Tensor x_start = batch_of(config).images.to(at::kFloat) / 127.5 - 1;
+  ASSERT_EQ(network->seen.size(), 1u);
+  const Tensor& seen = network->seen[0];
+  ASSERT_EQ(seen.sizes(), at::IntArrayRef({8, 2, 8, 8}));
+  EXPECT_TRUE(tensors_near(seen.narrow(1, 1, 1), down_and_up(x_start), 1e-6));
+  config.train.super_resolution = 0;
+  EXPECT_TRUE(at::equal(seen.narrow(1, 0, 1), seen_in_step(config, 0)->seen[0]));  // x_t
+}
+
+TEST(SuperResolutionTrainingTest, TheGuessStandsBeforeTheLowResolution) {
+  RunConfig config = tiny_config();
+  config.diffusion.prediction = PredictionType::kSample;
+  config.train.super_resolution = 2;
+  config.train.self_conditioning = true;
+  const auto network = seen_in_step(config, /*step=*/0, /*in_channels=*/3);
+  const Tensor low = down_and_up(batch_of(config).images.to(at::kFloat) / 127.5 - 1);
+  ASSERT_EQ(network->seen.size(), 2u);
+  EXPECT_TRUE(tensors_near(network->seen[0].select(1, 2), low.select(1, 0).narrow(0, 0, 4), 1e-6));
+  EXPECT_EQ(network->seen[0].select(1, 1).abs().max().item<float>(), 0);
+  EXPECT_TRUE(tensors_near(network->seen[1].select(1, 2), low.select(1, 0), 1e-6));
+  EXPECT_TRUE(at::equal(network->seen[1].select(1, 1).narrow(0, 0, 4),
+                        network->answers[0].select(1, 0).clamp(-1, 1)));
+}
+
+TEST(SuperResolutionTrainingTest, TheLowResolutionIsThatOfTheAugmentedImage) {
+  RunConfig config = noiseless_config();
+  config.train.super_resolution = 2;
+  config.augment.enabled = true;
+  config.augment.probability = 1;
+  const Tensor seen = seen_in_step(config, /*step=*/0, /*in_channels=*/2)->seen[0];
+  EXPECT_TRUE(
+      tensors_near(seen.narrow(1, 1, 1), down_and_up(seen.narrow(1, 0, 1).contiguous()), 2e-4));
+}
+
+// Grey images of one level each: nothing but the low resolution tells which.
+TEST(SuperResolutionTrainingTest, ANetworkLearnsToFollowTheLowResolution) {
+  RunConfig config = tiny_config();
+  config.diffusion.prediction = PredictionType::kSample;
+  config.diffusion.schedule = ScheduleKind::kCosine;
+  config.train.super_resolution = 4;
+  config.train.batch_size = 16;
+  config = resolved(config);
+  const auto network = initialized_network(config);
+  TrainStep train_step(config, network, at::kCPU);
+  Batch batch;
+  batch.labels = at::zeros({16}, at::kLong);
+  batch.flip = at::zeros({16}, at::kBool);
+  for (int64_t step = 0; step < 150; ++step) {
+    const Tensor levels = at::arange(16).mul(17).add(step % 17).to(at::kByte);
+    batch.images = levels.view({16, 1, 1, 1}).expand({16, 1, 8, 8}).contiguous();
+    train_step.prepare(batch, step);
+    train_step.run();
+  }
+  network->eval();
+  const at::NoGradGuard no_grad;
+  const Tensor wanted = at::linspace(-0.8, 0.8, 5).view({5, 1, 1, 1}).expand({5, 1, 8, 8});
+  const NetworkView view{.schedule = train_step.schedule(),
+                         .prediction = config.diffusion.prediction,
+                         .low_resolution = wanted};
+  const Tensor drawn =
+      sample(view.schedule, view.prediction, network_denoise_fn(network, view, at::kFloat),
+             {.steps = 5}, {.num_images = 5, .image_shape = {1, 8, 8}});
+  EXPECT_TRUE(tensors_near(drawn.mean(at::IntArrayRef{1, 2, 3}),
+                           wanted.mean(at::IntArrayRef{1, 2, 3}), 0.15));
+}
+
+TEST(SuperResolutionTrainingTest, PreviewsEnlargeTheFirstImagesOfTheSet) {
+  RunConfig config = tiny_config();
+  config.train.super_resolution = 2;
+  config.train.class_conditional = true;
+  config.train.preview_images = 52;
+  const ImageSet set = tiny_images();  // of 50
+  const PreviewInputs inputs = preview_inputs(config, set, at::kCPU);
+  const Tensor low = down_and_up(set.images.to(at::kFloat) / 127.5 - 1);
+  EXPECT_TRUE(tensors_near(inputs.low_resolution.narrow(0, 0, 50), low, 1e-6));
+  EXPECT_TRUE(tensors_near(inputs.low_resolution.narrow(0, 50, 2), low.narrow(0, 0, 2), 1e-6));
+  EXPECT_TRUE(at::equal(inputs.class_labels.narrow(0, 0, 50), set.labels));
+  config.train.super_resolution = 0;
+  EXPECT_FALSE(preview_inputs(config, set, at::kCPU).low_resolution.defined());
 }
 
 }  // namespace

@@ -68,7 +68,8 @@ std::vector<ResumeCase> resume_cases() {
   cases[4].config.loss.kind = LossKind::kCrossEntropy;
   cases[4].config.train.log_every = 3;
 
-  cases[5].name = "Augmented";
+  cases[5].name = "AugmentedSuperResolution";
+  cases[5].config.train.super_resolution = 2;
   cases[5].config.augment.enabled = true;
   cases[5].config.augment.probability = 0.6;
   cases[5].config.train.self_conditioning = true;

@@ -120,6 +120,7 @@ ModelFolder model_of_recipe(const RunConfig& recipe) {
   folder.extras.seed = recipe.train.seed;
   folder.extras.null_class = recipe.null_class();
   folder.extras.self_conditioning = recipe.train.self_conditioning;
+  folder.extras.super_resolution = recipe.train.super_resolution;
   return folder;
 }
 

@@ -22,6 +22,7 @@ struct ModelExtras {
   uint64_t seed = 0;
   int64_t null_class = -1;
   bool self_conditioning = false;
+  int64_t super_resolution = 0;
   double sigma_data = 0.5;
   double value_min = -1.0;
   double value_max = 1.0;
@@ -37,6 +38,9 @@ struct ModelExtras {
           at_least(-1));
     visit("self_conditioning", self_conditioning,
           "the network takes its last guess of x_0 beside x_t");
+    visit("super_resolution", super_resolution,
+          "how many times the network enlarges images, which it takes beside x_t; 0: it does not",
+          between(0, 64));
     visit("sigma_data", sigma_data, "prediction edm: standard deviation of the data's pixels",
           between(1e-3, 1e3));
     visit("value_min", value_min, "the network's value for a dark pixel");

@@ -155,6 +155,7 @@ struct TrainConfig {
   bool class_conditional = false;
   double class_dropout = 0.0;
   bool self_conditioning = false;
+  int64_t super_resolution = 0;
   TimestepSampling timestep_sampling = TimestepSampling::kUniform;
   double log_sigma_mean = -1.2;
   double log_sigma_std = 1.2;
@@ -187,6 +188,10 @@ struct TrainConfig {
           between(0, 1));
     visit("self_conditioning", self_conditioning,
           "the network sees its own last guess of x_0, half of the images in training");
+    visit("super_resolution", super_resolution,
+          "the network sees x_0 reduced by this factor and enlarged again, and learns to enlarge "
+          "images; 0: off",
+          between(0, 64));
     visit(
         "timestep_sampling", timestep_sampling,
         "uniform; one from each of batch_size equal parts; by the timesteps' last losses; or with "

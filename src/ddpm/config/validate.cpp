@@ -100,6 +100,16 @@ void validate_self_conditioning(const RunConfig& config, const std::string& wher
             "v_prediction, got edm");
 }
 
+void validate_super_resolution(const RunConfig& config, const std::string& where) {
+  if (config.train.super_resolution == 0) return;
+  check_arg(config.train.super_resolution >= 2, "[", where,
+            "] train.super_resolution enlarges images: expected 0, or 2 and more, got ",
+            config.train.super_resolution);
+  check_arg(config.model.kind == ModelKind::kUNet2D, "[", where,
+            "] train.super_resolution needs a network with more channels in: expected model.kind ",
+            "unet2d, got ", enum_word(config.model.kind));
+}
+
 void validate_augment(const RunConfig& config, const std::string& where) {
   const AugmentConfig& augment = config.augment;
   if (!augment.enabled) return;
@@ -148,6 +158,7 @@ void validate(const RunConfig& config, const std::string& where) {
   validate_augment(config, where);
   validate_train(config, where);
   validate_self_conditioning(config, where);
+  validate_super_resolution(config, where);
   validate_ema(config.ema, where);
 }
 

@@ -45,7 +45,9 @@ void check_network_input(const char* name, const Tensor& x, const Tensor& t, int
 /// What a run asks of its network beside the sizes of its data.
 struct NetworkDemands {
   bool learned_variance = false;   ///< Two channels out for one: a prediction and v [IDDPM Eq. 15].
-  bool self_conditioning = false;  ///< Two channels in for one: x_t and a guess of x_start.
+  bool self_conditioning = false;  ///< One more channel in for each: a guess of x_start.
+  int64_t super_resolution = 0;    ///< One more channel in for each: x_start reduced by this factor
+                                   ///< (which the images' size must be a multiple of); 0: none.
   bool null_class = false;         ///< One row more of the class table, the last: "no class".
   int64_t augment_dim = 0;         ///< Numbers that tell how an image was augmented.
 };

@@ -15,6 +15,15 @@ void resolve_size(const char* field, int64_t& value, int64_t from_data) {
   value = from_data;
 }
 
+/// x_t, then what else the network sees of an image.
+int64_t input_channels(const NetworkDemands& demands, int64_t channels, int64_t image_size) {
+  const int64_t factor = demands.super_resolution;
+  check_arg(factor == 0 || image_size % factor == 0, kWhere,
+            "train.super_resolution must divide the images' size: expected a divisor of ",
+            image_size, ", got ", factor);
+  return channels * (1 + int64_t{demands.self_conditioning} + int64_t{factor > 0});
+}
+
 void resolve_classes(UNet2DConfig& config, int64_t num_classes, bool null_class) {
   const bool has_table =
       config.class_embed_type == ClassEmbedType::kNone && config.num_class_embeds > 0;
@@ -80,7 +89,7 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
   switch (config.kind) {
     case ModelKind::kUNet2D:
       resolve_size("unet2d.in_channels", config.unet2d.in_channels,
-                   demands.self_conditioning ? 2 * channels : channels);
+                   input_channels(demands, channels, image_size));
       resolve_size("unet2d.out_channels", config.unet2d.out_channels,
                    demands.learned_variance ? 2 * channels : channels);
       resolve_size("unet2d.sample_size", config.unet2d.sample_size, image_size);
@@ -97,6 +106,9 @@ ModelConfig resolve_model_config(ModelConfig config, int64_t channels, int64_t i
       check_arg(!demands.self_conditioning, kWhere,
                 "simple_unet has one input a channel: expected train.self_conditioning = false, "
                 "got true");
+      check_arg(demands.super_resolution == 0, kWhere,
+                "simple_unet has one input a channel: expected train.super_resolution = 0, got ",
+                demands.super_resolution);
       check_arg(!demands.learned_variance, kWhere,
                 "simple_unet has one output a channel: expected diffusion.variance fixed_small or "
                 "fixed_large, got learned_range");
@@ -120,6 +132,7 @@ RunConfig resolve_run_config(RunConfig config, int64_t channels, int64_t image_s
   const NetworkDemands demands{
       .learned_variance = config.diffusion.variance == VarianceType::kLearnedRange,
       .self_conditioning = config.train.self_conditioning,
+      .super_resolution = config.train.super_resolution,
       .null_class = config.train.class_dropout > 0,
       .augment_dim = config.augment.enabled ? config.augment.num_labels() : 0};
   config.model = resolve_model_config(config.model, channels, image_size, num_classes, demands);

@@ -78,6 +78,7 @@ void use_config(const fs::path& config, const std::string& where, ImportedModel&
     folder.extras.image_size = recipe.data.image_size;
     folder.extras.null_class = recipe.null_class();
     folder.extras.self_conditioning = recipe.train.self_conditioning;
+    folder.extras.super_resolution = recipe.train.super_resolution;
     return;
   }
   check_arg(config.extension() == ".json",

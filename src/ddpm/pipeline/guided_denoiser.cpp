@@ -61,6 +61,9 @@ void check_guide(const Pipeline& pipeline, const Pipeline& guide) {
   check_arg(guide.folder.diffusion.prediction == folder.diffusion.prediction,
             "[make_denoiser] guide: expected prediction ", enum_word(folder.diffusion.prediction),
             ", got ", enum_word(guide.folder.diffusion.prediction));
+  check_arg(guide.folder.extras.super_resolution == folder.extras.super_resolution,
+            "[make_denoiser] guide: expected a model that enlarges images as this one, by ",
+            folder.extras.super_resolution, ", got ", guide.folder.extras.super_resolution);
   const int64_t classes = count_classes(guide.folder);
   check_arg(classes == 0 || classes == count_classes(folder),
             "[make_denoiser] guide: expected a model of ", count_classes(folder),
@@ -72,15 +75,17 @@ DenoiseFn guided_by_model(const Pipeline& pipeline, const Conditioning& conditio
   check_arg(conditioning.guidance.scale != 1,
             "[make_denoiser] guide: expected a guidance scale other than 1 with it");
   check_guide(pipeline, guide);
+  const Tensor& low = conditioning.low_resolution;
   const Tensor labels = count_classes(guide.folder) > 0 ? conditioning.class_labels : Tensor();
   return autoguidance(pipeline.schedule, conditioning.guidance,
-                      make_denoise_fn(pipeline, conditioning.class_labels),
-                      make_denoise_fn(guide, labels));
+                      make_denoise_fn(pipeline, conditioning.class_labels, low),
+                      make_denoise_fn(guide, labels, low));
 }
 
 DenoiseFn guided_by_null_class(const Pipeline& pipeline, const Conditioning& conditioning) {
   const Tensor& labels = conditioning.class_labels;
-  const DenoiseFn conditional = make_denoise_fn(pipeline, labels);
+  const Tensor& low = conditioning.low_resolution;
+  const DenoiseFn conditional = make_denoise_fn(pipeline, labels, low);
   if (conditioning.guidance.scale == 1) return conditional;
   const int64_t null_class = pipeline.folder.extras.null_class;
   check_arg(null_class >= 0,
@@ -88,7 +93,7 @@ DenoiseFn guided_by_null_class(const Pipeline& pipeline, const Conditioning& con
             "weaker model to guide with, got one that knows no null class");
   const Tensor both = at::cat({labels, at::full_like(labels, null_class)});
   return classifier_free_guidance(pipeline.schedule, conditioning.guidance, conditional,
-                                  make_denoise_fn(pipeline, both));
+                                  make_denoise_fn(pipeline, both, low));
 }
 
 void check_classifier(const Pipeline& pipeline, const ClassifierGuide& guide) {

@@ -11,6 +11,7 @@ namespace ddpm {
 /// What steers a network, for one batch of images.
 struct Conditioning {
   Tensor class_labels = {};         ///< [N] int64 for a network with classes, else undefined.
+  Tensor low_resolution = {};       ///< The images that the model enlarges, as make_denoise_fn has.
   GuidanceOptions guidance = {};    ///< Scale 1: none.
   const Pipeline* guide = nullptr;  ///< A weaker model to guide with; without, the null class does.
   ClassifierGuide classifier = {};
@@ -36,11 +37,10 @@ Tensor classifier_labels(const ModelFolder& model, const ModelFolder& classifier
 /// its gradient to either, or to the network's own answer.
 ///
 /// @throws std::invalid_argument if it is a classifier; if the labels don't fit the model; if
-/// guidance is asked of a model
-///         without a null class and no guide is given; if a guide is given without guidance, or it
-///         has another image shape, prediction, schedule or number of classes; if the classifier is
-///         none, has another image shape or schedule, or doesn't know its labels; or as guidance.h
-///         does.
+///         guidance is asked of a model without a null class and no guide is given; if a guide is
+///         given without guidance, or it has another image shape, prediction, schedule, factor of
+///         enlargement or number of classes; if the classifier is none, has another image shape or
+///         schedule, or doesn't know its labels; or as make_denoise_fn and guidance.h do.
 Denoiser make_denoiser(const Pipeline& pipeline, const Conditioning& conditioning);
 
 }  // namespace ddpm

@@ -10,14 +10,27 @@
 #include "ddpm/sampling/classifier_guidance.h"
 
 namespace ddpm {
+namespace {
+
+Tensor with_low_resolution(const Tensor& x, const Tensor& low_resolution) {
+  if (!low_resolution.defined()) return x;
+  const int64_t times = x.size(0) / low_resolution.size(0);
+  check_arg(times * low_resolution.size(0) == x.size(0),
+            "[network_denoise_fn] low_resolution: expected a batch of a multiple of ",
+            low_resolution.size(0), " images, got ", x.size(0));
+  return at::cat({x, low_resolution.repeat({times, 1, 1, 1})}, /*dim=*/1);
+}
+
+}  // namespace
 
 DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const NetworkView& view,
                              at::ScalarType dtype, const Tensor& class_labels) {
-  const auto answer = [network = std::move(network), dtype, class_labels](const Tensor& x,
-                                                                          const Tensor& t) {
+  const auto answer = [network = std::move(network), dtype, class_labels,
+                       low_resolution = view.low_resolution](const Tensor& x, const Tensor& t) {
     const auto like_weights =
         x.options().dtype(dtype).memory_format(at::MemoryFormat::ChannelsLast);
-    return network->forward(x.to(like_weights), t, {.class_labels = class_labels});
+    return network->forward(with_low_resolution(x, low_resolution).to(like_weights), t,
+                            {.class_labels = class_labels});
   };
   if (view.prediction == PredictionType::kEdm) {
     return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t) {

@@ -14,9 +14,14 @@ struct NetworkView {
   NoiseSchedule schedule;  ///< On the network's device.
   PredictionType prediction = PredictionType::kEpsilon;
   bool self_conditioning = false;
+  /// [k, C, H, W] on the network's device: what a network that enlarges images sees beside x_t, of
+  /// enlarge_images. Row i % k belongs to image i of a batch, whose size is a multiple of k.
+  /// Undefined for other networks.
+  Tensor low_resolution = {};
 };
 
-/// The network as samplers see it: x_t is rounded to the network's dtype on its way in.
+/// The network as samplers see it: x_t is rounded to the network's dtype on its way in. The
+/// network's channels are those of x_t, of its guess and of low_resolution, those that there are.
 ///
 /// @param network      in eval mode; its weights are read at each call, so they may change between.
 /// @param dtype        of the weights: kFloat or kBFloat16.

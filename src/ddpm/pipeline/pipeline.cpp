@@ -8,6 +8,7 @@
 #include "ddpm/config/run_config.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
+#include "ddpm/model/low_resolution.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
 #include "ddpm/pipeline/guided_denoiser.h"
@@ -51,9 +52,28 @@ void check_label_count(const Tensor& labels, int64_t num_images) {
             " images, got shape ", labels.defined() ? labels.sizes() : at::IntArrayRef());
 }
 
-/// The labels of one batch; undefined ones stay so.
-Tensor of_batch(const Tensor& labels, int64_t first, int64_t count) {
-  return labels.defined() ? labels.narrow(/*dim=*/0, first, count) : labels;
+/// The rows of one batch; undefined ones stay so.
+Tensor of_batch(const Tensor& rows, int64_t first, int64_t count) {
+  return rows.defined() ? rows.narrow(/*dim=*/0, first, count) : rows;
+}
+
+/// What the network sees of the images to enlarge, on its device.
+Tensor enlarged(const Pipeline& pipeline, const Tensor& low_resolution) {
+  const int64_t factor = pipeline.folder.extras.super_resolution;
+  if (factor == 0) {
+    check_arg(!low_resolution.defined(), "[make_denoise_fn] low_resolution: expected none, this ",
+              "model was not trained to enlarge images");
+    return {};
+  }
+  check_arg(low_resolution.defined(), "[make_denoise_fn] this model enlarges images ", factor,
+            " times: expected an image to enlarge (ddpm edit superres), got none");
+  const std::vector<int64_t> shape = pipeline.image_shape();
+  const std::vector<int64_t> expected{shape[0], shape[1] / factor, shape[2] / factor};
+  check_arg(
+      low_resolution.dim() == 4 && low_resolution.sizes().slice(1) == at::IntArrayRef(expected),
+      "[make_denoise_fn] low_resolution: expected images ", at::IntArrayRef(expected), ", got ",
+      low_resolution.sizes());
+  return enlarge_images(low_resolution.to(pipeline.device), factor);
 }
 
 }  // namespace
@@ -74,8 +94,9 @@ std::vector<int64_t> Pipeline::image_shape() const {
                            ? folder.model.unet2d.sample_size
                            : folder.extras.image_size;
   check_arg(size > 0, "[image_shape] the model's files do not say the size of its images");
-  const int64_t inputs = num_channels(folder.model);
-  return {folder.extras.self_conditioning ? inputs / 2 : inputs, size, size};
+  const ModelExtras& extras = folder.extras;
+  const int64_t seen = 1 + int64_t{extras.self_conditioning} + int64_t{extras.super_resolution > 0};
+  return {num_channels(folder.model) / seen, size, size};
 }
 
 ModelFolder read_model(const fs::path& path, bool raw_weights) {
@@ -112,13 +133,15 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline) {
   return sampler_of_scheduler(pipeline.folder.scheduler);
 }
 
-DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels) {
+DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels,
+                          const Tensor& low_resolution) {
   check_draws_images(pipeline.folder);
   const at::ScalarType dtype = pipeline.network->parameters().front().scalar_type();
   const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
   const NetworkView view{.schedule = pipeline.schedule,
                          .prediction = pipeline.folder.diffusion.prediction,
-                         .self_conditioning = pipeline.folder.extras.self_conditioning};
+                         .self_conditioning = pipeline.folder.extras.self_conditioning,
+                         .low_resolution = enlarged(pipeline, low_resolution)};
   return network_denoise_fn(pipeline.network, view, dtype, labels);
 }
 
@@ -136,13 +159,20 @@ Tensor draw_images(const Pipeline& pipeline, const ImageRequest& request, const 
             request.batch_size);
   check_label_count(request.class_labels, request.num_images);
   check_label_count(request.classifier.class_labels, request.num_images);
+  const Tensor& low_resolution = request.low_resolution;
+  const bool one_for_all = !low_resolution.defined() || low_resolution.size(0) == 1;
+  check_arg(one_for_all || low_resolution.size(0) == request.num_images,
+            "[draw_images] low_resolution: expected one for each of ", request.num_images,
+            " images, or one for all, got shape ", low_resolution.sizes());
   std::vector<Tensor> batches;
   for (int64_t first = 0; first < request.num_images; first += request.batch_size) {
     const int64_t count = std::min(request.batch_size, request.num_images - first);
-    Conditioning conditioning{.class_labels = of_batch(request.class_labels, first, count),
-                              .guidance = request.guidance,
-                              .guide = request.guide,
-                              .classifier = request.classifier};
+    Conditioning conditioning{
+        .class_labels = of_batch(request.class_labels, first, count),
+        .low_resolution = one_for_all ? low_resolution : of_batch(low_resolution, first, count),
+        .guidance = request.guidance,
+        .guide = request.guide,
+        .classifier = request.classifier};
     conditioning.classifier.class_labels = of_batch(request.classifier.class_labels, first, count);
     const SampleRequest batch{.seed = request.seed,
                               .first_image = request.first_image + static_cast<uint64_t>(first),

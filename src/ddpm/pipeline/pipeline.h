@@ -58,9 +58,13 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline);
 
 /// The network as samplers see it.
 ///
-/// @param class_labels [N] int64 for a network with classes, else undefined.
-/// @throws std::invalid_argument as check_draws_images().
-DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels = {});
+/// @param class_labels   [N] int64 for a network with classes, else undefined.
+/// @param low_resolution [N or 1, C, H / f, W / f] float32 in [-1, 1], the images that a model
+///                       trained with train.super_resolution = f enlarges; undefined for others.
+/// @throws std::invalid_argument as check_draws_images(), or if low_resolution is missing, does not
+///         fit, or is given to a model that enlarges nothing.
+DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels = {},
+                          const Tensor& low_resolution = {});
 
 /// A classifier of noisy images that leads samples to its classes by its gradient
 /// (sampling/classifier_guidance.h has the formulas).
@@ -75,9 +79,10 @@ struct ImageRequest {
   uint64_t seed = 0;
   uint64_t first_image = 0;
   int64_t num_images = 1;
-  int64_t batch_size = 64;   ///< Images that the network sees at once; results don't depend on it
-                             ///< beyond the rounding of its convolutions.
-  Tensor class_labels = {};  ///< [num_images] int64, or undefined.
+  int64_t batch_size = 64;     ///< Images that the network sees at once; results don't depend on it
+                               ///< beyond the rounding of its convolutions.
+  Tensor class_labels = {};    ///< [num_images] int64, or undefined.
+  Tensor low_resolution = {};  ///< Of make_denoise_fn, for num_images images or one for all.
   GuidanceOptions guidance = {};    ///< Scale 1: none.
   const Pipeline* guide = nullptr;  ///< A weaker model to guide with; without, the null class does.
   ClassifierGuide classifier = {};
@@ -88,7 +93,7 @@ struct ImageRequest {
 /// @param trace called once a step of each batch, if given.
 /// @return      [num_images, C, H, W] float32 on the CPU, mostly in [-1, 1].
 /// @throws std::invalid_argument as sample() and make_denoiser() (pipeline/guided_denoiser.h) do,
-///         or if there are not num_images labels.
+///         or if there are not num_images labels, or images to enlarge.
 Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,
                      const ImageRequest& request, const TraceFn& trace = {});
 

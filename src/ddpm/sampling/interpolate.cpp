@@ -55,6 +55,8 @@ SamplerOptions path_sampler(const SamplerOptions& options) {
   return {.kind = SamplerKind::kDdim,
           .steps = options.steps,
           .spacing = options.spacing,
+          .drop_last = options.drop_last,
+          .steps_offset = options.steps_offset,
           .levels = options.levels,
           .rho = options.rho,
           .sigma_min = options.sigma_min,

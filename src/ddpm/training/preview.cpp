@@ -5,11 +5,27 @@
 #include <algorithm>
 
 #include "ddpm/data/image_tensor.h"
+#include "ddpm/model/low_resolution.h"
 #include "ddpm/sampling/sampler.h"
 
 namespace ddpm {
-Tensor preview_labels(int64_t num_images, int64_t num_classes, at::Device device) {
-  return at::arange(num_images, at::TensorOptions(at::kLong).device(device)).remainder(num_classes);
+
+PreviewInputs preview_inputs(const RunConfig& config, const ImageSet& images, at::Device device) {
+  PreviewInputs inputs;
+  const Tensor numbers = at::arange(config.train.preview_images, at::kLong);
+  const Tensor first = numbers.remainder(images.images.size(0));
+  const int64_t factor = config.train.super_resolution;
+  if (factor > 0) {
+    const Tensor pixels = images.images.index_select(/*dim=*/0, first).to(device, at::kFloat);
+    inputs.low_resolution = enlarge_images(reduce_images(pixels / 127.5 - 1, factor), factor);
+  }
+  if (config.train.class_conditional) {
+    const auto classes = static_cast<int64_t>(images.class_names.size());
+    inputs.class_labels =
+        (factor > 0 ? images.labels.index_select(/*dim=*/0, first) : numbers.remainder(classes))
+            .to(device);
+  }
+  return inputs;
 }
 
 Image draw_preview(const RunConfig& config, const NoiseSchedule& schedule, const DenoiseFn& denoise,

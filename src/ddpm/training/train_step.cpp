@@ -16,6 +16,7 @@
 #include "ddpm/diffusion/prediction.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
+#include "ddpm/model/low_resolution.h"
 #include "ddpm/training/ema_decay.h"
 #include "ddpm/training/learning_rate.h"
 #include "ddpm/training/power_ema.h"
@@ -126,13 +127,13 @@ LossInputs TrainStep::forward(int64_t index) {
   const EdmInput input = is_edm ? edm_input(schedule_.sigma_data, noised.x_t,
                                             schedule_.alphas_cumprod.index_select(/*dim=*/0, t))
                                 : EdmInput{noised.x_t, t};
-  Tensor x_t = bf16 ? input.x.to(at::kBFloat16) : input.x;
-  if (config_.train.self_conditioning) x_t = with_guess(x_t, t, labels);
+  const Tensor x_t = bf16 ? input.x.to(at::kBFloat16) : input.x;
   return {.x_start = noised.x_start,
           .x_t = noised.x_t,
           .t = t,
           .noise = part(inputs_.noise, index),
-          .output = network_->forward(x_t, input.c_noise, labels),
+          .output = network_->forward(network_input(x_t, t, noised.x_start, labels), input.c_noise,
+                                      labels),
           .labels = part(inputs_.labels, index)};
 }
 
@@ -158,20 +159,37 @@ NetworkLabels TrainStep::network_labels(int64_t index) const {
           .augment_labels = part(inputs_.augment_labels, index)};
 }
 
-Tensor TrainStep::with_guess(const Tensor& x_t, const Tensor& t, const NetworkLabels& labels) {
+Tensor TrainStep::network_input(const Tensor& x_t, const Tensor& t, const Tensor& x_start,
+                                const NetworkLabels& labels) {
+  std::vector<Tensor> channels{x_t};
+  Tensor low_resolution;
+  if (const int64_t factor = config_.train.super_resolution; factor > 0) {
+    low_resolution = enlarge_images(reduce_images(x_start, factor), factor).to(x_t.scalar_type());
+  }
+  if (config_.train.self_conditioning) {
+    channels.push_back(draw_guess(x_t, t, low_resolution, labels));
+  }
+  if (low_resolution.defined()) channels.push_back(low_resolution);
+  return channels.size() == 1 ? x_t : at::cat(channels, /*dim=*/1);
+}
+
+Tensor TrainStep::draw_guess(const Tensor& x_t, const Tensor& t, const Tensor& low_resolution,
+                             const NetworkLabels& labels) {
   const at::NoGradGuard no_grad;
   const int64_t guessed = x_t.size(0) / 2;
   const auto first = [&](const Tensor& batch) {
     return batch.defined() ? batch.narrow(/*dim=*/0, 0, guessed) : batch;
   };
   const Tensor none = at::zeros_like(x_t);
+  std::vector<Tensor> channels{first(x_t), first(none)};
+  if (low_resolution.defined()) channels.push_back(first(low_resolution));
   const Tensor output = network_->forward(
-      at::cat({first(x_t), first(none)}, /*dim=*/1), first(t),
+      at::cat(channels, /*dim=*/1), first(t),
       {.class_labels = first(labels.class_labels), .augment_labels = first(labels.augment_labels)});
   const Tensor guess = self_condition(schedule_, config_.diffusion.prediction,
                                       first(x_t).to(at::kFloat), first(t), output);
   const Tensor rest = none.narrow(/*dim=*/0, guessed, x_t.size(0) - guessed);
-  return at::cat({x_t, at::cat({guess.to(x_t.scalar_type()), rest})}, /*dim=*/1);
+  return at::cat({guess.to(x_t.scalar_type()), rest});
 }
 
 void TrainStep::run_micro_batch(int64_t index) {

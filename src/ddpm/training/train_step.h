@@ -78,7 +78,11 @@ class TrainStep {
   LossInputs forward(int64_t index);
   NoisedBatch noised_images(int64_t index, at::ScalarType x_t_dtype) const;
   NetworkLabels network_labels(int64_t index) const;
-  Tensor with_guess(const Tensor& x_t, const Tensor& t, const NetworkLabels& labels);
+  /// The network's input: x_t, and what else it sees of an image.
+  Tensor network_input(const Tensor& x_t, const Tensor& t, const Tensor& x_start,
+                       const NetworkLabels& labels);
+  Tensor draw_guess(const Tensor& x_t, const Tensor& t, const Tensor& low_resolution,
+                    const NetworkLabels& labels);
   void run_micro_batch(int64_t index);
   void update();
   template <typename Visitor>

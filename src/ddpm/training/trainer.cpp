@@ -243,16 +243,13 @@ void Trainer::write_preview() {
   try_to("write '" + path + "'", [&] {
     const EmaInUse ema_in_use(train_step_);
     const bool bf16 = config_.train.precision == Precision::kBf16;
-    Tensor labels;
-    if (config_.train.class_conditional) {
-      labels = preview_labels(config_.train.preview_images,
-                              static_cast<int64_t>(images_.class_names.size()), device_);
-    }
+    const PreviewInputs given = preview_inputs(config_, images_, device_);
     const NetworkView view{.schedule = train_step_.schedule(),
                            .prediction = config_.diffusion.prediction,
-                           .self_conditioning = config_.train.self_conditioning};
+                           .self_conditioning = config_.train.self_conditioning,
+                           .low_resolution = given.low_resolution};
     const DenoiseFn denoise =
-        network_denoise_fn(network_, view, bf16 ? at::kBFloat16 : at::kFloat, labels);
+        network_denoise_fn(network_, view, bf16 ? at::kBFloat16 : at::kFloat, given.class_labels);
     const Image grid = draw_preview(config_, train_step_.schedule(), denoise,
                                     images_.images.sizes().slice(1).vec(), device_);
     const TextChunks text{{"step", std::to_string(step_)},
