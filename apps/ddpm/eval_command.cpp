@@ -12,9 +12,11 @@ void add_eval_command(CLI::App& app) {
       "real images.\n\nExamples:\n"
       "  ddpm eval loss runs/fashion_mnist                          on the data's test images\n"
       "  ddpm eval loss runs/a --against runs/b                     which of two is better\n"
+      "  ddpm eval nll runs/fashion_mnist -n 1000                   bits per dimension\n"
       "  ddpm eval frechet samples.npz photos --classifier runs/c   not FID: our own features");
   eval->require_subcommand(1);
   add_eval_loss_command(*eval);
+  add_eval_nll_command(*eval);
   add_eval_frechet_command(*eval);
 }
 

@@ -1,6 +1,7 @@
 #include "eval_flags.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
@@ -36,6 +37,15 @@ ProgressStyle eval_progress_style(const EvalFlags& flags) {
 nlohmann::ordered_json model_json(const std::string& path, const ModelFolder& folder) {
   return {
       {"path", path}, {"hash", short_model_hash(folder.model_hash)}, {"step", folder.extras.step}};
+}
+
+void print_measured_images(const nlohmann::ordered_json& report) {
+  const auto& data = report["data"];
+  std::printf("  on %lld images of %s (%s), %lld timesteps each, seed %llu\n",
+              data["images"].get<long long>(), data["read"].get<std::string>().c_str(),
+              data["split"].get<std::string>().c_str(), report["draws"].get<long long>(),
+              report["seed"].get<unsigned long long>());
+  std::printf("  %s\n", data["preprocessing"].get<std::string>().c_str());
 }
 
 }  // namespace ddpm::app

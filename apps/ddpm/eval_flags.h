@@ -1,11 +1,13 @@
 #pragma once
 
+#include <nlohmann/json.hpp>
+
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ddpm/checkpoint/model_folder.h"
 #include "ddpm/core/progress.h"
-#include "nlohmann/json.hpp"
 
 namespace CLI {
 class App;
@@ -35,5 +37,8 @@ ProgressStyle eval_progress_style(const EvalFlags& flags);
 
 /// {"path", "hash", "step"} of a model.
 nlohmann::ordered_json model_json(const std::string& path, const ModelFolder& folder);
+
+/// Prints the lines of "data", "draws" and "seed" of a report: what a model was measured on.
+void print_measured_images(const nlohmann::ordered_json& report);
 
 }  // namespace ddpm::app

@@ -110,6 +110,21 @@ class EvalTest(program.ProgramTest):
         self.assertIn("eps MSE minus that of longer", text)
         self.assertIn(f"{report['eps_mse']['mean']:.6f}", text)
 
+    def test_bits_per_dimension(self):
+        all_steps = self.eval_json("nll", "run")
+        self.assertEqual(all_steps["draws"], 49, "T - 1, fewer than 100")
+        self.assertEqual((all_steps["data"]["split"], all_steps["variance"]), ("test", "fixed_small"))
+        bits = all_steps["bits_per_dim"]
+        parts = all_steps["prior"] + all_steps["kl_terms"] + all_steps["first_term"]
+        self.assertAlmostEqual(bits["mean"], parts, places=9)
+        few = self.eval_json("nll", "run", "--draws", 10, "--batch", 9)
+        self.assertLess(abs(few["bits_per_dim"]["mean"] - bits["mean"]),
+                        5 * few["bits_per_dim"]["standard_error"])
+        self.assertGreater(few["bits_per_dim"]["standard_error"], bits["standard_error"])
+        text = self.run_ok("eval", "nll", "run", "-q").stdout
+        self.assertIn(f"{bits['mean']:.4f} +- {bits['standard_error']:.4f} bits per dimension", text)
+        self.refuse(["eval", "nll", "run", "--draws", 50], "num_draws", "49")
+
     def test_other_images(self):
         self.write_images("photos", 12, side=16)
         report = self.eval_json("loss", "run", "--data", "photos")
