@@ -28,6 +28,10 @@ class TrainerGpuTest : public ::testing::TestWithParam<Precision> {
     config.train.accumulation = 2;
     config.model.unet2d.dropout = 0.2;
     config.data.horizontal_flip = true;
+    config.augment.enabled = true;
+    config.augment.x_flip = false;  // the data's flips are there already
+    config.augment.probability = 0.5;
+    config.train.super_resolution = 2;
     return resolved(config);
   }
 };
