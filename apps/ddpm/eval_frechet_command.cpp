@@ -161,7 +161,7 @@ void add_eval_frechet_command(CLI::App& eval) {
       "  ddpm eval frechet a.npz b.npz recipe.toml:test recipe.toml -n 5000 --classifier runs/c");
   auto flags = std::make_shared<FrechetFlags>();
   command
-      ->add_option("images", flags->sources,
+      ->add_option("sets", flags->sources,
                    "sets of samples, and last the reference: each a folder, an .npz, IDX or CIFAR "
                    "files or a recipe, with :test behind it its held-out images")
       ->required();

@@ -74,8 +74,8 @@ LoadedImages load_images(const ImageSource& source, const ImageDemands& demands)
   }
   LoadedImages loaded{.set = load_image_set(data), .about = {}};
   for (const std::string& skipped : loaded.set.skipped) log_warn("skipped " + skipped);
-  const at::IntArrayRef shape = loaded.set.images.sizes().slice(1);
-  check_arg(shape == at::IntArrayRef(demands.shape), "[", demands.command, "] ", source.path,
+  const std::vector<int64_t> shape = loaded.set.images.sizes().slice(1).vec();
+  check_arg(shape == demands.shape, "[", demands.command, "] ", source.path,
             ": expected images of ", shape_text(demands.shape), ", as the model takes them, got ",
             shape_text(shape));
   choose_images(loaded.set, demands.max_images);

@@ -71,6 +71,8 @@ class EvalTest(program.ProgramTest):
         self.assertEqual(report["model"], {"path": "run", "hash": info["hash"][:12], "step": 20})
         self.assertEqual((report["data"]["split"], report["data"]["images"]), ("test", 64))
         self.assertIn("8 x 8 x 1", report["data"]["preprocessing"])
+        few = self.eval_json("loss", "run", "-n", 10)["data"]
+        self.assertEqual((few["images"], few["preprocessing"]), (10, report["data"]["preprocessing"]))
         self.assertEqual((report["draws"], report["seed"]), (8, 0))
         self.assertEqual(report["objective"]["loss"], "l2")
         eps = report["eps_mse"]
