@@ -100,7 +100,7 @@ class ProgramOutputTest(program.ProgramTest):
         self.assertIn("diffusion.schedule = \"linear\"", fields)
 
     def test_every_help_shows_examples(self):
-        for command in ("train", "sample", "edit", "forward", "info", "convert", "completion"):
+        for command in ("train", "sample", "edit", "forward", "info", "convert", "eval", "completion"):
             self.assertIn("Examples:", self.run_ok(command, "--help").stdout)
 
     def test_bash_completes_commands_and_flags(self):
@@ -111,7 +111,8 @@ class ProgramOutputTest(program.ProgramTest):
                     "COMP_WORDS=(ddpm edit in); COMP_CWORD=2; _ddpm; echo ${COMPREPLY[@]}; "
                     "COMP_WORDS=(ddpm edit inpaint --res); COMP_CWORD=3; _ddpm; echo ${COMPREPLY[@]}")
         done = subprocess.run(["bash", "-c", script + complete], text=True, stdout=subprocess.PIPE, check=True)
-        self.assertEqual(done.stdout.split(), ["--steps", "train", "fish", "inpaint", "interpolate", "--resamples"])
+        self.assertEqual(done.stdout.split(), ["--steps", "--steps-offset", "train", "fish", "inpaint", "interpolate",
+                                                "--resamples"])
 
 
 if __name__ == "__main__":
