@@ -1,0 +1,79 @@
+"""Do all samplers, with few and with many steps, draw from the same distribution? Samples a trained model with each and
+compares with ancestral sampling over all timesteps.
+
+    ddpm train recipes/fashion_mnist.toml --set data.path=DATA -o runs/garments
+    ddpm train recipes/fashion_mnist_classifier.toml --set data.path=DATA -o runs/classifier
+    python3 benchmarks/studies/sampler_study.py --model runs/garments --classifier runs/classifier --out study
+
+Every set has its own seed. Compared are the mean and the standard deviation of all pixels, and the Frechet distance of
+the classifier's features (not FID) to the ancestral set; the first row is a second ancestral set: what chance leaves.
+A sample that is not finite stops the program that draws it, and so this one.
+"""
+import argparse
+import json
+import math
+import pathlib
+import subprocess
+import zipfile
+from array import array
+
+SAMPLERS = ["ddpm", "ddim", "euler", "euler_a", "heun", "dpmpp_2s", "dpmpp_3s", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde",
+            "dpmpp_3m_sde", "dpm_2s", "dpm_3s", "unipc", "deis", "lms", "pndm", "plms"]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default="build/release/apps/ddpm/ddpm")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--classifier", required=True)
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50, 100, 1000])
+    return parser.parse_args()
+
+
+def pixels(path):
+    """All bytes of an .npz's images."""
+    with zipfile.ZipFile(path) as archive:
+        data = archive.read("arr_0.npy")
+    header = 10 + int.from_bytes(data[8:10], "little")
+    return array("B", data[header:])
+
+
+def moments(path):
+    values = pixels(path)
+    counts = [0] * 256
+    for value in values:
+        counts[value] += 1
+    mean = sum(v * n for v, n in enumerate(counts)) / len(values)
+    return mean, math.sqrt(sum((v - mean) ** 2 * n for v, n in enumerate(counts)) / len(values))
+
+
+def main():
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    def draw(sampler, steps, seed):
+        path = args.out / f"{sampler}-{steps}-seed-{seed}.npz"
+        if not path.exists():
+            subprocess.run([args.program, "sample", args.model, "-n", str(args.samples), "--sampler", sampler,
+                            "--steps", str(steps), "--seed", str(seed), "-q", "-o", path], check=True)
+        return path
+
+    most = max(args.steps)
+    reference = draw("ddpm", most, 0)
+    sets = [("ddpm", most, draw("ddpm", most, 1))]
+    sets += [(sampler, steps, draw(sampler, steps, 2 + i))
+             for sampler in SAMPLERS for i, steps in enumerate(args.steps)]
+    report = json.loads(subprocess.run(
+        [args.program, "eval", "frechet", *[path for _, _, path in sets], reference, "--classifier", args.classifier,
+         "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout)
+    print(f"reference: ddpm, {most} steps: mean {moments(reference)[0]:.2f}, deviation {moments(reference)[1]:.2f}")
+    print("| sampler | steps | mean | deviation | Frechet distance |\n|---|--:|--:|--:|--:|")
+    for (sampler, steps, path), measured in zip(sets, report["sets"]):
+        mean, deviation = moments(path)
+        print(f"| {sampler} | {steps} | {mean:.2f} | {deviation:.2f} | {measured['frechet_distance']:.4g} |")
+
+
+if __name__ == "__main__":
+    main()
