@@ -65,6 +65,16 @@ TEST(ImageToImageTest, StrengthIsThePartOfTheStepsThatIsTaken) {
   }
 }
 
+TEST(ImageToImageTest, AListOfTheFirstTimestepAloneIsRefused) {
+  const SamplerOptions options{
+      .steps = 1, .spacing = TimestepSpacing::kLeading, .final_sigma = FinalSigma::kSigmaMin};
+  EXPECT_THAT([&] { last_levels(long_schedule(), options, 1); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("[make_levels] steps: expected 2")));
+  SamplerOptions raised = options;
+  raised.steps_offset = 1;
+  EXPECT_EQ(last_levels(long_schedule(), raised, 1).size(), 2U);
+}
+
 TEST(ImageToImageTest, TheLessStrengthTheNearerToTheSource) {
   const Denoiser model = gaussian_model(long_schedule(), 0, 0.5);
   const Tensor source = at::linspace(-0.8, 0.8, 16).view({1, 1, 4, 4});

@@ -164,6 +164,10 @@ TEST(LevelsTest, ErrorsNameTheOption) {
                                          "[count_sampler_steps] steps must not exceed the "
                                          "schedule's timesteps: expected 0 to 1000, got 1001"));
   EXPECT_THROW(make({.steps = -1})(), std::invalid_argument);
+  EXPECT_THAT(
+      make(
+          {.steps = 1, .spacing = TimestepSpacing::kLeading, .final_sigma = FinalSigma::kSigmaMin}),
+      ThrowsMessage<std::invalid_argument>(HasSubstr("[make_levels] steps: expected 2")));
   EXPECT_THAT(make({.levels = LevelSpacing::kKarras, .sigma_min = 2, .sigma_max = 1}),
               ThrowsMessage<std::invalid_argument>(HasSubstr("sigma_min and sigma_max")));
   EXPECT_THROW(make({.levels = LevelSpacing::kKarras, .sigma_max = 200})(), std::invalid_argument);

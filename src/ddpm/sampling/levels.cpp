@@ -188,6 +188,10 @@ std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const Sampler
       if (levels.back().t > kSameTimestep) levels.push_back({0, table.alphas_cumprod.front()});
       break;
   }
+  check_arg(levels.size() >= 2,
+            "[make_levels] steps: expected 2 or more where the list begins at the first timestep "
+            "and final_sigma = sigma_min ends there, got ",
+            num_steps);
   return levels;
 }
 

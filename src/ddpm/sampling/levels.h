@@ -63,15 +63,16 @@ NoiseLevel level_at_sigma(const LevelTable& table, double sigma);
 ///     exponential,    log(sigma_i) in equal steps, which are equal steps of lambda too: the same
 ///     uniform_lambda: list by its two names
 ///
-/// @return n + 1 levels (or n, see above), alpha_bar strictly ascending.
+/// @return n + 1 levels (or n, see above), two or more, alpha_bar strictly ascending.
 /// @throws std::invalid_argument if n leaves 1 .. T (T - 1 with drop_last; any n >= 1 for sigmas),
-///         steps_offset leads beyond T - 1, sigma_min and
-///         sigma_max are not ascending within the schedule, or a sigma spacing is asked of a
-///         schedule with zero terminal SNR, or a list of it does not begin at T - 1.
+///         steps_offset leads beyond T - 1, sigma_min and sigma_max do not ascend within the
+///         schedule, a sigma spacing is asked of a schedule with zero terminal SNR, a list of it
+///         does not begin at T - 1, or the list would hold the first timestep alone.
 std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const SamplerOptions& options);
 
 /// The number n of levels that `options` asks for: options.steps, or where that is 0 the sampler's
-/// default: T for ddpm, else 50 for first-order samplers and 20 to 30 for others, at most T.
+/// default: T for ddpm, else 50 for first-order samplers and 20 to 30 for others, at most T. It is
+/// one more than the steps of a list that final_sigma = sigma_min leaves at n levels.
 ///
 /// @throws std::invalid_argument if steps is negative or, for timesteps, above num_timesteps.
 int64_t count_sampler_steps(const SamplerOptions& options, int64_t num_timesteps);
