@@ -62,6 +62,8 @@ TEST(ConvertModelTest, WhatARecipeSaysOfTheNetworksInputIsKept) {
   RunConfig recipe;
   recipe.data.channels = 1;
   recipe.data.image_size = 8;
+  recipe.data.horizontal_flip = false;
+  recipe.augment.enabled = true;
   recipe.train.self_conditioning = true;
   UNet2DConfig& unet = recipe.model.unet2d;
   unet.block_out_channels = {8};
@@ -73,7 +75,9 @@ TEST(ConvertModelTest, WhatARecipeSaysOfTheNetworksInputIsKept) {
   const fs::path config = convert_file("guessing.toml");
   write_safetensors(weights, state_dict(*make_network(resolved.model)));
   write_file_atomic(config, to_toml(recipe));
-  EXPECT_TRUE(import_model(weights, {.config = config}).folder.extras.self_conditioning);
+  const ModelFolder folder = import_model(weights, {.config = config}).folder;
+  EXPECT_TRUE(folder.extras.self_conditioning);
+  EXPECT_EQ(folder.model.unet2d.augment_dim, recipe.augment.num_labels());
 }
 
 TEST(ConvertModelTest, ASchedulerIsChosenBySamplerAndKeptAfterwards) {

@@ -57,6 +57,9 @@ void fill_sizes(RunConfig& recipe, const NamedTensors& weights, const std::strin
       if (recipe.train.class_conditional && unet.class_embed_type == ClassEmbedType::kNone) {
         fill(unet.num_class_embeds, weights, "class_embedding.weight", 0, where);
       }
+      if (recipe.augment.enabled && unet.augment_dim == 0) {
+        unet.augment_dim = recipe.augment.num_labels();
+      }
       return;
     case ModelKind::kSimpleUnet:
       fill(recipe.model.simple_unet.image_channels, weights, "conv0.weight", 1, where);
