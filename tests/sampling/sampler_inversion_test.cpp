@@ -69,5 +69,13 @@ TEST(SamplerInversionTest, ThePlanClimbsTheListOfTheSampler) {
   EXPECT_EQ(plan.calls[3].next_level.t, 999);
 }
 
+TEST(SamplerInversionTest, AListThatDoesNotEndAtTheImageIsRefused) {
+  const SamplerOptions options{.steps = 4, .final_sigma = FinalSigma::kSigmaMin};
+  EXPECT_THAT([&] { make_inversion_plan(long_schedule(), PredictionType::kEpsilon, options); },
+              ::testing::ThrowsMessage<std::invalid_argument>(::testing::HasSubstr(
+                  "[make_inversion_plan] final_sigma: expected zero, where the image is, got "
+                  "sigma_min")));
+}
+
 }  // namespace
 }  // namespace ddpm

@@ -123,6 +123,12 @@ TEST(SamplerPlanTest, DdimAtEtaOneIsAncestralWithTheSmallVariance) {
 }
 
 // Order 1 is DDIM's step, of x and this call's x_0 alone.
+bool ends_in_first_order(const SamplerOptions& options) {
+  const auto plan = make_sampler_plan(long_schedule(), PredictionType::kEpsilon, options);
+  const auto& weights = plan.calls.back().next.memory;
+  return std::all_of(weights.begin(), weights.end(), [](double w) { return w == 0; });
+}
+
 TEST(SamplerPlanTest, TheLastStepIsOfFirstOrderIfAskedForOrAtTheImage) {
   using enum SamplerKind;
   for (const SamplerKind kind : {kDpmpp2m, kDpmpp2s, kDpm2s, kDeis}) {
@@ -130,15 +136,24 @@ TEST(SamplerPlanTest, TheLastStepIsOfFirstOrderIfAskedForOrAtTheImage) {
       for (const bool lower : {true, false}) {
         const SamplerOptions options{
             .kind = kind, .steps = 10, .final_sigma = end, .lower_order_final = lower};
-        const auto plan = make_sampler_plan(long_schedule(), PredictionType::kEpsilon, options);
-        const auto& weights = plan.calls.back().next.memory;
-        const bool first_order =
-            std::all_of(weights.begin(), weights.end(), [](double w) { return w == 0; });
         const bool expected = end == FinalSigma::kZero || lower;
-        EXPECT_EQ(first_order, expected) << enum_word(kind);
+        EXPECT_EQ(ends_in_first_order(options), expected) << enum_word(kind);
       }
     }
   }
+}
+
+TEST(SamplerPlanTest, MultistepListsOf15StepsKeepTheirOrderUnlessTheyEndAtTheImage) {
+  using enum SamplerKind;
+  const auto ends = [](SamplerKind kind, int64_t steps, FinalSigma end) {
+    return ends_in_first_order({.kind = kind, .steps = steps, .final_sigma = end});
+  };
+  for (const SamplerKind kind : {kDpmpp2m, kDpmpp2mSde, kDeis}) {
+    EXPECT_TRUE(ends(kind, 14, FinalSigma::kSigmaMin)) << enum_word(kind);
+    EXPECT_FALSE(ends(kind, 15, FinalSigma::kSigmaMin)) << enum_word(kind);
+    EXPECT_TRUE(ends(kind, 15, FinalSigma::kZero)) << enum_word(kind);
+  }
+  EXPECT_TRUE(ends(kDpm2s, 16, FinalSigma::kSigmaMin));  // singlestep: at any number
 }
 
 TEST(SamplerPlanTest, DefaultStepCountsDependOnTheSampler) {

@@ -143,8 +143,8 @@ struct SamplerOptions {
           between(0, 1));
     visit("order", order, "unipc, deis: 1 to 3; lms: 1 to 4; 0: the highest", between(0, 4));
     visit("lower_order_final", lower_order_final,
-          "dpm*, unipc, deis: first order in the last step and second in the one before, whatever "
-          "they lead to; false: first order in a step to the image alone");
+          "dpm*, unipc, deis: first order in the last step and second in the one before (deis and "
+          "dpmpp_*m* that end at sigma_min: below 15 steps); false: in a step to the image alone");
     visit("solver_type", solver_type,
           "dpmpp_2s, dpm_2s, dpmpp_*m*: a slope known from two values counts by its midpoint form, "
           "or exactly (heun)");

@@ -49,7 +49,8 @@ SamplerCalls heun_calls(const Levels& levels, const Levels& churned, double s_no
 /// before. DPM-Solver++(2M), (3M) [DPM-Solver++ Alg. 2] and their SDE forms with kXStart (midpoint
 /// slopes), DEIS [DEIS, tAB in log rho] with kEps, linear multistep (Adams-Bashforth in sigma)
 /// with kSigma. A step to the image is of order 1; with lower_order_final the last step is, and the
-/// one before it of order 2, wherever they lead. Neither holds for kSigma.
+/// one before it of order 2, where they lead to the image or are among fewer than 15. Neither holds
+/// for kSigma.
 SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int order,
                              bool lower_order_final);
 
@@ -63,7 +64,7 @@ SamplerCalls singlestep_calls(const Levels& levels, const StepRule& rule, int or
 
 /// UniPC [UniPC Sec. 3] in x_0: a predictor of `order` (a multistep step), and a corrector that
 /// takes the same step again with the next call's value as one node more. Orders of the last steps
-/// as in multistep_calls.
+/// as in multistep_calls, but at any number of steps.
 SamplerCalls unipc_calls(const Levels& levels, int order, UnipcVariant variant,
                          bool lower_order_final);
 

@@ -6,6 +6,8 @@
 namespace ddpm {
 namespace {
 
+constexpr size_t kFewSteps = 15;  // below it orders are lowered at the end of any list
+
 bool ends_at_image(const Levels& levels) { return levels.back().alpha_bar == 1; }
 
 /// Order of step i: as many nodes as there are.
@@ -50,11 +52,12 @@ UpdateRow combine(const UpdateRow& outer, const UpdateRow& x) {
 SamplerCalls multistep_calls(const Levels& levels, const StepRule& rule, int order,
                              bool lower_order_final) {
   const Ring ring{0, std::max(order - 1, 1)};
+  const bool lowers = lower_order_final && (ends_at_image(levels) || levels.size() - 1 < kFewSteps);
   SamplerCalls calls;
   for (size_t i = 0; i + 1 < levels.size(); ++i) {
     const int step_order = rule.form == UpdateForm::kSigma
                                ? order_of_step(i, order)
-                               : order_of_step(levels, i, order, lower_order_final);
+                               : order_of_step(levels, i, order, lowers);
     const auto nodes = newest_nodes(levels, ring, i, step_order);
     SamplerCall call{.level = levels[i],
                      .next_level = levels[i + 1],

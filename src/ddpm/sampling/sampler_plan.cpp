@@ -204,9 +204,10 @@ SamplerPlan make_sampler_plan(const NoiseSchedule& schedule, PredictionType pred
 SamplerPlan make_inversion_plan(const NoiseSchedule& schedule, PredictionType prediction,
                                 const SamplerOptions& options) {
   check_options(options);
-  SamplerOptions from_image = options;
-  from_image.final_sigma = FinalSigma::kZero;
-  Levels levels = make_levels(schedule, from_image);
+  check_arg(options.final_sigma == FinalSigma::kZero,
+            "[make_inversion_plan] final_sigma: expected zero, where the image is, got ",
+            enum_word(options.final_sigma));
+  Levels levels = make_levels(schedule, options);
   check_levels(schedule, prediction, levels);
   std::reverse(levels.begin(), levels.end());
   return finish_plan(schedule, prediction, inversion_calls(levels));

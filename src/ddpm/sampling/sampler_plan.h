@@ -90,7 +90,7 @@ SamplerPlan make_sampler_plan(const NoiseSchedule& schedule, PredictionType pred
 /// The plan that leads from an image up to noise [DDIM Sec. 4.3]: DDIM at eta = 0 over the list of
 /// make_levels in reverse. Its first call takes the image in the place of an x of the lowest level.
 ///
-/// @throws std::invalid_argument as make_sampler_plan does.
+/// @throws std::invalid_argument as make_sampler_plan does, or unless final_sigma is zero.
 SamplerPlan make_inversion_plan(const NoiseSchedule& schedule, PredictionType prediction,
                                 const SamplerOptions& options);
 

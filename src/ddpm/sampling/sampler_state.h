@@ -44,9 +44,8 @@ AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const Sampler
 Tensor call_timesteps(const SamplerPlan& plan, const SamplerState& state);
 
 /// x_start clipped as `options` say: not at all, to [-clip_range, clip_range], or by dynamic
-/// thresholding, where
-/// s = the dynamic_ratio quantile of the image's |x_start|, limited to [1, dynamic_max], and the
-/// result is clamp(x_start, -s, s) / s [Imagen Sec. 2.3].
+/// thresholding, where s = the dynamic_ratio quantile of the image's |x_start|, limited to [1,
+/// dynamic_max], and the result is clamp(x_start, -s, s) / s [Imagen Sec. 2.3].
 ///
 /// @param x_start [N, ...] float32 or float64.
 Tensor clip_x_start(const SamplerOptions& options, const Tensor& x_start);
