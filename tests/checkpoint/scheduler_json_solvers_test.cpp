@@ -5,6 +5,7 @@
 
 #include "checkpoint/safetensors_bytes.h"
 #include "ddpm/checkpoint/scheduler_json.h"
+#include "ddpm/checkpoint/scheduler_sampler.h"
 #include "ddpm/core/file.h"
 
 namespace ddpm {
@@ -85,6 +86,9 @@ TEST(SchedulerJsonSolversTest, WhatSamplersLackIsRefusedByName) {
                                          {"final_sigmas_type", "sigma_min"},
                                          {"lower_order_final", false}}),
               names("euler_at_final", "true"));
+  EXPECT_THAT(
+      solver_refusal(multistep, {{"euler_at_final", true}, {"final_sigmas_type", "sigma_min"}}),
+      names("euler_at_final", "true"));
   for (const char* key : {"use_beta_sigmas", "use_flow_sigmas", "use_dynamic_shifting"}) {
     EXPECT_THAT(solver_refusal(multistep, {{key, true}}), names(key, "true"));
   }
@@ -96,6 +100,10 @@ TEST(SchedulerJsonSolversTest, WhatSamplersLackIsRefusedByName) {
   EXPECT_THAT(solver_refusal(singlestep, {{"solver_order", 3}}), names("solver_type", "midpoint"));
   EXPECT_THAT(solver_refusal(unipc, {{"lower_order_final", false}}),
               names("lower_order_final", "false"));
+  for (const char* key : {"use_karras_sigmas", "use_exponential_sigmas"}) {
+    EXPECT_THAT(solver_refusal(unipc, {{key, true}, {"final_sigmas_type", "sigma_min"}}),
+                names("final_sigmas_type", "sigma_min"));
+  }
   EXPECT_THAT(solver_refusal(unipc, {{"predict_x0", false}}), names("predict_x0", "false"));
   EXPECT_THAT(solver_refusal(unipc, {{"disable_corrector", {0}}}),
               names("disable_corrector", "[0]"));
@@ -114,6 +122,23 @@ TEST(SchedulerJsonSolversTest, WhatSamplersLackIsRefusedByName) {
               names("use_karas_sigmas", "use_karras_sigmas"));
   EXPECT_THAT(solver_refusal("KDPM2DiscreteScheduler", {}),
               names("_class_name", "KDPM2DiscreteScheduler"));
+}
+
+TEST(SchedulerJsonSolversTest, EulerAtFinalLowersTheStepToTheImageAlone) {
+  const auto read = [](const Json& values) {
+    return sampler_of_scheduler(read_solver("DPMSolverMultistepScheduler", values).options);
+  };
+  const SamplerOptions sampler = read({{"solver_order", 3},
+                                       {"euler_at_final", true},
+                                       {"lower_order_final", false},
+                                       {"final_sigmas_type", "zero"}});
+  EXPECT_EQ(sampler.kind, SamplerKind::kDpmpp3m);
+  EXPECT_FALSE(sampler.lower_order_final);
+  EXPECT_EQ(sampler.final_sigma, FinalSigma::kZero);
+  EXPECT_EQ(
+      read({{"solver_order", 1}, {"euler_at_final", true}, {"final_sigmas_type", "sigma_min"}})
+          .kind,
+      SamplerKind::kDdim);
 }
 
 TEST(SchedulerJsonSolversTest, WhatAClassHasNoPlaceForIsNotWritten) {

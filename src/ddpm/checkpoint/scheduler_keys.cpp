@@ -114,8 +114,8 @@ void check_solver(const SchedulerOptions& options, const std::string& where) {
   if (options.scheduler == kDpmSolverMultistep) {
     check_arg(options.algorithm != SolverAlgorithm::kDpmSolver, "[", where,
               "] algorithm_type: expected dpmsolver++ or sde-dpmsolver++, got dpmsolver");
-    check_arg(!options.euler_at_final || to_image || options.lower_order_final, "[", where,
-              "] euler_at_final: expected lower_order_final or final_sigmas_type zero with it, got "
+    check_arg(!options.euler_at_final || to_image || options.solver_order == 1, "[", where,
+              "] euler_at_final: expected final_sigmas_type zero or solver_order 1 with it, got "
               "true without them");
   }
   if (options.scheduler == kDpmSolverSinglestep) {
@@ -129,6 +129,9 @@ void check_solver(const SchedulerOptions& options, const std::string& where) {
   if (options.scheduler == kUnipc) {
     check_arg(options.lower_order_final || !to_image, "[", where,
               "] lower_order_final: expected true with final_sigmas_type zero, got false");
+    check_arg(options.sigmas == LevelSpacing::kTimesteps || to_image, "[", where,
+              "] final_sigmas_type: expected zero with use_karras_sigmas or "
+              "use_exponential_sigmas, got sigma_min");
   }
 }
 

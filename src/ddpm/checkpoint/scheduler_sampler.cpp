@@ -149,6 +149,26 @@ bool take_clipping(const SchedulerOptions& from, SchedulerOptions& options) {
   return clip_of(options) != X0Clip::kNone || clip_of(from) == X0Clip::kNone;
 }
 
+/// What reading `options` again would draw otherwise than --sampler does.
+void note_other_lists(SamplerKind kind, const SchedulerOptions& options,
+                      std::vector<std::string>& notes) {
+  const char* scheduler = enum_word(options.scheduler);
+  if (options.final_sigma != FinalSigma::kZero) {
+    notes.push_back(c10::str(scheduler, " has no place for a last step to the image: it ends at ",
+                             "the noise of the first timestep"));
+  }
+  if (has_keys(options.scheduler, SchedulerKeyGroup::kOrder) &&
+      options.timestep_spacing != TimestepSpacing::kTrailing) {
+    notes.push_back(c10::str(scheduler, " has no place for lists of n timesteps with ",
+                             enum_word(options.timestep_spacing),
+                             " spacing: it takes those of n + 1 less the last"));
+  }
+  if (kind == SamplerKind::kDpmpp3m || kind == SamplerKind::kDpmpp3mSde) {
+    notes.push_back(c10::str("diffusers' ", scheduler, " has another step of order 3 than ",
+                             enum_word(kind), ": it draws other images"));
+  }
+}
+
 }  // namespace
 
 SamplerOptions sampler_of_scheduler(const SchedulerOptions& options) {
@@ -163,7 +183,7 @@ SamplerOptions sampler_of_scheduler(const SchedulerOptions& options) {
           .sigma_max = options.sigma_max,
           .final_sigma = options.final_sigma,
           .order = has_order ? options.solver_order : 0,
-          .lower_order_final = options.lower_order_final || options.euler_at_final,
+          .lower_order_final = options.lower_order_final,
           .solver_type = options.solver_type,
           .unipc = options.unipc,
           .clip = clip_of(options),
@@ -191,7 +211,32 @@ SchedulerChoice scheduler_of_sampler(SamplerKind kind, const SchedulerOptions& f
       !has_keys(options.scheduler, SchedulerKeyGroup::kVariance)) {
     lacks("variance fixed_large");
   }
+  note_other_lists(kind, options, choice.notes);
   return choice;
+}
+
+std::vector<std::string> scheduler_differences(const SchedulerOptions& options) {
+  using enum SchedulerClass;
+  std::vector<std::string> notes;
+  if (options.sigmas == LevelSpacing::kTimesteps) return notes;
+  const char* scheduler = enum_word(options.scheduler);
+  const bool has_own_ends = options.sigma_min > 0 && options.sigma_max > 0;
+  const bool takes_spaced_ends =
+      options.scheduler == kEuler || options.scheduler == kHeun || options.scheduler == kLms;
+  if (takes_spaced_ends && !has_own_ends &&
+      options.timestep_spacing != TimestepSpacing::kLinspace) {
+    notes.push_back(c10::str("diffusers' ", scheduler, " takes the ends of its ",
+                             enum_word(options.sigmas), " sigmas from the ",
+                             enum_word(options.timestep_spacing),
+                             " list of timesteps, sampling here from the whole schedule"));
+  }
+  if (has_keys(options.scheduler, SchedulerKeyGroup::kOrder) &&
+      options.final_sigma == FinalSigma::kSigmaMin) {
+    notes.push_back(c10::str("diffusers' ", scheduler, " ends its ", enum_word(options.sigmas),
+                             " sigmas with a step that stays where it is and counts for the ",
+                             "orders, sampling here without it"));
+  }
+  return notes;
 }
 
 }  // namespace ddpm

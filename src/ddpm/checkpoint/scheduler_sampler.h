@@ -14,7 +14,11 @@ namespace ddpm {
 /// are those of ddim.
 SamplerOptions sampler_of_scheduler(const SchedulerOptions& options);
 
-/// A scheduler, and a sentence for each thing that it has no place for.
+/// A sentence for each thing in which that sampler's list of sigmas (karras, exponential,
+/// uniform_lambda) is not what diffusers makes of the same file.
+std::vector<std::string> scheduler_differences(const SchedulerOptions& options);
+
+/// A scheduler, and a sentence for each thing that it has no place for or does otherwise.
 struct SchedulerChoice {
   SchedulerOptions options;
   std::vector<std::string> notes;

@@ -201,8 +201,11 @@ ImportedModel import_folder(const fs::path& path, const ImportOptions& options) 
   return imported;
 }
 
-/// Says which keys of the scheduler's file did nothing.
-void note_unused_keys(ImportedModel& imported) {
+/// Says which keys of the scheduler's file did nothing, and what diffusers makes otherwise of it.
+void note_scheduler(ImportedModel& imported) {
+  for (std::string& note : scheduler_differences(imported.folder.scheduler)) {
+    imported.notes.push_back(std::move(note));
+  }
   const std::vector<std::string>& keys = imported.folder.unused_scheduler_keys;
   if (keys.empty()) return;
   std::string names;
@@ -223,7 +226,7 @@ bool is_plain(const ImportOptions& options) {
 ImportedModel import_model(const fs::path& path, const ImportOptions& options) {
   ImportedModel imported =
       is_weights_file(path) ? import_weights(path, options) : import_folder(path, options);
-  note_unused_keys(imported);
+  note_scheduler(imported);
   static_cast<void>(make_noise_schedule(imported.folder.diffusion));  // refuses a bad one
   imported.folder.betas = unscaled_betas(imported.folder.diffusion);
   check_state_dict(*make_network(imported.folder.model), imported.folder.weights, path.string());
