@@ -209,13 +209,14 @@ TEST(ValidateTest, AClassifierAndCrossEntropyGoTogether) {
   };
   EXPECT_THAT(classifier([](RunConfig& c) { c.loss.weighting = LossWeighting::kP2; }),
               HasSubstr("expected none for a classifier, got p2"));
+  EXPECT_THAT(classifier([](RunConfig& c) { c.diffusion.variance = VarianceType::kLearnedRange; }),
+              HasSubstr("diffusion.variance: expected a fixed one for a classifier"));
   EXPECT_THAT(classifier([](RunConfig& c) { c.train.class_conditional = true; }),
               HasSubstr("expected model.kind unet2d, got classifier"));
   EXPECT_THAT(classifier([](RunConfig& c) { c.model.classifier.block_out_channels.clear(); }),
               HasSubstr("model.classifier.block_out_channels"));
-  // The forward process is its denoiser's, whose section of the recipe it may share.
+  // The forward process is its denoiser's, whose section it may share, a learned variance apart.
   EXPECT_EQ(classifier([](RunConfig& c) {
-              c.diffusion.variance = VarianceType::kLearnedRange;
               c.diffusion.prediction = PredictionType::kEdm;
               c.diffusion.num_timesteps = 20;
             }),

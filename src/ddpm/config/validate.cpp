@@ -50,6 +50,10 @@ void validate_classifier(const RunConfig& config, const std::string& where) {
   check_arg(config.loss.weighting == LossWeighting::kNone, "[", where,
             "] loss.weighting weighs errors of x_0: expected none for a classifier, got ",
             enum_word(config.loss.weighting));
+  check_arg(
+      config.diffusion.variance != VarianceType::kLearnedRange, "[", where,
+      "] diffusion.variance: expected a fixed one for a classifier, which predicts none, got ",
+      enum_word(config.diffusion.variance));
 }
 
 /// Of a network that denoises.
