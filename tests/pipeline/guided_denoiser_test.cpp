@@ -88,12 +88,13 @@ TEST(GuidedDenoiserTest, GuidanceThatAModelCannotGiveIsRefused) {
               ThrowsMessage<Error>(HasSubstr("train.class_dropout")));
   EXPECT_THAT(build(classes, {.class_labels = labels, .guidance = three}),
               ThrowsMessage<Error>(HasSubstr("train.class_dropout")));
-  EXPECT_THAT(build(dropout, {.guidance = three}),
-              ThrowsMessage<Error>(HasSubstr("one of its 2 classes")));
+  EXPECT_THAT(
+      build(dropout, {.guidance = three}),
+      ThrowsMessage<Error>(HasSubstr("one of its 2 classes, which this model needs, got none")));
   EXPECT_THAT(build(plain, {.class_labels = labels}),
-              ThrowsMessage<Error>(HasSubstr("without classes")));
+              ThrowsMessage<Error>(HasSubstr("without classes, got one")));
   EXPECT_THAT(build(classes, {.class_labels = labels + 1}),
-              ThrowsMessage<Error>(HasSubstr("expected 0 to 1")));
+              ThrowsMessage<Error>(HasSubstr("expected 0 to 1, got 2")));
 }
 
 TEST(GuidedDenoiserTest, GuidesThatDoNotFitAreRefused) {

@@ -25,20 +25,28 @@ int64_t count_labels(const ModelFolder& folder) {
     case ModelKind::kClassifier:
       return folder.model.classifier.num_classes;
   }
-  throw std::logic_error("[count_classes] not a ModelKind");
+  throw std::logic_error("[count_labels] not a ModelKind");
 }
 
 void check_labels(const ModelFolder& folder, const Tensor& labels) {
   const int64_t known = count_labels(folder);
   check_arg(!labels.defined() || known > 0,
-            "[make_denoiser] class: expected none for a model without classes");
-  check_arg(labels.defined() || known == 0, "[make_denoiser] class: this model needs one of its ",
-            count_classes(folder), " classes");
+            "[make_denoiser] class: expected none for a model without classes, got one");
+  check_arg(labels.defined() || known == 0, "[make_denoiser] class: expected one of its ",
+            count_classes(folder), " classes, which this model needs, got none");
   if (!labels.defined()) return;
   check_arg(labels.dim() == 1, "[make_denoiser] class_labels: expected one for each image, got ",
             "shape ", labels.sizes());
-  check_arg(labels.min().item<int64_t>() >= 0 && labels.max().item<int64_t>() < known,
-            "[make_denoiser] class: expected 0 to ", known - 1);
+  const auto lowest = labels.min().item<int64_t>();
+  const auto highest = labels.max().item<int64_t>();
+  check_arg(lowest >= 0 && highest < known, "[make_denoiser] class: expected 0 to ", known - 1,
+            ", got ", lowest < 0 ? lowest : highest);
+}
+
+std::string schedule_text(const Pipeline& pipeline) {
+  return c10::str(enum_word(pipeline.folder.diffusion.schedule),
+                  " with T = ", pipeline.schedule.num_timesteps(), " and a last alpha_bar of ",
+                  pipeline.schedule.alphas_cumprod[-1].item<double>());
 }
 
 /// What holds for all that guides a model.
@@ -51,7 +59,8 @@ void check_same_diffusion(const char* role, const Pipeline& pipeline, const Pipe
   check_arg(other.schedule.num_timesteps() == pipeline.schedule.num_timesteps() &&
                 at::allclose(other.schedule.alphas_cumprod, pipeline.schedule.alphas_cumprod,
                              /*rtol=*/1e-5, /*atol=*/1e-9),
-            "[make_denoiser] ", role, ": expected a model of the same noise schedule");
+            "[make_denoiser] ", role, ": expected a model of the same noise schedule, ",
+            schedule_text(pipeline), ", got ", schedule_text(other));
 }
 
 void check_guide(const Pipeline& pipeline, const Pipeline& guide) {
