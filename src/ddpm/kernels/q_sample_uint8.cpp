@@ -38,16 +38,19 @@ Tensor at_timestep(const Tensor& table, const Tensor& t) {
 
 }  // namespace
 
+Tensor x_start_of_pixels(const Tensor& images, const Tensor& flip) {
+  Tensor pixels = images;
+  if (flip.defined()) {
+    pixels = at::where(flip.view({-1, 1, 1, 1}), pixels.flip(/*dims=*/{3}), pixels);
+  }
+  return pixels.to(pixels.options().dtype(at::kFloat).memory_format(at::MemoryFormat::ChannelsLast))
+      .div_(127.5)
+      .sub_(1.0);
+}
+
 NoisedBatch q_sample_uint8(const QSampleUint8Args& args) {
   check_q_sample_args(args);
-  Tensor pixels = args.images;
-  if (args.flip.defined()) {
-    pixels = at::where(args.flip.view({-1, 1, 1, 1}), pixels.flip(/*dims=*/{3}), pixels);
-  }
-  const Tensor x_start =
-      pixels.to(pixels.options().dtype(at::kFloat).memory_format(at::MemoryFormat::ChannelsLast))
-          .div_(127.5)
-          .sub_(1.0);
+  const Tensor x_start = x_start_of_pixels(args.images, args.flip);
   const Tensor x_t = at_timestep(args.sqrt_alphas_cumprod, args.t) * x_start +
                      at_timestep(args.sqrt_one_minus_alphas_cumprod, args.t) * args.noise;
   return {x_start, x_t.to(args.x_t_dtype).contiguous(at::MemoryFormat::ChannelsLast)};

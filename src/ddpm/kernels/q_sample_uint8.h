@@ -21,6 +21,13 @@ struct NoisedBatch {
   Tensor x_t;      ///< [B, C, H, W] of x_t_dtype.
 };
 
+/// The x_start of q_sample_uint8 alone, for images that are changed before they are noised.
+///
+/// @param images [B, C, H, W] uint8.
+/// @param flip   [B] bool: mirror left to right; undefined: none.
+/// @return       [B, C, H, W] float32, channels_last, pixels in [-1, 1].
+Tensor x_start_of_pixels(const Tensor& images, const Tensor& flip);
+
 /// From stored pixels to a training batch [DDPM Eq. 4], computed in float32:
 ///
 ///     x_start = pixel / 127.5 - 1, mirrored where flip says so

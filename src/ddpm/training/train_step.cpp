@@ -141,17 +141,19 @@ NoisedBatch TrainStep::noised_images(int64_t index, at::ScalarType x_t_dtype) co
   const Tensor t = part(inputs_.t, index);
   const Tensor noise =
       part(inputs_.input_noise.defined() ? inputs_.input_noise : inputs_.noise, index);
-  const NoisedBatch stored =
-      q_sample_uint8({.images = part(inputs_.images, index),
-                      .flip = part(inputs_.flip, index),
-                      .t = t,
-                      .noise = noise,
-                      .sqrt_alphas_cumprod = sqrt_alphas_cumprod_,
-                      .sqrt_one_minus_alphas_cumprod = sqrt_one_minus_alphas_cumprod_,
-                      .x_t_dtype = x_t_dtype});
-  if (!inputs_.warp.defined()) return stored;
-  const Tensor x_start = warp_images(stored.x_start, part(inputs_.warp, index));
-  return {x_start, q_sample(schedule_, x_start, t, noise).to(x_t_dtype)};
+  const Tensor images = part(inputs_.images, index);
+  const Tensor flip = part(inputs_.flip, index);
+  if (inputs_.warp.defined()) {
+    const Tensor x_start = warp_images(x_start_of_pixels(images, flip), part(inputs_.warp, index));
+    return {x_start, q_sample(schedule_, x_start, t, noise).to(x_t_dtype)};
+  }
+  return q_sample_uint8({.images = images,
+                         .flip = flip,
+                         .t = t,
+                         .noise = noise,
+                         .sqrt_alphas_cumprod = sqrt_alphas_cumprod_,
+                         .sqrt_one_minus_alphas_cumprod = sqrt_one_minus_alphas_cumprod_,
+                         .x_t_dtype = x_t_dtype});
 }
 
 NetworkLabels TrainStep::network_labels(int64_t index) const {
