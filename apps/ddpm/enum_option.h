@@ -18,6 +18,18 @@ std::map<std::string, Enum> enum_words() {
   return words;
 }
 
+/// Lets only the enum's words pass, where CLI11's own transformers take its numbers too.
+template <typename Enum>
+CLI::Validator one_of_words(const std::string& words) {
+  return {[words, numbers = enum_words<Enum>()](std::string& text) -> std::string {
+            const auto found = numbers.find(text);
+            if (found == numbers.end()) return "expected one of " + words + ", got " + text;
+            text = std::to_string(static_cast<int>(found->second));
+            return {};
+          },
+          ""};
+}
+
 /// Adds an option whose value is one of the enum's words.
 template <typename Enum>
 CLI::Option* add_enum_option(CLI::App& command, const std::string& flag, Enum& value,
@@ -26,7 +38,7 @@ CLI::Option* add_enum_option(CLI::App& command, const std::string& flag, Enum& v
   for (const char* name : EnumNames<Enum>::names)
     words += (words.empty() ? "" : " | ") + std::string(name);
   return command.add_option(flag, value, help + ": " + words)
-      ->transform(CLI::Transformer(enum_words<Enum>()).description(""))
+      ->transform(one_of_words<Enum>(words))
       ->type_name("WORD");
 }
 

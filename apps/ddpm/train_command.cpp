@@ -134,6 +134,9 @@ void run_train(const TrainFlags& flags, int& exit_code) {
   check_arg(!(flags.resume && flags.overwrite),
             "[train] expected --resume or --overwrite, got both");
   RunConfig recipe = load_recipe(recipe_path(flags), flags.overrides);
+  check_arg(recipe.data.split == DataSplit::kTrain,
+            "[train] data.split: expected train, since the other images are for evaluation, got ",
+            enum_word(recipe.data.split));
   configure_cpu(recipe.train.threads);
   configure_gpu();
   select_device(recipe.train.device);

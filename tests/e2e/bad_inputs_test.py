@@ -72,6 +72,9 @@ class BadInputsTest(program.ProgramTest):
         self.refuse(["train", "bad.toml"], 2, "bad.toml:2", "sigmoid_beta")
         self.recipe_with("[train]", "batch_size = 8", "accumulation = 3")
         self.refuse(["train", "bad.toml", "--set", "data.kind=shapes"], 2, "accumulation")
+        for more in ([], ["--dry-run"]):
+            self.refuse(["train", "tiny.toml", "--set", "data.split=test", *more], 2, "data.split", "train",
+                        "got test")
         self.refuse(["train", "tiny.toml", "--set", "diffusion.beta_start=2"], 2, "beta_start")
         self.refuse(["train", "tiny.toml", "--set", "diffusion.zero_terminal_snr=true"], 2,
                     "zero_terminal_snr")
@@ -141,6 +144,8 @@ class BadInputsTest(program.ProgramTest):
         self.refuse(["sample", model, "-n", 0, "-o", "out.png"], 2)
         self.refuse(["sample", model, "--class", "trouser", "-o", "out.png"], 2, "trouser")
         self.refuse(["sample", model, "--sampler", "magic", "-o", "out.png"], 2, "--sampler", "magic")
+        for word in ("fp64", "0", "99"):
+            self.refuse(["sample", model, "--precision", word, "-o", "out.png"], 2, "--precision", "bf16", word)
         self.refuse(["sample", model, "--eta", "2", "-o", "out.png"], 2, "--eta", "got 2")
         self.refuse(["sample", model, "--seed", "-1", "-o", "out.png"], 2, "--seed", "-1")
         self.refuse(["sample", model, "--columns", "-2", "-o", "out.png"], 2, "--columns", "-2")
