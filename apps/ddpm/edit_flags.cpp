@@ -75,10 +75,12 @@ EditModel open_edit_model(const EditFlags& flags, bool animates) {
 }
 
 SamplerOptions restore_sampler(const EditFlags& flags, const EditModel& model) {
-  SamplerOptions options = model.sampler;
-  if (!flags.model.sampler.contains("kind")) options.kind = SamplerKind::kDdpm;
-  if (!flags.model.sampler.contains("steps")) {
-    options.steps = std::min(kRestoreSteps, model.loaded.pipeline.schedule.num_timesteps());
+  SamplerFlags given = flags.model.sampler;
+  given.try_emplace("kind", enum_word(SamplerKind::kDdpm));
+  const Pipeline& pipeline = model.loaded.pipeline;
+  SamplerOptions options = with_sampler_flags(default_sampler_options(pipeline), given);
+  if (!given.contains("steps")) {
+    options.steps = std::min(kRestoreSteps, pipeline.schedule.num_timesteps());
   }
   return options;
 }

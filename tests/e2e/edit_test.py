@@ -87,6 +87,16 @@ class EditTest(RefusalTest):
                   "--resamples", 2, "--seed", 5, "-o", "again.png")
         self.assertEqual(read_png(self.folder / "again.png")[3], rows)
 
+    def test_restoring_takes_no_more_of_another_samplers_file_than_an_explicit_ddpm(self):
+        self.run_ok("convert", "run", "deis", "--scheduler", "deis")
+        inpaint = ["edit", "inpaint", "deis", "photo.png", "mask.png", "--steps", 6, "--jump-length", 2, "--threads", 1,
+                   "-q"]
+        self.run_ok(*inpaint, "-o", "left_out.png")
+        self.run_ok(*inpaint, "--sampler", "ddpm", "-o", "given.png")
+        left_out, given = (read_png(self.folder / name) for name in ("left_out.png", "given.png"))
+        self.assertEqual(left_out, given, "pixels and text chunks")
+        self.assertEqual(left_out[4]["ddpm.sampler"], "ddpm")
+
     def test_img2img_at_strength_one_is_the_sample_of_the_seed(self):
         self.edit("img2img", "photo.png", "--strength", 1, "--steps", 5, "--seed", 3, "-o", "b.png")
         self.run_ok("sample", "run", "-n", 1, "--steps", 5, "--seed", 3, "-o", "plain", "-q",
