@@ -137,6 +137,8 @@ TEST(NpzImagesTest, OtherArraysAreRefused) {
   EXPECT_THAT(refusal({{"arr_0", images.slice(0, 0, 0)}}), HasSubstr("expected uint8 images"));
   EXPECT_THAT(refusal({{"arr_0", images}, {"arr_1", at::zeros({1}, at::kLong)}}),
               HasSubstr("arr_1: expected a label of int64 for each of 2 images"));
+  EXPECT_THAT(refusal({{"arr_0", images}, {"arr_1", at::zeros({3}, at::kLong)}}),
+              HasSubstr("for each of 2 images, got shape [3]"));
   EXPECT_THAT(refusal({{"arr_0", images}, {"arr_1", at::full({2}, -1, at::kLong)}}),
               HasSubstr("expected labels from 0"));
 }

@@ -28,19 +28,6 @@ bool has_idx_images(const fs::path& folder) {
   });
 }
 
-DataKind detect_kind(const DataConfig& config) {
-  if (config.kind != DataKind::kAuto) return config.kind;
-  check_arg(!config.path.empty(),
-            "[load_image_set] data.path is empty: expected a path, or data.kind = \"shapes\"");
-  const fs::path path = config.path;
-  if (!fs::is_directory(path)) {
-    return path.extension() == ".npz" ? DataKind::kNpz : DataKind::kIdx;
-  }
-  if (fs::exists(path / "data_batch_1.bin")) return DataKind::kCifar10;
-  if (fs::exists(path / "train.bin")) return DataKind::kCifar100;
-  return has_idx_images(path) ? DataKind::kIdx : DataKind::kFolder;
-}
-
 void check_path(const DataConfig& config, DataKind kind) {
   if (kind == DataKind::kShapes) {
     check_arg(config.path.empty(), "[load_image_set] data.path: expected none for shapes, got '",
@@ -91,6 +78,19 @@ Image fit_image(Image image, int64_t channels, int64_t size, const DataConfig& c
 }
 
 }  // namespace
+
+DataKind detect_kind(const DataConfig& config) {
+  if (config.kind != DataKind::kAuto) return config.kind;
+  check_arg(!config.path.empty(),
+            "[load_image_set] data.path is empty: expected a path, or data.kind = \"shapes\"");
+  const fs::path path = config.path;
+  if (!fs::is_directory(path)) {
+    return path.extension() == ".npz" ? DataKind::kNpz : DataKind::kIdx;
+  }
+  if (fs::exists(path / "data_batch_1.bin")) return DataKind::kCifar10;
+  if (fs::exists(path / "train.bin")) return DataKind::kCifar100;
+  return has_idx_images(path) ? DataKind::kIdx : DataKind::kFolder;
+}
 
 ImageSet load_image_set(const DataConfig& config) {
   check_arg(config.channels == 0 || config.channels == 1 || config.channels == 3,

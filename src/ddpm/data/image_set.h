@@ -17,10 +17,16 @@ struct ImageSet {
   std::vector<std::string> skipped{};      ///< "file: reason", one for each damaged image left out
 };
 
-/// Reads (or draws) the images that `config` describes. kAuto takes a folder with data_batch_1.bin
-/// for CIFAR-10, with train.bin for CIFAR-100, with a file named *images-idx3* for IDX, and any
-/// other folder for PNG and JPEG files; an .npz file for samples, and another file for IDX. Each
-/// kind's own rules stand in idx.h, cifar.h, image_folder.h, npz_images.h and shapes.h.
+/// The kind of `config`'s set. kAuto takes a folder with data_batch_1.bin for CIFAR-10, with
+/// train.bin for CIFAR-100, with a file named *images-idx3* for IDX, and any other folder for PNG
+/// and JPEG files; an .npz file for samples, and another file for IDX.
+///
+/// @return not kAuto.
+/// @throws std::invalid_argument for kAuto if the path is empty.
+DataKind detect_kind(const DataConfig& config);
+
+/// Reads (or draws) the images that `config` describes, of detect_kind(). Each kind's own rules
+/// stand in idx.h, cifar.h, image_folder.h, npz_images.h and shapes.h.
 ///
 /// @throws std::invalid_argument if the path is empty or absent, channels is 2, a size that the
 ///         kind needs is 0, or DataSplit::kTest is asked of a set that holds nothing out.

@@ -14,11 +14,12 @@ constexpr const char* kImagesArray = "arr_0";
 constexpr const char* kLabelsArray = "arr_1";
 constexpr int64_t kMaxNpzClasses = 1'000'000;
 
-void take_npz_labels(const std::string& path, const Tensor& labels, int64_t used, ImageSet& set) {
-  check_state(labels.dim() == 1 && labels.scalar_type() == at::kLong && labels.size(0) >= used,
-              "[load_npz_images] '", path, "' arr_1: expected a label of int64 for each of ", used,
+/// @param count images in the file, of which set.images are the first.
+void take_npz_labels(const std::string& path, const Tensor& labels, int64_t count, ImageSet& set) {
+  check_state(labels.dim() == 1 && labels.scalar_type() == at::kLong && labels.size(0) == count,
+              "[load_npz_images] '", path, "' arr_1: expected a label of int64 for each of ", count,
               " images, got shape ", labels.sizes(), " of ", labels.scalar_type());
-  set.labels = labels.narrow(/*dim=*/0, 0, used).clone();
+  set.labels = labels.narrow(/*dim=*/0, 0, set.images.size(0)).clone();
   const auto largest = set.labels.max().item<int64_t>();
   check_state(set.labels.min().item<int64_t>() >= 0 && largest < kMaxNpzClasses,
               "[load_npz_images] '", path, "' arr_1: expected labels from 0 to ",
@@ -45,7 +46,7 @@ ImageSet load_npz_images(const DataConfig& config) {
   set.images = fit_images(pixels.narrow(/*dim=*/0, 0, used).permute({0, 3, 1, 2}), config,
                           /*pad_up_to=*/0);
   const auto labels = arrays.find(kLabelsArray);
-  if (labels != arrays.end()) take_npz_labels(config.path, labels->second, used, set);
+  if (labels != arrays.end()) take_npz_labels(config.path, labels->second, count, set);
   return set;
 }
 
