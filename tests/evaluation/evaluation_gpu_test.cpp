@@ -6,6 +6,7 @@
 #include "ddpm/evaluation/frechet_distance.h"
 #include "ddpm/evaluation/held_out_loss.h"
 #include "ddpm/evaluation/kernel_distance.h"
+#include "ddpm/evaluation/variational_bound.h"
 #include "support/tensor_matchers.h"
 
 namespace ddpm {
@@ -17,15 +18,22 @@ ImageSet random_pixels(int64_t count) {
           .labels = at::arange(count, at::kLong)};
 }
 
-HeldOutLoss loss_on(at::Device device, const ImageSet& set) {
+EvaluatedModel model_on(at::Device device) {
   const LabelledNetwork network = [](const Tensor& x_t, const Tensor& t, const Tensor& labels) {
     return x_t * 0.5 + (t + labels).view({-1, 1, 1, 1}) * 1e-3;
   };
-  const EvaluatedModel model{.schedule = make_noise_schedule({}).to(device),
-                             .prediction = PredictionType::kEpsilon,
-                             .loss = {},
-                             .network = network};
-  return held_out_loss(model, set, {.num_draws = 4, .batch_size = 7});
+  return {.schedule = make_noise_schedule({}).to(device),
+          .prediction = PredictionType::kEpsilon,
+          .loss = {},
+          .network = network};
+}
+
+HeldOutLoss loss_on(at::Device device, const ImageSet& set) {
+  return held_out_loss(model_on(device), set, {.num_draws = 4, .batch_size = 7});
+}
+
+VariationalBound bound_on(at::Device device, const ImageSet& set) {
+  return variational_bound(model_on(device), set, {.num_draws = 4, .batch_size = 7});
 }
 
 TEST(EvaluationGpuTest, LossesEqualThoseOfTheCpu) {
@@ -35,6 +43,15 @@ TEST(EvaluationGpuTest, LossesEqualThoseOfTheCpu) {
   EXPECT_TRUE(testing::tensors_near(gpu.eps_mse.of_image, cpu.eps_mse.of_image, 1e-6));
   EXPECT_NEAR(gpu.objective.mean, cpu.objective.mean, 1e-6);
   EXPECT_EQ(gpu.objective.of_image.device(), at::Device(at::kCPU));
+}
+
+TEST(EvaluationGpuTest, BoundsEqualThoseOfTheCpu) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  const ImageSet set = random_pixels(40);
+  const VariationalBound cpu = bound_on(at::kCPU, set), gpu = bound_on(at::kCUDA, set);
+  EXPECT_NEAR(gpu.bits_per_dim / cpu.bits_per_dim, 1, 1e-4);
+  EXPECT_NEAR(gpu.prior, cpu.prior, 1e-6);
+  EXPECT_NEAR(gpu.first_term / cpu.first_term, 1, 1e-4);
 }
 
 TEST(EvaluationGpuTest, DistancesEqualThoseOfTheCpu) {

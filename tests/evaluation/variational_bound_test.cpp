@@ -91,17 +91,27 @@ TEST(VariationalBoundTest, FewTimestepsEstimateTheSameSum) {
   EXPECT_EQ(few.prior, all.prior);
 }
 
+/// A network that predicts x_t, with v everywhere where it learns the variance.
+EvaluatedModel model_of_variance(VarianceType variance, double v) {
+  const bool learned = variance == VarianceType::kLearnedRange;
+  EvaluatedModel model = model_of([=](const Tensor& x_t, const Tensor&, const Tensor&) {
+    return learned ? at::cat({x_t, at::full_like(x_t, v)}, 1) : x_t;
+  });
+  model.schedule.variance = variance;
+  return model;
+}
+
+// v = 1 is beta_t, v = -1 is beta_tilde_t.
 TEST(VariationalBoundTest, ALearnedVarianceIsRead) {
   const ImageSet set = inner_images(4);
-  EvaluatedModel model = model_of([](const Tensor& x_t, const Tensor&, const Tensor&) {
-    return at::cat({x_t, -at::ones_like(x_t)}, 1);  // v = -1: beta_tilde
-  });
-  model.schedule.variance = VarianceType::kLearnedRange;
-  const VariationalBound learned = variational_bound(model, set, {.num_draws = 5});
-  const EvaluatedModel fixed =
-      model_of([](const Tensor& x_t, const Tensor&, const Tensor&) { return x_t; });
-  EXPECT_NEAR(learned.bits_per_dim, variational_bound(fixed, set, {.num_draws = 5}).bits_per_dim,
-              1e-4);
+  const auto kl_terms = [&](VarianceType variance, double v) {
+    return variational_bound(model_of_variance(variance, v), set, {.num_draws = 5}).kl_terms;
+  };
+  const double largest = kl_terms(VarianceType::kLearnedRange, 1);
+  const double smallest = kl_terms(VarianceType::kLearnedRange, -1);
+  EXPECT_NEAR(largest, kl_terms(VarianceType::kFixedLarge, 0), 1e-4);
+  EXPECT_NEAR(smallest, kl_terms(VarianceType::kFixedSmall, 0), 1e-4);
+  EXPECT_GT(std::abs(largest - smallest), 0.01);
 }
 
 TEST(VariationalBoundTest, RefusesTooManyDrawsAndTooFewImages) {

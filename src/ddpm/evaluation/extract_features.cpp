@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ddpm/core/check.h"
+#include "ddpm/evaluation/send_to_device.h"
 
 namespace ddpm {
 
@@ -22,7 +23,7 @@ Tensor extract_features(const FeatureFn& extract, const Tensor& images,
   const int64_t count = images.size(0);
   for (int64_t first = 0; first < count; first += options.batch_size) {
     const int64_t size = std::min(options.batch_size, count - first);
-    const Tensor pixels = images.narrow(/*dim=*/0, first, size).to(options.device);
+    const Tensor pixels = send_to_device(images.narrow(/*dim=*/0, first, size), options.device);
     features.push_back(extract(pixels.to(at::kFloat) / 127.5 - 1).to(at::kFloat));
     check_arg(features.back().dim() == 2 && features.back().size(0) == size,
               "[extract_features] features: expected [", size, ", F], got ",

@@ -7,6 +7,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
+#include "ddpm/evaluation/send_to_device.h"
 
 namespace ddpm {
 
@@ -20,9 +21,9 @@ void check_held_out(const char* function, const ImageSet& set, int64_t batch_siz
 
 HeldOutBatch take_held_out_batch(const ImageSet& set, int64_t first, int64_t count,
                                  at::Device device) {
-  const Tensor pixels = set.images.narrow(/*dim=*/0, first, count).to(device);
+  const Tensor pixels = send_to_device(set.images.narrow(/*dim=*/0, first, count), device);
   return {.x_start = pixels.to(at::kFloat) / 127.5 - 1,
-          .labels = set.labels.narrow(/*dim=*/0, first, count).to(device),
+          .labels = send_to_device(set.labels.narrow(/*dim=*/0, first, count), device),
           .first = first};
 }
 
@@ -32,9 +33,7 @@ Tensor held_out_noise(const HeldOutBatch& batch, uint64_t seed, int64_t draw) {
   const Tensor noise =
       normal_like_images({seed, RandomStream::kEvaluationNoise}, images,
                          static_cast<uint32_t>(draw), batch.x_start.sizes().slice(1));
-  // From pinned memory the copy runs while the host draws the next noise.
-  const at::Device device = batch.x_start.device();
-  return device.is_cuda() ? noise.pin_memory().to(device, /*non_blocking=*/true) : noise;
+  return send_to_device(noise, batch.x_start.device());
 }
 
 }  // namespace ddpm

@@ -12,6 +12,7 @@
 #include "ddpm/diffusion/forward_process.h"
 #include "ddpm/diffusion/prediction.h"
 #include "ddpm/evaluation/held_out_batch.h"
+#include "ddpm/evaluation/send_to_device.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
 
@@ -39,9 +40,9 @@ void add_batch(const EvaluatedModel& model, const HeldOutBatch& batch,
                const HeldOutOptions& options, const Tensor& weights, const DrawLosses& losses) {
   const Tensor& x_start = batch.x_start;
   const int64_t count = x_start.size(0);
-  const Tensor timesteps =
-      held_out_timesteps(options, model.schedule.num_timesteps(), batch.first, count)
-          .to(x_start.device());
+  const Tensor timesteps = send_to_device(
+      held_out_timesteps(options, model.schedule.num_timesteps(), batch.first, count),
+      x_start.device());
   for (int64_t draw = 0; draw < options.num_draws; ++draw) {
     LossInputs inputs{.x_start = x_start,
                       .x_t = {},

@@ -7,6 +7,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/data/permutation.h"
+#include "ddpm/evaluation/send_to_device.h"
 
 namespace ddpm {
 namespace {
@@ -32,7 +33,7 @@ Tensor random_rows(const Tensor& features, const KernelDistanceOptions& options,
   for (int64_t i = 0; i < options.subset_size; ++i) {
     place[i] = permuted_index(options.seed, draw, i, features.size(0));
   }
-  return features.index_select(/*dim=*/0, index.to(features.device())).to(at::kDouble);
+  return features.index_select(/*dim=*/0, send_to_device(index, features.device())).to(at::kDouble);
 }
 
 Tensor cubic_kernel(const Tensor& x, const Tensor& y) {

@@ -11,6 +11,7 @@
 #include "ddpm/diffusion/posterior.h"
 #include "ddpm/diffusion/prediction.h"
 #include "ddpm/evaluation/held_out_batch.h"
+#include "ddpm/evaluation/send_to_device.h"
 #include "ddpm/loss/vlb.h"
 
 namespace ddpm {
@@ -28,11 +29,14 @@ Tensor clipped_term(const EvaluatedModel& model, const HeldOutBatch& batch, cons
                     const Tensor& noise) {
   const Tensor x_t = q_sample(model.schedule, batch.x_start, t, noise);
   const Tensor output = model.network(x_t, t, batch.labels).to(at::kFloat);
-  ReverseGaussian p = reverse_gaussian(model.schedule, model.prediction, x_t, t, output);
-  const Tensor predicted = output.narrow(/*dim=*/1, 0, x_t.size(1));
-  const Tensor pred_x_start =
-      predict_x_start(model.schedule, model.prediction, x_t, t, predicted).clamp(-1, 1);
-  p.mean = q_posterior_mean(model.schedule, pred_x_start, x_t, t);
+  const int64_t channels = x_t.size(1), v_channels = output.size(1) - channels;
+  const Tensor pred_x_start = predict_x_start(model.schedule, model.prediction, x_t, t,
+                                              output.narrow(/*dim=*/1, 0, channels));
+  // p of a network that predicts the clipped x_start, with the same v if there is one.
+  const Tensor clipped = at::cat(
+      {pred_x_start.clamp(-1, 1), output.narrow(/*dim=*/1, channels, v_channels)}, /*dim=*/1);
+  const ReverseGaussian p =
+      reverse_gaussian(model.schedule, PredictionType::kSample, x_t, t, clipped);
   return vlb_term(model.schedule, batch.x_start, x_t, t, p).to(at::kDouble);
 }
 
@@ -47,7 +51,8 @@ void add_bound_batch(const EvaluatedModel& model, const HeldOutBatch& batch,
   const Tensor zero = at::zeros({count}, at::TensorOptions(at::kLong).device(device));
   part(terms.first_term)
       .copy_(clipped_term(model, batch, zero, held_out_noise(batch, options.seed, /*draw=*/0)));
-  const Tensor t = 1 + held_out_timesteps(options, between, batch.first, count).to(device);
+  const Tensor t =
+      1 + send_to_device(held_out_timesteps(options, between, batch.first, count), device);
   Tensor sum = part(terms.kl_terms);
   for (int64_t draw = 0; draw < options.num_draws; ++draw) {
     sum += clipped_term(model, batch, t[draw], held_out_noise(batch, options.seed, draw + 1));
@@ -63,6 +68,10 @@ VariationalBound variational_bound(const EvaluatedModel& model, const ImageSet& 
   check_arg(model.schedule.num_timesteps() >= 2,
             "[variational_bound] timesteps: expected at least 2, got ",
             model.schedule.num_timesteps());
+  const int64_t between = model.schedule.num_timesteps() - 1;
+  check_arg(options.num_draws >= 1 && options.num_draws <= between,
+            "[variational_bound] num_draws: expected from 1 to the ", between,
+            " timesteps after the first, got ", options.num_draws);
   const at::NoGradGuard no_grad;
   const int64_t count = set.images.size(0);
   const at::Device device = model.schedule.betas.device();
