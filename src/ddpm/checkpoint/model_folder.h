@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,8 @@ struct ModelFolder {
   bool scheduler_found = true;  ///< false: a bare network folder; `diffusion` is the default
   /// Keys of the scheduler's file that only other schedulers have; set by reading.
   std::vector<std::string> unused_scheduler_keys = {};
+  /// What the run was, resolved; set by reading a checkpoint. Model folders don't hold it.
+  std::optional<RunConfig> recipe = {};
 };
 
 /// What a run's recipe says of its model; weights, and what only the data and the run know, are

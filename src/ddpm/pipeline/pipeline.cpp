@@ -24,6 +24,7 @@ ModelFolder model_of_checkpoint(const fs::path& folder, CheckpointContents conte
   const std::string where = (folder / "recipe").string();
   const RunConfig recipe = config_from_json<RunConfig>(contents.recipe, where);
   ModelFolder model = model_of_recipe(recipe);
+  model.recipe = recipe;
   model.weights = std::move(raw_weights ? contents.weights : contents.ema);
   model.model_hash = raw_weights ? contents.weights_hash : contents.ema_hash;
   model.extras.class_names = contents.state.value("class_names", std::vector<std::string>());
