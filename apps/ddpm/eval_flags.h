@@ -29,7 +29,10 @@ struct EvalFlags {
 /// Adds the flags; `flags` must outlive the command.
 void add_eval_flags(CLI::App& command, EvalFlags& flags);
 
-/// Sets the process up: threads, and algorithms that repeat bit for bit.
+/// Checks the flags and sets the process up: threads, algorithms that repeat bit for bit, and fp32
+/// that is not TF32.
+///
+/// @throws std::invalid_argument for a batch below 1, or as check_data_overrides.
 void prepare_evaluation(const EvalFlags& flags);
 
 /// Where progress goes: nowhere with --quiet or --json.
@@ -38,7 +41,14 @@ ProgressStyle eval_progress_style(const EvalFlags& flags);
 /// {"path", "hash", "step"} of a model.
 nlohmann::ordered_json model_json(const std::string& path, const ModelFolder& folder);
 
-/// Prints the lines of "data", "draws" and "seed" of a report: what a model was measured on.
+/// {"device", "set"}: where it was computed, and what --set has changed.
+nlohmann::ordered_json settings_json(const EvalFlags& flags, at::Device device);
+
+/// Prints a report's settings_json.
+void print_settings(const nlohmann::ordered_json& report);
+
+/// Prints the lines of "data", "draws", "seed" and settings_json of a report: what a model was
+/// measured on.
 void print_measured_images(const nlohmann::ordered_json& report);
 
 }  // namespace ddpm::app

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "ddpm/core/check.h"
+#include "ddpm/data/image_set.h"
 #include "ddpm/evaluation/extract_features.h"
 #include "ddpm/evaluation/feature_statistics.h"
 #include "ddpm/evaluation/frechet_distance.h"
@@ -34,13 +35,33 @@ struct FeatureSet {
   nlohmann::ordered_json about;
 };
 
+/// The sets, in order. data.held_out_fraction is for folders of images: where there are some, the
+/// others stay without.
+std::vector<ImageSource> parse_sets(const FrechetFlags& flags) {
+  std::vector<ImageSource> sets;
+  for (const std::string& text : flags.sources) {
+    sets.push_back(parse_image_source(text, flags.eval.overrides));
+  }
+  const auto is_folder = [](const ImageSource& set) {
+    return detect_kind(set.data) == DataKind::kFolder;
+  };
+  if (std::none_of(sets.begin(), sets.end(), is_folder)) return sets;
+  for (ImageSource& set : sets) {
+    if (!set.is_recipe && !is_folder(set)) set.data.held_out_fraction = 0;
+  }
+  return sets;
+}
+
 FeatureSet measure_set(const FrechetFlags& flags, const Pipeline& classifier,
-                       const std::string& text, int64_t max_images) {
+                       const ImageSource& source, int64_t max_images) {
   const LoadedImages loaded = load_images(
-      parse_image_source(text, flags.eval.overrides),
+      source,
       {.command = "eval frechet", .shape = classifier.image_shape(), .max_images = max_images});
   const int64_t count = loaded.set.images.size(0);
-  check_arg(count >= 2, "[eval frechet] ", text, ": expected at least 2 images, got ", count);
+  check_arg(count >= 2, "[eval frechet] ", source.path, ": expected at least 2 images, got ",
+            count);
+  check_arg(flags.kernel.subset_size <= count, "[--subset-size] ", source.path,
+            ": expected at most its ", count, " images, got ", flags.kernel.subset_size);
   Progress progress(
       {.total = count, .label = "features", .style = eval_progress_style(flags.eval)});
   FeatureSet set{
@@ -78,7 +99,8 @@ nlohmann::ordered_json compare(const FrechetFlags& flags, const FeatureSet& samp
                                  {{"mean", distance.mean},
                                   {"deviation", distance.deviation},
                                   {"subsets", kernel.num_subsets},
-                                  {"subset_size", kernel.subset_size}}},
+                                  {"subset_size", kernel.subset_size},
+                                  {"seed", kernel.seed}}},
                                 {"notes", nlohmann::ordered_json::array()}};
   if (frechet.rank_deficient) {
     result["notes"].push_back(c10::str(
@@ -87,6 +109,17 @@ nlohmann::ordered_json compare(const FrechetFlags& flags, const FeatureSet& samp
         " features; the distance is mostly their small number"));
   }
   return result;
+}
+
+/// Sets of samples of another number than the first.
+void note_counts(nlohmann::ordered_json& sets) {
+  const auto first = sets[0]["samples"]["images"].get<int64_t>();
+  for (auto& set : sets) {
+    const auto count = set["samples"]["images"].get<int64_t>();
+    if (count == first) continue;
+    set["notes"].push_back(c10::str(count, " images where the first set has ", first,
+                                    "; Frechet distances of unequal numbers don't compare"));
+  }
 }
 
 std::string set_text(const nlohmann::ordered_json& about) {
@@ -102,17 +135,21 @@ void print_comparison(const nlohmann::ordered_json& report) {
               classifier["hash"].get<std::string>().c_str(), classifier["step"].get<long long>(),
               classifier["features"].get<long long>());
   std::printf("  reference   %s\n", set_text(report["reference"]).c_str());
-  std::printf("  images      %s\n",
-              report["reference"]["preprocessing"].get<std::string>().c_str());
+  const auto images = report["reference"]["preprocessing"].get<std::string>();
+  std::printf("  images      %s\n", images.c_str());
+  print_settings(report);
   for (const auto& set : report["sets"]) {
     const auto& kernel = set["kernel_distance"];
     std::printf("%s\n", set_text(set["samples"]).c_str());
+    const auto own_images = set["samples"]["preprocessing"].get<std::string>();
+    if (own_images != images) std::printf("  images            %s\n", own_images.c_str());
     std::printf("  Frechet distance  %.6g  (means %.4g, covariances %.4g)\n",
                 set["frechet_distance"].get<double>(), set["mean_term"].get<double>(),
                 set["covariance_term"].get<double>());
-    std::printf("  kernel distance   %.6g +- %.2g over %lld subsets of %lld images\n",
-                kernel["mean"].get<double>(), kernel["deviation"].get<double>(),
-                kernel["subsets"].get<long long>(), kernel["subset_size"].get<long long>());
+    std::printf(
+        "  kernel distance   %.6g  (standard deviation %.2g over %lld subsets of %lld images)\n",
+        kernel["mean"].get<double>(), kernel["deviation"].get<double>(),
+        kernel["subsets"].get<long long>(), kernel["subset_size"].get<long long>());
     for (const auto& note : set["notes"]) {
       std::printf("  note: %s\n", note.get<std::string>().c_str());
     }
@@ -123,22 +160,26 @@ void run_eval_frechet(const FrechetFlags& flags) {
   check_arg(flags.sources.size() >= 2,
             "[eval frechet] expected samples and last the reference, got ", flags.sources.size(),
             " set of images");
+  check_arg(flags.kernel.num_subsets >= 1, "[--subsets] expected 1 or more, got ",
+            flags.kernel.num_subsets);
+  check_arg(flags.kernel.subset_size == 0 || flags.kernel.subset_size >= 2,
+            "[--subset-size] expected 0, or 2 or more, got ", flags.kernel.subset_size);
   prepare_evaluation(flags.eval);
+  const std::vector<ImageSource> sets = parse_sets(flags);
   const Pipeline classifier = load_pipeline(flags.classifier, {.device = flags.eval.device});
-  check_arg(classifier.folder.model.kind == ModelKind::kClassifier, "[--classifier] ",
-            flags.classifier, ": expected a classifier, got a model of kind ",
-            enum_word(classifier.folder.model.kind));
-  const FeatureSet reference = measure_set(flags, classifier, flags.sources.back(), 0);
+  check_classifies_images(classifier.folder);
+  const FeatureSet reference = measure_set(flags, classifier, sets.back(), /*max_images=*/0);
   nlohmann::ordered_json report{{"metric", kMetric},
                                 {"classifier", model_json(flags.classifier, classifier.folder)},
                                 {"reference", reference.about},
                                 {"sets", nlohmann::ordered_json::array()}};
   report["classifier"]["features"] = reference.features.size(1);
-  for (size_t i = 0; i + 1 < flags.sources.size(); ++i) {
-    const FeatureSet samples =
-        measure_set(flags, classifier, flags.sources[i], flags.eval.max_images);
+  report.update(settings_json(flags.eval, classifier.device));
+  for (size_t i = 0; i + 1 < sets.size(); ++i) {
+    const FeatureSet samples = measure_set(flags, classifier, sets[i], flags.eval.max_images);
     report["sets"].push_back(compare(flags, samples, reference));
   }
+  note_counts(report["sets"]);
   if (flags.eval.json) {
     std::printf("%s\n", report.dump(2).c_str());
   } else {
@@ -176,6 +217,10 @@ void add_eval_frechet_command(CLI::App& eval) {
                    "images of a subset; 0: 1000, or half of the smaller set")
       ->check(CLI::NonNegativeNumber);
   add_eval_flags(*command, flags->eval);
+  command->get_option("--images")
+      ->description(
+          "of each set of samples a random choice of so many, always the same; 0: all; the "
+          "reference is taken whole");
   command->callback([flags] { run_eval_frechet(*flags); });
 }
 

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <system_error>
 
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/check.h"
@@ -28,22 +29,50 @@ fs::path recipe_of_model(const std::string& model) {
   return fs::exists(recipe) ? recipe : fs::path();
 }
 
-ImageSource evaluation_source(const EvalModelFlags& flags) {
+bool is_same_path(const fs::path& a, const fs::path& b) {
+  std::error_code absent;
+  return fs::equivalent(a, b, absent);
+}
+
+/// Which files a fraction holds out follows from the fraction: another one's were trained on.
+void check_own_fraction(const ModelUnderTest& model, const DataConfig& data) {
+  const double own = model.recipe->data.held_out_fraction;
+  check_arg(data.held_out_fraction == own, "[eval] ", model.path,
+            " was trained on these images: expected data.held_out_fraction ", own,
+            " as in its run, got ", data.held_out_fraction);
+}
+
+/// Checks that held-out images are not those that the model was trained on.
+void check_unseen(const ModelUnderTest& model, const DataConfig& data) {
+  if (!model.recipe || data.split != DataSplit::kTest) return;
+  if (is_same_path(model.recipe->data.path, data.path)) check_own_fraction(model, data);
+}
+
+ImageSource evaluation_source(const EvalModelFlags& flags, const ModelUnderTest& model) {
   const fs::path own = recipe_of_model(flags.model);
   check_arg(!flags.data.empty() || !own.empty(), "[--data] ", flags.model,
             ": expected images to measure on, since no recipe beside the model says them");
   ImageSource source =
       parse_image_source(flags.data.empty() ? own.string() : flags.data, flags.eval.overrides);
+  if (model.recipe && is_same_path(source.path, own)) check_own_fraction(model, source.data);
   if (source.split) return source;
   if (has_test_split(source.data)) {
     source.data.split = DataSplit::kTest;
   } else {
     check_arg(!source.is_recipe, "[eval] ", source.path,
-              ": its data holds no images out: expected data.held_out_fraction above 0, other "
-              "images with --data PATH, or ",
-              source.path, ":train for those of training");
+              ": its data holds no images out: train with data.held_out_fraction above 0, measure "
+              "on other images with --data PATH, or on those of training with --data ",
+              source.path, ":train");
   }
   return source;
+}
+
+LossConfig loss_of(const ModelUnderTest& model) {
+  if (model.recipe) return model.recipe->loss;
+  LossConfig loss;
+  const bool learned = model.pipeline.folder.diffusion.variance == VarianceType::kLearnedRange;
+  if (learned) loss.kind = LossKind::kHybrid;
+  return loss;
 }
 
 bool takes_labels(const ModelUnderTest& model, const ImageSet& set) {
@@ -77,22 +106,26 @@ ModelUnderTest load_model_under_test(const EvalModelFlags& flags, const std::str
   ModelUnderTest model{.path = path,
                        .pipeline = load_pipeline(
                            path, {.device = flags.eval.device, .raw_weights = flags.raw_weights}),
-                       .loss = {}};
-  check_arg(model.pipeline.folder.model.kind != ModelKind::kClassifier, "[eval] ", path,
-            ": expected a model that draws images, got a classifier");
-  const fs::path recipe = recipe_of_model(path);
-  if (!recipe.empty()) {
-    model.loss = load_recipe(recipe).loss;
-  } else if (model.pipeline.folder.diffusion.variance == VarianceType::kLearnedRange) {
-    model.loss.kind = LossKind::kHybrid;
-  }
+                       .recipe = {}};
+  const ModelFolder& folder = model.pipeline.folder;
+  check_draws_images(folder);
+  check_arg(folder.extras.super_resolution == 0, "[eval] ", path,
+            ": expected a model that draws images from noise alone, got one that enlarges images ",
+            folder.extras.super_resolution, " times");
+  model.recipe = folder.recipe;
+  const fs::path beside = recipe_of_model(path);
+  if (!model.recipe && !beside.empty()) model.recipe = load_recipe(beside);
   return model;
 }
 
-LoadedImages load_evaluation_images(const EvalModelFlags& flags, const ModelUnderTest& model) {
-  return load_images(evaluation_source(flags), {.command = "eval",
-                                                .shape = model.pipeline.image_shape(),
-                                                .max_images = flags.eval.max_images});
+LoadedImages load_evaluation_images(const EvalModelFlags& flags, const ModelUnderTest& model,
+                                    const ModelUnderTest* against) {
+  const ImageSource source = evaluation_source(flags, model);
+  check_unseen(model, source.data);
+  if (against != nullptr) check_unseen(*against, source.data);
+  return load_images(source, {.command = "eval",
+                              .shape = model.pipeline.image_shape(),
+                              .max_images = flags.eval.max_images});
 }
 
 EvaluatedModel evaluated_model(const ModelUnderTest& model, const ImageSet& set) {
@@ -101,7 +134,7 @@ EvaluatedModel evaluated_model(const ModelUnderTest& model, const ImageSet& set)
   return {
       .schedule = pipeline.schedule,
       .prediction = pipeline.folder.diffusion.prediction,
-      .loss = model.loss,
+      .loss = loss_of(model),
       .network = [&pipeline, labelled](const Tensor& x_t, const Tensor& t, const Tensor& labels) {
         // A self-conditioned network's function remembers: a new one has no guess.
         return make_denoise_fn(pipeline, labelled ? labels : Tensor())(x_t, t);

@@ -45,7 +45,7 @@ void run_eval_nll(const EvalModelFlags& flags) {
   const ModelUnderTest model = load_model_under_test(flags, flags.model);
   const LoadedImages images = load_evaluation_images(flags, model);
   const VariationalBound bound = measure_bound(flags, model, images.set);
-  const nlohmann::ordered_json report{
+  nlohmann::ordered_json report{
       {"metric", "variational bound on -log p(x_0)"},
       {"model", model_json(flags.model, model.pipeline.folder)},
       {"data", images.about},
@@ -57,6 +57,7 @@ void run_eval_nll(const EvalModelFlags& flags) {
       {"prior", bound.prior},
       {"kl_terms", bound.kl_terms},
       {"first_term", bound.first_term}};
+  report.update(settings_json(flags.eval, model.pipeline.device));
   if (flags.eval.json) {
     std::printf("%s\n", report.dump(2).c_str());
   } else {

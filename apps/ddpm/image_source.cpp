@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
+#include <stdexcept>
 
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/check.h"
@@ -44,12 +46,47 @@ std::string shape_text(at::IntArrayRef shape) {
   return c10::str(shape[2], " x ", shape[1], " x ", shape[0]);
 }
 
+/// How images come to the set's size.
+std::string sizes_text(const DataConfig& data) {
+  const std::string fitted =
+      c10::str("fit ", enum_word(data.fit), ", filter ", enum_word(data.filter));
+  switch (detect_kind(data)) {
+    case DataKind::kShapes:
+      return "drawn at this size";
+    case DataKind::kFolder:
+      return "other sizes: " + fitted;
+    case DataKind::kIdx:
+      if (data.image_size == 0) return "as stored";
+      return "up to a quarter smaller: a border of zeros, other sizes: " + fitted;
+    case DataKind::kCifar10:
+    case DataKind::kCifar100:
+    case DataKind::kNpz:
+      return data.image_size == 0 ? "as stored" : "other sizes: " + fitted;
+    case DataKind::kAuto:
+      break;
+  }
+  throw std::logic_error("[sizes_text] not a DataKind");
+}
+
 std::string preprocessing_text(const DataConfig& data, at::IntArrayRef shape) {
-  return c10::str(shape_text(shape), " uint8; sizes that differ: fit ", enum_word(data.fit),
-                  ", filter ", enum_word(data.filter), "; x = pixel / 127.5 - 1");
+  return c10::str(shape_text(shape), " uint8; ", sizes_text(data), "; x = pixel / 127.5 - 1");
 }
 
 }  // namespace
+
+void check_data_overrides(const std::vector<std::string>& overrides) {
+  constexpr std::array kNotHere{"data.split", "data.path", "data.horizontal_flip",
+                                "data.prefetch_batches"};
+  for (const std::string& text : overrides) {
+    const std::string name = text.substr(0, text.find('='));
+    const bool is_taken = name.starts_with("data.") &&
+                          std::find(kNotHere.begin(), kNotHere.end(), name) == kNotHere.end();
+    check_arg(is_taken, "[--set] ", name,
+              ": expected a field of the data that says how images are ",
+              "read, as in data.held_out_fraction=0.1 (which images: PATH, PATH:train or ",
+              "PATH:test), got ", text);
+  }
+}
 
 ImageSource parse_image_source(const std::string& text, const std::vector<std::string>& overrides) {
   ImageSource source{.path = text, .data = {}, .is_recipe = false, .split = {}};

@@ -21,7 +21,11 @@ struct ImageSource {
   std::optional<DataSplit> split;  ///< As given behind the path.
 };
 
-/// @param overrides a recipe's fields, as in data.held_out_fraction=0.1; for a path too.
+/// @throws std::invalid_argument if one of them is no field of the data, or one without a meaning
+///         for evaluation: data.split and data.path, which the source says, and those of training.
+void check_data_overrides(const std::vector<std::string>& overrides);
+
+/// @param overrides fields that pass check_data_overrides; for a recipe and for a path.
 /// @throws std::invalid_argument if a recipe can't be read.
 ImageSource parse_image_source(const std::string& text, const std::vector<std::string>& overrides);
 

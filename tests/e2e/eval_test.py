@@ -74,6 +74,7 @@ class EvalTest(program.ProgramTest):
         few = self.eval_json("loss", "run", "-n", 10)["data"]
         self.assertEqual((few["images"], few["preprocessing"]), (10, report["data"]["preprocessing"]))
         self.assertEqual((report["draws"], report["seed"]), (8, 0))
+        self.assertEqual((report["device"].split(":")[0] in ("cpu", "cuda"), report["set"]), (True, []))
         self.assertEqual(report["objective"]["loss"], "l2")
         eps = report["eps_mse"]
         self.assertTrue(0.1 < eps["mean"] < 1.5 and 0 < eps["standard_error"] < 0.1, eps)
@@ -97,6 +98,40 @@ class EvalTest(program.ProgramTest):
         self.refuse(["eval", "loss", "elsewhere"], "--data", "elsewhere")
         moved = self.eval_json("loss", "elsewhere", "--data", "tiny.toml")
         self.assertEqual(moved["eps_mse"], losses[0])
+        self.assertFalse({"objective", "plain"} & moved.keys(), "nothing says what training lowered")
+        text = self.run_ok("eval", "loss", "elsewhere", "--data", "tiny.toml", "-q").stdout
+        self.assertIn("eps MSE", text)
+        self.assertNotIn("objective", text)
+
+    def test_a_checkpoint_away_from_its_run_knows_its_loss(self):
+        self.train_tiny("huber", "loss.kind=huber")
+        shutil.copytree(self.folder / "huber" / "checkpoints" / "step-00000020", self.folder / "away")
+        away = self.eval_json("loss", "away", "--data", "tiny.toml")
+        at_home = self.eval_json("loss", "huber")
+        self.assertEqual(away["objective"]["loss"], "huber")
+        self.assertEqual(away["objective"], at_home["objective"])
+
+    def test_images_that_a_run_held_out_by_name(self):
+        self.write_images("photos", 40)
+        self.write("photos.toml", program.TINY_RECIPE.replace(
+            'kind = "shapes"', 'kind = "folder"\npath = "photos"\nheld_out_fraction = 0.25'))
+        self.run_ok("train", "photos.toml", "-o", "photo_run", "-q")
+        data = self.eval_json("loss", "photo_run")["data"]
+        self.assertEqual(data["split"], "test")
+        self.assertTrue(2 <= data["images"] <= 20, data)
+        own = ["--set", "data.held_out_fraction=0.25"]
+        self.assertEqual(self.eval_json("loss", "photo_run", *own)["data"], data)
+        self.assertEqual(self.eval_json("loss", "photo_run", *own)["set"], own[1:])
+        self.assertEqual(self.eval_json("loss", "photo_run", "--data", "photos", *own)["data"]["images"],
+                         data["images"])
+        other = ["--set", "data.held_out_fraction=0.5"]
+        self.refuse(["eval", "loss", "photo_run", *other], "held_out_fraction", "0.25", "0.5")
+        self.refuse(["eval", "nll", "photo_run", *other], "held_out_fraction", "0.25", "0.5")
+        self.refuse(["eval", "loss", "photo_run", "--data", "photo_run/recipe.toml:train", *other], "0.25")
+        self.refuse(["eval", "loss", "photo_run", "--data", "photos", *other], "0.25", "0.5")
+        self.run_ok("train", "photos.toml", "-o", "all_run", "-q", "--set", "data.held_out_fraction=0")
+        self.refuse(["eval", "loss", "all_run"], "train with data.held_out_fraction above 0")
+        self.refuse(["eval", "loss", "photo_run", "--against", "all_run"], "all_run", "held_out_fraction")
 
     def test_models_are_compared_at_the_same_noise(self):
         self.train_tiny("longer", "train.steps=60", "diffusion.prediction=v_prediction")
@@ -110,6 +145,9 @@ class EvalTest(program.ProgramTest):
                         math.hypot(report["eps_mse"]["standard_error"], other["standard_error"]))
         text = self.run_ok("eval", "loss", "run", "--against", "longer", "-q").stdout
         self.assertIn("eps MSE minus that of longer", text)
+        for name, override in (("linear", "diffusion.schedule=linear"), ("short", "diffusion.num_timesteps=40")):
+            self.train_tiny(name, override)
+            self.refuse(["eval", "loss", "run", "--against", name], "--against", name, "schedule", "eval nll")
         self.assertIn(f"{report['eps_mse']['mean']:.6f}", text)
 
     def test_bits_per_dimension(self):
@@ -125,7 +163,7 @@ class EvalTest(program.ProgramTest):
         self.assertGreater(few["bits_per_dim"]["standard_error"], bits["standard_error"])
         text = self.run_ok("eval", "nll", "run", "-q").stdout
         self.assertIn(f"{bits['mean']:.4f} +- {bits['standard_error']:.4f} bits per dimension", text)
-        self.refuse(["eval", "nll", "run", "--draws", 50], "num_draws", "49")
+        self.refuse(["eval", "nll", "run", "--draws", 50], "variational_bound", "num_draws", "49")
 
     def test_other_images(self):
         self.write_images("photos", 12, side=16)
@@ -158,6 +196,12 @@ class EvalTest(program.ProgramTest):
         self.refuse(["eval", "loss", "run", "--draws", 51], "num_draws", "50")
         self.refuse(["eval", "loss", "run", "--batch", 0], "--batch")
         self.refuse(["eval", "loss", "run", "--set", "data.sice=3"], "image_size")
+        for field in ("data.split=train", "data.path=photos", "train.steps=3", "data.horizontal_flip=true", "x"):
+            self.refuse(["eval", "loss", "run", "--set", field], "--set", field)
+        self.refuse(["eval", "loss", "run", "--data", "wide.npz", "--set", "data.held_out_fraction=0.1"],
+                    "held_out_fraction")
+        self.train_tiny("enlarger", "train.super_resolution=2")
+        self.refuse(["eval", "loss", "enlarger"], "enlarger", "enlarges images 2 times")
 
     def test_distances_of_samples(self):
         self.train_classifier()
@@ -177,7 +221,10 @@ class EvalTest(program.ProgramTest):
         self.assertLess(held_out["kernel_distance"]["mean"], noise["kernel_distance"]["mean"])
         self.assertEqual(held_out["samples"]["split"], "test")
         self.assertEqual(noise["kernel_distance"]["subset_size"], 32)
+        self.assertEqual(noise["kernel_distance"]["seed"], 0)
         self.assertEqual(noise["notes"], [])
+        self.assertIn("as stored", noise["samples"]["preprocessing"])
+        self.assertIn("other sizes: fit crop", folder["samples"]["preprocessing"])
         few = self.eval_json("frechet", "samples.npz", "tiny.toml", "-n", 16, "--classifier", "classifier",
                              "--subsets", 3, "--subset-size", 9)["sets"][0]
         self.assertEqual(few["samples"]["images"], 16)
@@ -186,6 +233,22 @@ class EvalTest(program.ProgramTest):
         text = self.run_ok("eval", "frechet", "noise.npz", "tiny.toml", "--classifier", "classifier").stdout
         self.assertIn("not FID", text)
         self.assertIn(f"{noise['frechet_distance']:.6g}", text)
+        self.assertIn("standard deviation", text)
+        self.assertIn("as stored", text, "other than the drawn reference")
+
+    def test_distances_of_a_folder_held_out_next_to_an_array(self):
+        self.train_classifier()
+        self.write_samples("noise.npz", 16)
+        self.write_images("photos", 60)
+        split = ["--set", "data.held_out_fraction=0.4", "--classifier", "classifier"]
+        report = self.eval_json("frechet", "noise.npz", "photos:test", "photos:train", *split)
+        array, held_out = (each["samples"] for each in report["sets"])
+        self.assertEqual((array["images"], array["split"], held_out["split"]), (16, "all", "test"))
+        self.assertEqual(held_out["images"] + report["reference"]["images"], 60)
+        self.assertEqual(report["set"], ["data.held_out_fraction=0.4"])
+        counts = [note for note in report["sets"][1]["notes"] if "the first set has 16" in note]
+        self.assertEqual(len(counts), 1, report["sets"][1]["notes"])
+        self.refuse(["eval", "frechet", "noise.npz", "tiny.toml", *split], "held_out_fraction", "shapes")
 
     def test_what_eval_frechet_refuses(self):
         self.train_classifier()
@@ -195,11 +258,15 @@ class EvalTest(program.ProgramTest):
         end = ["--classifier", "classifier", "-q"]
         self.refuse(["eval", "frechet", "noise.npz", "tiny.toml"], "--classifier")
         self.refuse(["eval", "frechet", "noise.npz", *end], "reference")
-        self.refuse(["eval", "frechet", "noise.npz", "tiny.toml", "--classifier", "run"], "run", "classifier")
+        self.refuse(["eval", "frechet", "noise.npz", "tiny.toml", "--classifier", "run"], "expected a classifier",
+                    "unet2d")
         self.refuse(["eval", "frechet", "one.npz", "tiny.toml", *end], "one.npz", "at least 2")
         self.refuse(["eval", "frechet", "colour.npz", "tiny.toml", *end], "colour.npz", "8 x 8 x 3")
         self.refuse(["eval", "frechet", "noise.npz:test", "tiny.toml", *end], "noise.npz", "npz")
-        self.refuse(["eval", "frechet", "noise.npz", "tiny.toml", "--subset-size", 5, *end], "subset_size")
+        self.refuse(["eval", "frechet", "noise.npz", "tiny.toml", "--subset-size", 5, *end], "--subset-size", "noise.npz",
+                    "4")
+        self.refuse(["eval", "frechet", "noise.npz", "tiny.toml", "--subset-size", 1, *end], "--subset-size")
+        self.refuse(["eval", "frechet", "noise.npz", "tiny.toml", "--subsets", 0, *end], "--subsets")
         self.refuse(["eval", "frechet", "absent", "tiny.toml", *end], "absent")
         whole = (self.folder / "noise.npz").read_bytes()
         self.write("cut.npz", whole[:-30])
