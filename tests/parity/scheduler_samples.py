@@ -1,7 +1,7 @@
 """Samples model folders with diffusers' own schedulers, from noise that the caller gives.
 
     python tests/parity/scheduler_samples.py make ROOT                      a folder for each case of CASES
-    python tests/parity/scheduler_samples.py sample ROOT NOISE SAMPLES      10 steps of each
+    python tests/parity/scheduler_samples.py sample ROOT NOISE SAMPLES      10 steps of each, or 20
 
 NOISE holds x_T and step_noise.T-1 .. step_noise.0; SAMPLES gets a tensor for each folder of ROOT.
 """
@@ -16,7 +16,8 @@ from diffusers import DDPMPipeline, DiffusionPipeline, UNet2DModel
 from diffusers.schedulers import scheduling_dpmsolver_multistep, scheduling_euler_ancestral_discrete
 
 warnings.simplefilter("ignore")
-STDPM = 10
+STEPS = 10
+MORE_STEPS = 20  # of folders whose name ends in _at_20: multistep orders at the end depend on it
 T = 1000
 V = dict(prediction_type="v_prediction")
 TRAILING = V | dict(timestep_spacing="trailing")
@@ -35,6 +36,8 @@ CASES = {
     "dpmpp_2m_heun": ("DPMSolverMultistepScheduler", TRAILING | CLIPPED | dict(solver_type="heun")),
     "dpmpp_2m_to_first": ("DPMSolverMultistepScheduler", V | dict(final_sigmas_type="sigma_min")),
     "dpmpp_2m_open": ("DPMSolverMultistepScheduler", V | dict(final_sigmas_type="sigma_min", lower_order_final=False)),
+    "dpmpp_2m_to_first_at_20": ("DPMSolverMultistepScheduler", V | dict(final_sigmas_type="sigma_min")),
+    "dpmpp_2m_euler_at_final": ("DPMSolverMultistepScheduler", V | dict(euler_at_final=True, lower_order_final=False)),
     "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", V | dict(algorithm_type="sde-dpmsolver++")),
     "dpmpp_2m_sde_heun": ("DPMSolverMultistepScheduler", TRAILING | dict(algorithm_type="sde-dpmsolver++",
                                                                         solver_type="heun")),
@@ -49,8 +52,12 @@ CASES = {
     "unipc_3": ("UniPCMultistepScheduler", LEADING | CLIPPED | dict(solver_order=3)),
     "unipc_bh1": ("UniPCMultistepScheduler", V | dict(solver_type="bh1", final_sigmas_type="sigma_min",
                                                       lower_order_final=False)),
+    "unipc_3_at_20": ("UniPCMultistepScheduler", V | dict(solver_order=3)),
+    "unipc_3_to_first_at_20": ("UniPCMultistepScheduler", V | dict(solver_order=3, final_sigmas_type="sigma_min")),
     "deis": ("DEISMultistepScheduler", V),
     "deis_3": ("DEISMultistepScheduler", TRAILING | CLIPPED | dict(solver_order=3, lower_order_final=False)),
+    "deis_3_lower": ("DEISMultistepScheduler", V | dict(solver_order=3)),
+    "deis_3_at_20": ("DEISMultistepScheduler", V | dict(solver_order=3)),
     "euler": ("EulerDiscreteScheduler", V),
     "euler_leading": ("EulerDiscreteScheduler", LEADING),
     "euler_a": ("EulerAncestralDiscreteScheduler", TRAILING),
@@ -78,7 +85,7 @@ def draw(folder, noise):
     unet = UNet2DModel.from_pretrained(folder, subfolder="unet").eval()
     index = DiffusionPipeline.load_config(folder)
     scheduler = class_of(index["scheduler"][1]).from_pretrained(folder, subfolder="scheduler")
-    scheduler.set_timesteps(STDPM)
+    scheduler.set_timesteps(MORE_STEPS if folder.name.endswith("_at_20") else STEPS)
     clips = {"use_clipped_model_output": True} if index["scheduler"][1] == "DDIMScheduler" else {}
     x = noise["x_T"] * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
