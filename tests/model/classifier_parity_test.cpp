@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -7,7 +6,7 @@
 
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/model/classifier.h"
-#include "ddpm/model/state_dict.h"
+#include "model/random_weights.h"
 #include "support/run_python.h"
 
 namespace ddpm {
@@ -22,12 +21,7 @@ std::shared_ptr<ClassifierImpl> random_classifier() {
                                 .norm_num_groups = 4};
   auto network = std::make_shared<ClassifierImpl>(config);
   initialize(*network, /*seed=*/1);
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : state_dict(*network)) {
-    tensor.add_(at::randn_like(tensor), tensor.dim() == 1 ? 0.3 : 0.05);
-  }
-  network->to(at::kDouble);
-  network->eval();
+  testing::randomize(*network);
   return network;
 }
 

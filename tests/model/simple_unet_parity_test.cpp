@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -10,6 +9,7 @@
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
+#include "model/random_weights.h"
 #include "model/simple_networks.h"
 #include "support/run_python.h"
 
@@ -42,12 +42,7 @@ std::map<std::string, SimpleUnetConfig> placements() {
 
 std::shared_ptr<NetworkImpl> random_network(const SimpleUnetConfig& config) {
   const auto network = testing::simple_network(config);
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : state_dict(*network)) {
-    tensor.add_(at::randn_like(tensor), tensor.dim() == 1 ? 0.3 : 0.05);
-  }
-  network->to(at::kDouble);
-  network->eval();
+  testing::randomize(*network);
   return network;
 }
 
