@@ -1,5 +1,3 @@
-#include <ATen/ATen.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
@@ -90,12 +88,8 @@ ModelUnderTest load_against(const LossFlags& flags, const ModelUnderTest& model)
             flags.against, ": expected a model of images ",
             at::IntArrayRef(model.pipeline.image_shape()), ", got ",
             at::IntArrayRef(other.pipeline.image_shape()));
-  constexpr double kTolerance = 1e-5;
-  const Tensor& own = model.pipeline.schedule.alphas_cumprod;
-  const Tensor& others = other.pipeline.schedule.alphas_cumprod;
-  check_arg(own.sizes() == others.sizes() && at::allclose(own, others, kTolerance, kTolerance),
-            "[--against] ", flags.against, ": expected a model of the noise schedule of ",
-            flags.model.model,
+  check_arg(is_same_schedule(other.pipeline.schedule, model.pipeline.schedule), "[--against] ",
+            flags.against, ": expected a model of the noise schedule of ", flags.model.model,
             ", since an eps MSE says nothing of another's (ddpm eval nll does), ",
             "got a different schedule");
   return other;

@@ -61,6 +61,13 @@ NoiseSchedule make_schedule(const Tensor& betas) {
   return s;
 }
 
+bool is_same_schedule(const NoiseSchedule& a, const NoiseSchedule& b) {
+  constexpr double kRelative = 1e-5;
+  constexpr double kAbsolute = 1e-9;
+  return a.num_timesteps() == b.num_timesteps() &&
+         at::allclose(a.alphas_cumprod, b.alphas_cumprod, kRelative, kAbsolute);
+}
+
 NoiseSchedule make_noise_schedule(const DiffusionConfig& config) {
   NoiseSchedule schedule = make_schedule(make_betas(config));
   check_arg(!schedule.zero_terminal_snr || !needs_signal(config.prediction),

@@ -67,6 +67,9 @@ struct NoiseSchedule {
 ///         falls to 0 before the last timestep.
 NoiseSchedule make_schedule(const Tensor& betas);
 
+/// Whether two schedules have the same levels of noise, alpha_bar up to the rounding of files.
+bool is_same_schedule(const NoiseSchedule& a, const NoiseSchedule& b);
+
 /// The schedule that `config` describes, on the CPU: make_betas, then make_schedule.
 ///
 /// @throws std::invalid_argument as make_betas and make_schedule do, or if the schedule has zero

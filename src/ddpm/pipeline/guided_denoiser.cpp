@@ -56,11 +56,9 @@ void check_same_diffusion(const char* role, const Pipeline& pipeline, const Pipe
   check_arg(other.image_shape() == pipeline.image_shape(), "[make_denoiser] ", role,
             ": expected a model of images ", at::IntArrayRef(pipeline.image_shape()), ", got ",
             at::IntArrayRef(other.image_shape()));
-  check_arg(other.schedule.num_timesteps() == pipeline.schedule.num_timesteps() &&
-                at::allclose(other.schedule.alphas_cumprod, pipeline.schedule.alphas_cumprod,
-                             /*rtol=*/1e-5, /*atol=*/1e-9),
-            "[make_denoiser] ", role, ": expected a model of the same noise schedule, ",
-            schedule_text(pipeline), ", got ", schedule_text(other));
+  check_arg(is_same_schedule(other.schedule, pipeline.schedule), "[make_denoiser] ", role,
+            ": expected a model of the same noise schedule, ", schedule_text(pipeline), ", got ",
+            schedule_text(other));
 }
 
 void check_guide(const Pipeline& pipeline, const Pipeline& guide) {
