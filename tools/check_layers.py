@@ -19,7 +19,7 @@ ALLOWED = {  # layer -> layers it may include, besides itself; the order is the 
     "pipeline": [*BASE, "diffusion", "model", "checkpoint", "sampling"],
     "training": [*BASE, "data", "diffusion", "kernels", "model", "loss", "checkpoint", "sampling",
                  "pipeline"],
-    "evaluation": [*BASE, "data", "diffusion", "loss"],
+    "evaluation": [*BASE, "data", "diffusion", "kernels", "loss"],
 }
 HEAVY = re.compile(r'#include [<"](torch/torch\.h|torch/nn\.h)')
 SOURCES = ("*.h", "*.cpp", "*.cu", "*.cuh")

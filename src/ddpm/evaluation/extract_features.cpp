@@ -8,6 +8,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/evaluation/send_to_device.h"
+#include "ddpm/kernels/q_sample_uint8.h"
 
 namespace ddpm {
 
@@ -24,7 +25,7 @@ Tensor extract_features(const FeatureFn& extract, const Tensor& images,
   for (int64_t first = 0; first < count; first += options.batch_size) {
     const int64_t size = std::min(options.batch_size, count - first);
     const Tensor pixels = send_to_device(images.narrow(/*dim=*/0, first, size), options.device);
-    features.push_back(extract(pixels.to(at::kFloat) / 127.5 - 1).to(at::kFloat));
+    features.push_back(extract(x_start_of_pixels(pixels, /*flip=*/{})).to(at::kFloat));
     check_arg(features.back().dim() == 2 && features.back().size(0) == size,
               "[extract_features] features: expected [", size, ", F], got ",
               features.back().sizes());

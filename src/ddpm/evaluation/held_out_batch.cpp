@@ -8,6 +8,7 @@
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
 #include "ddpm/evaluation/send_to_device.h"
+#include "ddpm/kernels/q_sample_uint8.h"
 
 namespace ddpm {
 
@@ -22,7 +23,7 @@ void check_held_out(const char* function, const ImageSet& set, int64_t batch_siz
 HeldOutBatch take_held_out_batch(const ImageSet& set, int64_t first, int64_t count,
                                  at::Device device) {
   const Tensor pixels = send_to_device(set.images.narrow(/*dim=*/0, first, count), device);
-  return {.x_start = pixels.to(at::kFloat) / 127.5 - 1,
+  return {.x_start = x_start_of_pixels(pixels, /*flip=*/{}),
           .labels = send_to_device(set.labels.narrow(/*dim=*/0, first, count), device),
           .first = first};
 }

@@ -36,18 +36,17 @@ Tensor eps_mse_of(const EvaluatedModel& model, const LossInputs& in) {
 }
 
 /// A batch of images at all their draws.
-void add_batch(const EvaluatedModel& model, const HeldOutBatch& batch,
-               const HeldOutOptions& options, const Tensor& weights, const DrawLosses& losses) {
+///
+/// @param timesteps [K, N] of all images, on the device.
+void add_batch(const EvaluatedModel& model, const HeldOutBatch& batch, const Tensor& timesteps,
+               uint64_t seed, const Tensor& weights, const DrawLosses& losses) {
   const Tensor& x_start = batch.x_start;
   const int64_t count = x_start.size(0);
-  const Tensor timesteps = send_to_device(
-      held_out_timesteps(options, model.schedule.num_timesteps(), batch.first, count),
-      x_start.device());
-  for (int64_t draw = 0; draw < options.num_draws; ++draw) {
+  for (int64_t draw = 0; draw < timesteps.size(0); ++draw) {
     LossInputs inputs{.x_start = x_start,
                       .x_t = {},
-                      .t = timesteps[draw],
-                      .noise = held_out_noise(batch, options.seed, draw),
+                      .t = timesteps[draw].narrow(/*dim=*/0, batch.first, count),
+                      .noise = held_out_noise(batch, seed, draw),
                       .output = {}};
     inputs.x_t = q_sample(model.schedule, x_start, inputs.t, inputs.noise);
     inputs.output = model.network(inputs.x_t, inputs.t, batch.labels);
@@ -109,7 +108,8 @@ HeldOutLoss held_out_loss(const EvaluatedModel& model, const ImageSet& set,
   const int64_t count = set.images.size(0);
   const int64_t num_timesteps = model.schedule.num_timesteps();
   const at::Device device = model.schedule.betas.device();
-  const Tensor timesteps = held_out_timesteps(options, num_timesteps, 0, count);
+  const Tensor timesteps = held_out_timesteps(options, num_timesteps, /*first_image=*/0, count);
+  const Tensor device_timesteps = send_to_device(timesteps, device);
   const auto table = [&] {
     return at::empty({options.num_draws, count}, model.schedule.betas.options().dtype(at::kFloat));
   };
@@ -117,7 +117,8 @@ HeldOutLoss held_out_loss(const EvaluatedModel& model, const ImageSet& set,
   const Tensor weights = loss_weight_table(model.loss, model.prediction, model.schedule);
   for (int64_t first = 0; first < count; first += options.batch_size) {
     const int64_t size = std::min(options.batch_size, count - first);
-    add_batch(model, take_held_out_batch(set, first, size, device), options, weights, losses);
+    add_batch(model, take_held_out_batch(set, first, size, device), device_timesteps, options.seed,
+              weights, losses);
     if (options.progress) options.progress(first + size);
   }
   const Tensor quarters = at::floor_divide(timesteps * kQuarters, num_timesteps);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ddpm/data/image_tensor.h"
+#include "ddpm/kernels/q_sample_uint8.h"
 #include "ddpm/model/low_resolution.h"
 #include "ddpm/sampling/sampler.h"
 
@@ -16,8 +17,9 @@ PreviewInputs preview_inputs(const RunConfig& config, const ImageSet& images, at
   const Tensor first = numbers.remainder(images.images.size(0));
   const int64_t factor = config.train.super_resolution;
   if (factor > 0) {
-    const Tensor pixels = images.images.index_select(/*dim=*/0, first).to(device, at::kFloat);
-    inputs.low_resolution = enlarge_images(reduce_images(pixels / 127.5 - 1, factor), factor);
+    const Tensor pixels = images.images.index_select(/*dim=*/0, first).to(device);
+    const Tensor x_start = x_start_of_pixels(pixels, /*flip=*/{});
+    inputs.low_resolution = enlarge_images(reduce_images(x_start, factor), factor);
   }
   if (config.train.class_conditional) {
     const auto classes = static_cast<int64_t>(images.class_names.size());
