@@ -3,6 +3,7 @@
 A network is a SimpleUnet (src/ddpm/model/simple_unet.h) with group norm. The counts below are of its weights and of
 the multiply-adds of one 32x32 image; `ddpm train --dry-run` confirms the weights.
 """
+import functools
 import itertools
 from dataclasses import dataclass, field
 
@@ -110,8 +111,9 @@ def equal_widths(placement, within=0.01):
     return min(fits, key=lambda widths: sum(abs(w / base - 1) for w, base in zip(widths, BASE_WIDTHS)))
 
 
+@functools.cache
 def placements():
-    """Each with its widths."""
+    """Each with its widths, which take seconds to find."""
     return [Placement(p.name, p.gate, p.gate_places, p.self_attention_levels, equal_widths(p)) for p in PLACEMENTS]
 
 

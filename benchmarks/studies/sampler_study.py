@@ -10,12 +10,12 @@ the classifier's features (not FID) to the ancestral set; the first row is a sec
 A sample that is not finite stops the program that draws it, and so this one.
 """
 import argparse
+import collections
 import json
 import math
 import pathlib
 import subprocess
 import zipfile
-from array import array
 
 SAMPLERS = ["ddpm", "ddim", "euler", "euler_a", "heun", "dpmpp_2s", "dpmpp_3s", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde",
             "dpmpp_3m_sde", "dpm_2s", "dpm_3s", "unipc", "deis", "lms", "pndm", "plms"]
@@ -37,16 +37,14 @@ def pixels(path):
     with zipfile.ZipFile(path) as archive:
         data = archive.read("arr_0.npy")
     header = 10 + int.from_bytes(data[8:10], "little")
-    return array("B", data[header:])
+    return data[header:]
 
 
 def moments(path):
-    values = pixels(path)
-    counts = [0] * 256
-    for value in values:
-        counts[value] += 1
-    mean = sum(v * n for v, n in enumerate(counts)) / len(values)
-    return mean, math.sqrt(sum((v - mean) ** 2 * n for v, n in enumerate(counts)) / len(values))
+    counts = collections.Counter(pixels(path))
+    total = sum(counts.values())
+    mean = sum(value * count for value, count in counts.items()) / total
+    return mean, math.sqrt(sum((value - mean) ** 2 * count for value, count in counts.items()) / total)
 
 
 def main():
@@ -68,7 +66,8 @@ def main():
     report = json.loads(subprocess.run(
         [args.program, "eval", "frechet", *[path for _, _, path in sets], reference, "--classifier", args.classifier,
          "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout)
-    print(f"reference: ddpm, {most} steps: mean {moments(reference)[0]:.2f}, deviation {moments(reference)[1]:.2f}")
+    mean, deviation = moments(reference)
+    print(f"reference: ddpm, {most} steps: mean {mean:.2f}, deviation {deviation:.2f}")
     print("| sampler | steps | mean | deviation | Frechet distance |\n|---|--:|--:|--:|--:|")
     for (sampler, steps, path), measured in zip(sets, report["sets"]):
         mean, deviation = moments(path)
