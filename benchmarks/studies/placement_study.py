@@ -11,7 +11,6 @@ not FID: its features are another network's. `--out` keeps every run; one that i
 one of `--known`, a results.json of before with the same classifier.
 """
 import argparse
-import concurrent.futures
 import json
 import math
 import pathlib
@@ -19,6 +18,7 @@ import statistics
 import subprocess
 import time
 
+import workers
 from placements import BASE_WIDTHS, PLACEMENTS, cost, placements
 
 
@@ -28,7 +28,7 @@ def arguments():
     parser.add_argument("--train", required=True, help="folder of class folders")
     parser.add_argument("--test", required=True, help="the same, of other images")
     parser.add_argument("--out", required=True, type=pathlib.Path)
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    workers.add_arguments(parser)
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--classifier-steps", type=int, default=3000)
     parser.add_argument("--samples", type=int, default=5000)
@@ -40,9 +40,10 @@ def arguments():
     return parser.parse_args()
 
 
-def call(log, *command):
+def call(log, environment, *command):
     """Runs a command; its output goes to the file `log`, its standard output is returned."""
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([str(part) for part in command], env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
     with open(log, "a") as file:
         file.write(done.stdout + done.stderr)
     if done.returncode != 0:
@@ -56,9 +57,10 @@ class Study:
         self.begin = time.monotonic()
         self.recipe = pathlib.Path(__file__).with_name("placement_study.toml")
         self.classifier = args.out / "classifier"
+        self.workers = workers.Workers(args.workers, args.gpus)
 
     def program(self, log, *command):
-        return call(log, self.args.program, *command)
+        return call(log, self.workers.environment(), self.args.program, *command)
 
     def train(self, folder, recipe, settings):
         pairs = [f"{key}={value}" for key, value in settings.items()] + self.args.set
@@ -131,8 +133,7 @@ def main():
     done = {(run["placement"], run["seed"]) for run in known["runs"]}
     jobs = [(p, seed) for seed in range(args.seeds) for p in placements() if (p.name, seed) not in done]
     study.train_classifier()
-    with concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
-        runs = [run for run in pool.map(lambda job: study.run(*job), jobs) if run]
+    runs = [run for run in study.workers.map(lambda job: study.run(*job), jobs) if run]
     results = study.measure_distances(runs)
     if known.get("classifier", results["classifier"]) != results["classifier"]:
         raise RuntimeError(f"{args.known} is of classifier {known['classifier']}, not {results['classifier']}")

@@ -17,6 +17,8 @@ import pathlib
 import subprocess
 import zipfile
 
+import workers
+
 SAMPLERS = ["ddpm", "ddim", "euler", "euler_a", "heun", "dpmpp_2s", "dpmpp_3s", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde",
             "dpmpp_3m_sde", "dpm_2s", "dpm_3s", "unipc", "deis", "lms", "pndm", "plms"]
 
@@ -28,7 +30,9 @@ def arguments():
     parser.add_argument("--classifier", required=True)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=1000, help="images at a time")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50, 100, 1000])
+    workers.add_arguments(parser)
     return parser.parse_args()
 
 
@@ -51,25 +55,31 @@ def main():
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
 
-    def draw(sampler, steps, seed):
+    pool = workers.Workers(args.workers, args.gpus)
+
+    def draw(job):
+        sampler, steps, seed = job
         path = args.out / f"{sampler}-{steps}-seed-{seed}.npz"
         if not path.exists():
-            subprocess.run([args.program, "sample", args.model, "-n", str(args.samples), "--sampler", sampler,
-                            "--steps", str(steps), "--seed", str(seed), "-q", "-o", path], check=True)
+            subprocess.run([args.program, "sample", args.model, "-n", str(args.samples), "--batch", str(args.batch),
+                            "--sampler", sampler, "--steps", str(steps), "--seed", str(seed), "-q", "-o", path],
+                           env=pool.environment(), check=True)
         return path
 
     most = max(args.steps)
-    reference = draw("ddpm", most, 0)
-    sets = [("ddpm", most, draw("ddpm", most, 1))]
-    sets += [(sampler, steps, draw(sampler, steps, 2 + i))
-             for sampler in SAMPLERS for i, steps in enumerate(args.steps)]
+    jobs = [("ddpm", most, 0), ("ddpm", most, 1)]
+    jobs += [(sampler, steps, 2 + i) for sampler in SAMPLERS for i, steps in enumerate(args.steps)]
+    jobs.sort(key=lambda job: -job[1])  # the long ones first
+    paths = dict(zip(jobs, pool.map(draw, jobs)))
+    reference = paths.pop(("ddpm", most, 0))
+    sets = sorted(paths.items(), key=lambda item: (item[0][2] != 1, SAMPLERS.index(item[0][0]), item[0][1]))
     report = json.loads(subprocess.run(
-        [args.program, "eval", "frechet", *[path for _, _, path in sets], reference, "--classifier", args.classifier,
+        [args.program, "eval", "frechet", *[path for _, path in sets], reference, "--classifier", args.classifier,
          "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout)
     mean, deviation = moments(reference)
     print(f"reference: ddpm, {most} steps: mean {mean:.2f}, deviation {deviation:.2f}")
     print("| sampler | steps | mean | deviation | Frechet distance |\n|---|--:|--:|--:|--:|")
-    for (sampler, steps, path), measured in zip(sets, report["sets"]):
+    for ((sampler, steps, _), path), measured in zip(sets, report["sets"]):
         mean, deviation = moments(path)
         print(f"| {sampler} | {steps} | {mean:.2f} | {deviation:.2f} | {measured['frechet_distance']:.4g} |")
 
