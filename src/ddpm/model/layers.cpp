@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <array>
 #include <cmath>
 
 #include "ddpm/core/philox.h"
+#include "ddpm/kernels/conv2d.h"
 
 namespace ddpm {
 namespace {
@@ -55,13 +55,21 @@ Conv2dImpl::Conv2dImpl(int64_t in_channels, int64_t out_channels, Options option
   if (options.bias) bias_ = register_parameter("bias", at::zeros({out_channels}));
 }
 
-Tensor Conv2dImpl::forward(const Tensor& x) {
-  const std::array<int64_t, 2> stride{options_.stride, options_.stride};
-  const std::array<int64_t, 2> padding{options_.padding, options_.padding};
-  return at::convolution(x, weight_, bias_, stride, padding, /*dilation=*/{1, 1},
-                         options_.transposed, /*output_padding=*/{0, 0}, /*groups=*/1)
-      .contiguous(at::MemoryFormat::ChannelsLast);
+Tensor Conv2dImpl::convolve(const Tensor& x, const Tensor& bias, const Tensor& residual) const {
+  return conv2d({.x = x,
+                 .weight = weight_,
+                 .bias = bias,
+                 .residual = residual,
+                 .stride = options_.stride,
+                 .padding = options_.padding,
+                 .transposed = options_.transposed});
 }
+
+Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual) {
+  return convolve(x, bias_, residual);
+}
+
+Tensor Conv2dImpl::forward_without_bias(const Tensor& x) { return convolve(x, {}, {}); }
 
 void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {
   draw(options_.init, weight_, bias_, seed, first_tensor);

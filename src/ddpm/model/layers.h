@@ -41,11 +41,18 @@ class Conv2dImpl : public LayerImpl {
   Conv2dImpl(int64_t in_channels, int64_t out_channels)
       : Conv2dImpl(in_channels, out_channels, Options()) {}
 
-  /// @param x [N, in_channels, H, W] @return [N, out_channels, H', W'], channels_last.
-  Tensor forward(const Tensor& x);
+  /// @param x        [N, in_channels, H, W]
+  /// @param residual like the result, which it is added to; undefined: nothing.
+  /// @return         [N, out_channels, H', W'], channels_last.
+  Tensor forward(const Tensor& x, const Tensor& residual = {});
+  /// The same without the bias, for callers that add it elsewhere.
+  Tensor forward_without_bias(const Tensor& x);
+  const Tensor& bias() const { return bias_; }  ///< [out_channels]
   void initialize(uint64_t seed, uint64_t first_tensor) override;
 
  private:
+  Tensor convolve(const Tensor& x, const Tensor& bias, const Tensor& residual) const;
+
   Options options_;
   Tensor weight_, bias_;
 };

@@ -47,25 +47,27 @@ Tensor ResnetBlockImpl::resample(const Tensor& x) const {
 }
 
 Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& e) {
-  Tensor h = conv1_->forward(resample(group_norm_silu(norm1_->args(x))));
+  const Tensor h = conv1_->forward_without_bias(resample(group_norm_silu(norm1_->args(x))));
 
+  // conv1's bias is added where the time embedding is: in the norm's own pass over the map.
   GroupNormSiluArgs second = norm2_->args(h);
   const Tensor time = time_emb_proj_->forward(e);
   switch (options_.time_scale_shift) {
     case TimeScaleShift::kDefault:
-      second.time_embedding = time;
+      second.time_embedding = time + conv1_->bias();
       break;
     case TimeScaleShift::kScaleShift:
+      second.time_embedding = conv1_->bias().expand({h.size(0), h.size(1)});
       second.scale = time.narrow(/*dim=*/1, 0, h.size(1));
       second.shift = time.narrow(/*dim=*/1, h.size(1), h.size(1));
       break;
   }
   second.dropout = options_.dropout;
   second.training = is_training();
-  h = conv2_->forward(group_norm_silu(second));
 
-  const Tensor shortcut = resample(x);
-  const Tensor sum = (conv_shortcut_ ? conv_shortcut_->forward(shortcut) : shortcut) + h;
+  const Tensor input = resample(x);
+  const Tensor shortcut = conv_shortcut_ ? conv_shortcut_->forward(input) : input;
+  const Tensor sum = conv2_->forward(group_norm_silu(second), shortcut);
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
 }
 

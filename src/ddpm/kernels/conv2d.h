@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ddpm/core/tensor.h"
+
+namespace ddpm {
+
+/// What conv2d computes. Tensors that are left undefined take no part.
+struct Conv2dArgs {
+  Tensor x;              ///< [N, C, H, W] float, channels_last.
+  Tensor weight;         ///< [O, C, k, k]; transposed: [C, O, k, k]. channels_last.
+  Tensor bias = {};      ///< [O]
+  Tensor residual = {};  ///< like the result, which it is added to.
+  int64_t stride = 1;    ///< of both sides, as padding.
+  int64_t padding = 0;
+  bool transposed = false;
+};
+
+/// A convolution with what a res block adds to it:
+///
+///     y = conv(x, weight) + bias + residual
+///
+/// Differentiable with respect to every tensor.
+///
+/// @return [N, O, H', W'], channels_last.
+/// @throws std::invalid_argument if the residual's shape is not the result's.
+Tensor conv2d(const Conv2dArgs& args);
+
+}  // namespace ddpm

@@ -1,0 +1,59 @@
+#include "ddpm/kernels/conv2d.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "support/tensor_matchers.h"
+
+namespace ddpm {
+namespace {
+
+using testing::tensors_near;
+
+Tensor map(at::IntArrayRef sizes) {
+  return at::randn(sizes, at::kDouble).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+TEST(Conv2dTest, AddsBiasAndResidual) {
+  at::manual_seed(0);
+  const Tensor x = map({2, 3, 5, 4});
+  const Tensor weight = map({6, 3, 3, 3});
+  const Tensor bias = at::randn({6}, at::kDouble);
+  const Tensor residual = map({2, 6, 3, 2});
+  const Tensor expected = at::conv2d(x, weight, bias, /*stride=*/2, /*padding=*/1) + residual;
+  EXPECT_TRUE(tensors_near(conv2d({.x = x,
+                                   .weight = weight,
+                                   .bias = bias,
+                                   .residual = residual,
+                                   .stride = 2,
+                                   .padding = 1}),
+                           expected, 1e-12));
+}
+
+TEST(Conv2dTest, AnswersInChannelsLast) {
+  const Tensor y = conv2d({.x = at::ones({2, 3, 4, 4}), .weight = at::ones({5, 3, 1, 1})});
+  EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_TRUE(tensors_near(y, at::full({2, 5, 4, 4}, 3.0), 0.0));
+}
+
+TEST(Conv2dTest, TransposedEnlarges) {
+  at::manual_seed(1);
+  const Tensor x = map({1, 4, 3, 3});
+  const Tensor weight = map({4, 2, 4, 4});
+  const Tensor y =
+      conv2d({.x = x, .weight = weight, .stride = 2, .padding = 1, .transposed = true});
+  EXPECT_TRUE(
+      tensors_near(y, at::conv_transpose2d(x, weight, {}, /*stride=*/2, /*padding=*/1), 1e-12));
+}
+
+TEST(Conv2dTest, RefusesAResidualOfAnotherShape) {
+  EXPECT_THROW(conv2d({.x = at::ones({2, 3, 4, 4}),
+                       .weight = at::ones({5, 3, 1, 1}),
+                       .residual = at::ones({2, 5, 4, 3})}),
+               std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace ddpm
