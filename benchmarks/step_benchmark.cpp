@@ -1,96 +1,163 @@
-// One training step and one denoising step of the CIFAR-10 DDPM network (35,746,307 parameters).
-//   step_benchmark --benchmark_filter=denoise/8 --benchmark_repetitions=5
+// Whole steps, as `ddpm train` and `ddpm sample` run them, of two recipes' networks:
+//   step_benchmark --benchmark_filter='^denoise/ddpm/8/bf16'
+// Names: train or denoise, network, batch, precision. scripts/bench sets PyTorch's times beside
+// these.
 #include <benchmark/benchmark.h>
 
-#include "ddpm/config/run_config.h"
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <unistd.h>
+
+#include "ddpm/config/toml_config.h"
 #include "ddpm/core/device.h"
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/data/shapes.h"
 #include "ddpm/model/network.h"
+#include "ddpm/model/state_dict.h"
+#include "ddpm/pipeline/pipeline.h"
 #include "ddpm/training/train_step.h"
+#include "measure.h"
 
 namespace ddpm {
 namespace {
 
-RunConfig cifar10_config(int64_t batch_size, Precision precision) {
-  RunConfig config;
-  UNet2DConfig& unet = config.model.unet2d;
-  unet.sample_size = 32;
-  unet.in_channels = unet.out_channels = 3;
-  unet.block_out_channels = {128, 256, 256, 256};
-  unet.down_block_types = {DownBlockType::kDown, DownBlockType::kAttnDown, DownBlockType::kDown,
-                           DownBlockType::kDown};
-  unet.up_block_types = {UpBlockType::kUp, UpBlockType::kUp, UpBlockType::kAttnUp,
-                         UpBlockType::kUp};
-  unet.attention_head_dim = 0;
-  unet.norm_eps = 1e-6;
-  unet.downsample_padding = 0;
-  unet.freq_shift = 1;
-  unet.flip_sin_to_cos = false;
-  config.train.batch_size = batch_size;
-  config.train.precision = precision;
-  return config;
+namespace fs = std::filesystem;
+using Step = std::function<void()>;
+
+struct BenchmarkedNetwork {
+  const char* name;
+  const char* recipe;
+  int64_t image_size;
+};
+
+constexpr BenchmarkedNetwork kDdpm{"ddpm", "cifar10_ddpm", 32};
+constexpr BenchmarkedNetwork kTalk{"talk", "cifar10_talk_simple_unet", 64};
+
+struct Work {
+  BenchmarkedNetwork network;
+  int64_t batch_size;
+  Precision precision;
+};
+
+/// The network's recipe, without dropout, which PyTorch's side lacks too.
+RunConfig recipe_of(const Work& work) {
+  const fs::path path =
+      fs::path(DDPM_SOURCE_DIR) / "recipes" / (std::string(work.network.recipe) + ".toml");
+  RunConfig config = load_recipe(path, {"model.unet2d.dropout=0"});
+  config.train.batch_size = work.batch_size;
+  config.train.precision = work.precision;
+  return resolve_run_config(config, /*channels=*/3, work.network.image_size, /*num_classes=*/0);
 }
 
-Precision precision_of(const benchmark::State& state) {
-  return state.range(1) == 16 ? Precision::kBf16 : Precision::kFp32;
-}
-
-std::shared_ptr<NetworkImpl> network_of(const RunConfig& config, at::Device device) {
+std::shared_ptr<NetworkImpl> new_network(const RunConfig& config) {
   auto network = make_network(config.model);
   initialize(*network, /*seed=*/0);
-  network->to(device);
   return network;
 }
 
-void denoise(benchmark::State& state) {
+/// What Trainer does for a step: the next batch, prepare, run.
+Step train_step(const Work& work, at::Device device) {
+  const RunConfig config = recipe_of(work);
+  auto network = new_network(config);
+  network->to(device);
+  auto step = std::make_shared<TrainStep>(config, network, device);
+  const ImageSet set = make_shapes(/*count=*/512, work.network.image_size, /*channels=*/3,
+                                   /*seed=*/0);
+  auto loader = std::make_shared<BatchLoader>(set, work.batch_size, config.train.seed,
+                                              config.data.horizontal_flip,
+                                              config.data.prefetch_batches, /*first_batch=*/0);
+  return [step, loader, number = int64_t{0}]() mutable {
+    step->prepare(loader->next(), number++);
+    step->run();
+  };
+}
+
+/// A model folder of the recipe's network, opened as `ddpm sample` opens it.
+Pipeline open_pipeline(const Work& work) {
+  const RunConfig config = recipe_of(work);
+  const fs::path path =
+      fs::temp_directory_path() / ("ddpm-step-benchmark-" + std::to_string(::getpid()));
+  ModelFolder folder = model_of_recipe(config);
+  folder.extras.image_size = work.network.image_size;
+  folder.weights = state_dict(*new_network(config));
+  write_model_folder(path, folder, /*overwrite=*/true);
+  Pipeline pipeline = load_pipeline(path, {.device = "auto", .precision = work.precision});
+  fs::remove_all(path);
+  return pipeline;
+}
+
+/// One call of the network as samplers see it.
+Step denoise_step(const Work& work, at::Device device) {
   const at::NoGradGuard no_grad;
-  const at::Device device = select_device("auto");
-  const RunConfig config = cifar10_config(state.range(0), precision_of(state));
-  const auto network = network_of(config, device);
-  const auto dtype = config.train.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
-  network->to(dtype);
-  network->eval();
-  const Tensor x = at::randn({state.range(0), 3, 32, 32}, at::device(device).dtype(dtype))
-                       .contiguous(at::MemoryFormat::ChannelsLast);
-  const Tensor t = at::full({state.range(0)}, 500, at::device(device).dtype(at::kLong));
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(network->forward(x, t, {}).sum().item<double>());
-  }
+  auto pipeline = std::make_shared<Pipeline>(open_pipeline(work));
+  const int64_t size = work.network.image_size;
+  const Tensor x = at::randn({work.batch_size, 3, size, size}, device);
+  const Tensor t = at::full({work.batch_size}, 100, at::device(device).dtype(at::kLong));
+  return [pipeline, denoise = make_denoise_fn(*pipeline), x, t] {
+    const at::NoGradGuard in_sampling;
+    denoise(x, t);
+  };
 }
 
-void train(benchmark::State& state) {
-  const at::Device device = select_device("auto");
-  const RunConfig config = cifar10_config(state.range(0), precision_of(state));
-  TrainStep step(config, network_of(config, device), device);
-  const ImageSet set = make_shapes(/*count=*/512, /*size=*/32, /*channels=*/3, /*seed=*/0);
-  BatchLoader loader(set, state.range(0), /*seed=*/0, /*horizontal_flip=*/true, /*prefetch=*/2,
-                     /*first_batch=*/0);
-  int64_t number = 0;
-  for (auto _ : state) {
-    step.prepare(loader.next(), number++);
-    step.run();
-    benchmark::DoNotOptimize(step.optimizer().step.item<int64_t>());
+// Steps queued before the device is waited for; and steps before timing, for the searches of
+// convolution plans and the captures of graphs.
+int64_t group_size(at::Device device) { return device.is_cpu() ? 1 : 16; }
+int64_t warm_up_steps(at::Device device) { return device.is_cpu() ? 2 : 20; }
+
+using MakeStep = Step (*)(const Work& work, at::Device device);
+
+/// The step that was timed last. Google Benchmark calls a benchmark several times, which all take
+/// the same step.
+class PreparedStep {
+ public:
+  /// The step of that name, warmed up.
+  const Step& get(const std::string& name, MakeStep make, const Work& work, at::Device device) {
+    if (name == name_) return step_;
+    step_ = nullptr;  // its memory first
+    step_ = make(work, device);
+    name_ = name;
+    run_group(device, step_, warm_up_steps(device));
+    reset_peak_memory(device);
+    run_group(device, step_, /*count=*/2);  // the memory that was given back comes again
+    return step_;
   }
+
+ private:
+  std::string name_;
+  Step step_;
+};
+
+void add(const std::string& kind, MakeStep make, const Work& work, PreparedStep& prepared) {
+  const std::string name = kind + "/" + work.network.name + "/" + std::to_string(work.batch_size) +
+                           "/" + enum_word(work.precision);
+  const auto run = [=, &prepared](benchmark::State& state) {
+    const at::Device device = select_device("auto");
+    time_steps(state, device, prepared.get(name, make, work, device), group_size(device));
+    state.SetItemsProcessed(state.iterations() * work.batch_size);
+    state.counters["peak_mib"] = peak_memory_mib(device);
+  };
+  benchmark::RegisterBenchmark(name.c_str(), run)->Unit(benchmark::kMillisecond)->UseRealTime();
 }
 
-// Arguments: batch size, bits of the network's numbers.
-BENCHMARK(denoise)
-    ->ArgsProduct({{1, 8, 64, 512}, {32, 16}})
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
-BENCHMARK(train)
-    ->ArgsProduct({{16, 128, 512}, {32, 16}})
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
+void add_all(PreparedStep& prepared) {
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    for (const BenchmarkedNetwork& network : {kDdpm, kTalk}) {
+      for (const int64_t batch : {16, 128, 512}) {
+        add("train", train_step, {network, batch, precision}, prepared);
+      }
+      for (const int64_t batch : {1, 8, 64, 128, 512}) {
+        add("denoise", denoise_step, {network, batch, precision}, prepared);
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace ddpm
 
 int main(int argc, char** argv) {
-  ddpm::configure_cpu(/*threads=*/0);
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  ddpm::PreparedStep prepared;  // gone before LibTorch's own statics
+  ddpm::add_all(prepared);
+  return ddpm::run_benchmarks(argc, argv);
 }

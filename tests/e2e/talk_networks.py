@@ -7,7 +7,7 @@ from torch import nn
 
 class Embedding(nn.Module):
     def forward(self, t):
-        frequencies = torch.exp(torch.arange(16) * (-math.log(10000) / 15))
+        frequencies = torch.exp(torch.arange(16, device=t.device) * (-math.log(10000) / 15))
         angles = t[:, None].float() * frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=1)
 
