@@ -10,7 +10,7 @@ import time
 REPETITIONS, STEPS, TARGET = 7, 10, 10.0
 MAKE_MODEL = """
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
-unet = UNet2DModel(sample_size=32, block_out_channels=(32, 64, 64), layers_per_block=2, norm_num_groups=8,
+unet = UNet2DModel(sample_size=32, block_out_channels=(32, 64, 64), layers_per_block=1, norm_num_groups=8,
                    down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
                    up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"))
 print(sum(p.numel() for p in unet.parameters()))
