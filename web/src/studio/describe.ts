@@ -23,21 +23,15 @@ export function factsOf(request: JobRequest): [string, string][] {
   const facts: [string, string][] = [
     [t.model, request.model],
     [t.seed, request.seed ?? ''],
-    ['#', String(request.first_image ?? 0)],
+    [t.imageNumber, String(request.first_image ?? 0)],
     [t.sampler, strings.sampler(kind)],
   ];
   const label = commonClass(request.class);
   if (label) facts.splice(1, 0, [t.class, label]);
   for (const [name, value] of Object.entries(options)) {
-    if (!kQuiet.has(name) || name === 'steps') facts.push([strings.option(name), String(value)]);
+    facts.push([strings.option(name), String(value)]);
   }
   const scale = request.guidance?.scale ?? 1;
   if (scale !== 1) facts.push([t.guidance, String(scale)]);
   return facts;
 }
-
-/** Options whose values a resolved request repeats; they are of interest to few. */
-const kQuiet = new Set([
-  'drop_last', 'steps_offset', 'rho', 'sigma_min', 'sigma_max', 'final_sigma', 'order', 'lower_order_final', 'solver_type',
-  'unipc', 's_churn', 's_tmin', 's_tmax', 's_noise', 'clip_range', 'dynamic_ratio', 'dynamic_max', 'ancestral_eta', 'variance',
-]);

@@ -33,6 +33,7 @@ class Studio {
   error = $state.raw<FieldError | null>(null);
   gallery = $state.raw<gallery.GalleryEntry[]>(gallery.loadGallery(localStorage));
   private abort = new AbortController();
+  private followed: string[] = [];
 
   /** The settings that the panel edits. */
   get edited(): settings.Settings {
@@ -107,6 +108,7 @@ class Studio {
     this.abort.abort();
     this.abort = new AbortController();
     const { signal } = this.abort;
+    this.followed = ids;
     this.views = [];
     this.busy = true;
     history.replaceState(null, '', formatRoute({ page: 'studio', jobs: ids }));
@@ -130,6 +132,7 @@ class Studio {
   }
 
   private lose(error: unknown): void {
+    this.followed = [];
     if (error instanceof ApiError && error.status === 404) {
       notices.show(strings.job.gone, 'error');
       history.replaceState(null, '', formatRoute({ page: 'studio', jobs: [] }));
@@ -174,8 +177,7 @@ class Studio {
   /** After a reload: the jobs that the URL names. */
   resume(): void {
     const { page, jobs } = parseRoute(location.hash);
-    const shown = this.views.map((view) => view.id);
-    if (page !== 'studio' || jobs.length === 0 || jobs.join() === shown.join()) return;
+    if (page !== 'studio' || jobs.length === 0 || jobs.join() === this.followed.join()) return;
     this.compare = jobs.length === 2;
     void this.follow(jobs);
   }

@@ -1,0 +1,56 @@
+import { existsSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import { makeServer } from '../mock/server.mjs';
+
+export interface Faults {
+  stepMs?: number;
+  ahead?: number;
+  key?: string;
+  down?: boolean;
+  cutEventsAfter?: number;
+  maxQueued?: number;
+  failWith?: { code: string; message: string; field: string | null };
+}
+
+const kBrowsers = [process.env['CHROMIUM'], '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+
+/** A mock server of its own and a browser; pages fail the test on errors and on breaches of the content policy. */
+export class Bench {
+  readonly problems: string[] = [];
+  origin = '';
+  private server = makeServer();
+  private browser!: Browser;
+
+  async start() {
+    await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
+    this.origin = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    const executablePath = kBrowsers.find((path) => path && existsSync(path));
+    if (!executablePath) throw new Error('no Chromium here: install chromium, or name one in CHROMIUM');
+    this.browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+  }
+
+  async stop() {
+    await this.browser?.close();
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+
+  /** Sets the mock's faults; those that are not named are off. */
+  async faults(faults: Faults) {
+    await fetch(`${this.origin}/mock/control`, { method: 'POST', body: JSON.stringify(faults) });
+  }
+
+  async open(hash = '#/studio', options: BrowserContextOptions = {}): Promise<Page> {
+    const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options });
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    page.on('pageerror', (error) => this.problems.push(`error: ${error.message}`));
+    page.on('console', (message) => {
+      const text = message.text();
+      if (message.type() === 'error' && !text.startsWith('Failed to load resource')) this.problems.push(`console: ${text}`);
+    });
+    await page.goto(this.origin + '/' + hash);
+    return page;
+  }
+}
