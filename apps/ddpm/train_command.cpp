@@ -15,6 +15,7 @@
 #include "ddpm/data/image_set.h"
 #include "ddpm/model/network.h"
 #include "ddpm/training/trainer.h"
+#include "profile_run.h"
 #include "report.h"
 #include "run_estimate.h"
 #include "run_folder.h"
@@ -35,6 +36,7 @@ struct TrainFlags {
   bool dry_run = false;
   bool json = false;
   bool quiet = false;
+  int64_t profile_steps = 0;  ///< 0: train, don't profile
 };
 
 /// `source` is a recipe, or with --resume the run folder, which holds one.
@@ -130,9 +132,22 @@ void train(const TrainFlags& flags, const RunConfig& recipe, const ImageSet& set
               static_cast<long long>(result.step), run_folder.c_str());
 }
 
-void run_train(const TrainFlags& flags, int& exit_code) {
+void check_flags(const TrainFlags& flags) {
   check_arg(!(flags.resume && flags.overwrite),
             "[train] expected --resume or --overwrite, got both");
+  if (flags.profile_steps == 0) return;
+  const char* other = flags.resume      ? "--resume"
+                      : flags.overwrite ? "--overwrite"
+                      : flags.dry_run   ? "--dry-run"
+                      : flags.json      ? "--json"
+                                        : nullptr;
+  check_arg(other == nullptr,
+            "[--profile] it trains nothing and keeps no run: expected it without ",
+            other == nullptr ? "" : other);
+}
+
+void run_train(const TrainFlags& flags, int& exit_code) {
+  check_flags(flags);
   RunConfig recipe = load_recipe(recipe_path(flags), flags.overrides);
   check_arg(recipe.data.split == DataSplit::kTrain,
             "[train] data.split: expected train, since the other images are for evaluation, got ",
@@ -155,6 +170,12 @@ void run_train(const TrainFlags& flags, int& exit_code) {
     }
     return;
   }
+  if (flags.profile_steps > 0) {
+    const fs::path run_folder = run_folder_of(flags);
+    check_writable(run_folder);
+    profile_run(recipe, set, run_folder, flags.profile_steps);
+    return;
+  }
   train(flags, recipe, set, exit_code);
 }
 
@@ -169,7 +190,8 @@ void add_train_command(CLI::App& app, int& exit_code) {
       "  ddpm train recipes/fashion_mnist.toml                 into runs/fashion_mnist\n"
       "  ddpm train recipes/my_images.toml --set data.path=cats -o runs/cats\n"
       "  ddpm train runs/cats --resume --set train.steps=90000 go on, for longer\n"
-      "  ddpm train recipes/cifar10_ddpm.toml --dry-run        what it would take");
+      "  ddpm train recipes/cifar10_ddpm.toml --dry-run        what it would take\n"
+      "  ddpm train recipes/cifar10_ddpm.toml --profile        where a step's time goes");
   auto flags = std::make_shared<TrainFlags>();
   command->add_option("recipe", flags->source, "recipe (.toml), or with --resume a run folder")
       ->required();
@@ -181,6 +203,14 @@ void add_train_command(CLI::App& app, int& exit_code) {
                     "where the newest is damaged, take the one before");
   command->add_flag("--overwrite", flags->overwrite, "replace the run that is there");
   command->add_flag("--dry-run", flags->dry_run, "check everything and estimate memory and time");
+  command
+      ->add_option("--profile", flags->profile_steps,
+                   "take this many steps under the profiler instead of training (10): a table, "
+                   "RUN/profile/trace.json and RUN/profile/kernels.csv")
+      ->expected(0, 1)
+      ->default_str("10")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000}))
+      ->type_name("STEPS");
   command->add_flag("--json", flags->json,
                     "progress as one JSON object a line; with --dry-run one object");
   command

@@ -14,6 +14,7 @@ import collections
 import json
 import math
 import pathlib
+import shlex
 import subprocess
 import zipfile
 
@@ -30,6 +31,8 @@ def arguments():
     parser.add_argument("--classifier", required=True)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
+    parser.add_argument("--flags", default="", help="more of `ddpm sample`, for all but the ancestral reference")
     parser.add_argument("--batch", type=int, default=1000, help="images at a time")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50, 100, 1000])
     workers.add_arguments(parser)
@@ -62,13 +65,14 @@ def main():
         path = args.out / f"{sampler}-{steps}-seed-{seed}.npz"
         if not path.exists():
             subprocess.run([args.program, "sample", args.model, "-n", str(args.samples), "--batch", str(args.batch),
-                            "--sampler", sampler, "--steps", str(steps), "--seed", str(seed), "-q", "-o", path],
-                           env=pool.environment(), check=True)
+                            "--sampler", sampler, "--steps", str(steps), "--seed", str(seed), "-q", "-o", path,
+                            *(shlex.split(args.flags) if seed > 1 else [])],
+                           env=pool.environment(), stdout=subprocess.DEVNULL, check=True)
         return path
 
-    most = max(args.steps)
+    most = 1000
     jobs = [("ddpm", most, 0), ("ddpm", most, 1)]
-    jobs += [(sampler, steps, 2 + i) for sampler in SAMPLERS for i, steps in enumerate(args.steps)]
+    jobs += [(sampler, steps, 2 + i) for sampler in args.samplers for i, steps in enumerate(args.steps)]
     jobs.sort(key=lambda job: -job[1])  # the long ones first
     paths = dict(zip(jobs, pool.map(draw, jobs)))
     reference = paths.pop(("ddpm", most, 0))
