@@ -20,6 +20,7 @@ import zipfile
 
 import workers
 
+REFERENCE_STEPS = 1000
 SAMPLERS = ["ddpm", "ddim", "euler", "euler_a", "heun", "dpmpp_2s", "dpmpp_3s", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde",
             "dpmpp_3m_sde", "dpm_2s", "dpm_3s", "unipc", "deis", "lms", "pndm", "plms"]
 
@@ -70,7 +71,7 @@ def main():
                            env=pool.environment(), stdout=subprocess.DEVNULL, check=True)
         return path
 
-    most = 1000
+    most = REFERENCE_STEPS
     jobs = [("ddpm", most, 0), ("ddpm", most, 1)]
     jobs += [(sampler, steps, 2 + i) for sampler in args.samplers for i, steps in enumerate(args.steps)]
     jobs.sort(key=lambda job: -job[1])  # the long ones first
