@@ -183,5 +183,39 @@ TEST(GuidanceTest, OptionsOutOfRangeAndUnequalAnswersAreRefused) {
       ThrowsMessage<Error>(HasSubstr("C = 3")));
 }
 
+TEST(GuidanceTest, ImagesOfOneBatchAreGuidedByTheirOwnOptions) {
+  at::manual_seed(4);
+  const GuidanceOptions off;
+  const GuidanceOptions far{.scale = 3.5, .interval = {}};
+  const GuidanceOptions rescaled{.scale = 2, .rescale = 0.7, .interval = {}};
+  const std::vector<const GuidanceOptions*> options{&far, &off, &rescaled, &far};
+  for (const int64_t channels : {2, 4}) {
+    const Tensor strong = at::randn({4, channels, 5, 3});
+    const Tensor weak = at::randn({4, channels, 5, 3});
+    const Tensor each = guide_each(options, strong, weak, 2);
+    for (int64_t i = 0; i < 4; ++i) {
+      SCOPED_TRACE(i);
+      const Tensor alone =
+          guide(*options[static_cast<size_t>(i)], strong.narrow(0, i, 1), weak.narrow(0, i, 1), 2);
+      EXPECT_TRUE(tensors_near(each.narrow(0, i, 1), alone, 1e-6));
+    }
+    EXPECT_TRUE(at::equal(each[1], strong[1]));
+  }
+  const Tensor answer = at::zeros({3, 2, 5, 3});
+  EXPECT_THROW(guide_each(options, answer, answer, 2), std::invalid_argument);
+}
+
+TEST(GuidanceTest, IntervalsAreTimestepsOfTheSchedule) {
+  const NoiseSchedule schedule = long_schedule();
+  EXPECT_FALSE(guided_timesteps(schedule, GuidanceOptions()).has_value());
+  const LevelTable table = make_level_table(schedule);
+  const double low = edm_sigma(table.alphas_cumprod[200]);
+  const double high = edm_sigma(table.alphas_cumprod[600]);
+  const auto range = guided_timesteps(schedule, {.interval = {low, high}});
+  ASSERT_TRUE(range.has_value());
+  EXPECT_TRUE(range->contains(200) && range->contains(600));
+  EXPECT_FALSE(range->contains(199) || range->contains(601));
+}
+
 }  // namespace
 }  // namespace ddpm

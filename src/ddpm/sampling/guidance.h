@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "ddpm/config/guidance_config.h"
 #include "ddpm/core/tensor.h"
 #include "ddpm/diffusion/noise_schedule.h"
@@ -22,6 +24,31 @@ namespace ddpm {
 /// @throws std::invalid_argument if the shapes differ, or have neither C nor 2 C channels.
 Tensor guide(const GuidanceOptions& options, const Tensor& strong, const Tensor& weak,
              int64_t channels);
+
+/// As guide, for images that each have their own scale and rescale; the intervals are not looked
+/// at.
+///
+/// @param options [N]
+/// @throws std::invalid_argument as guide does, or unless there is one option an image.
+Tensor guide_each(at::ArrayRef<const GuidanceOptions*> options, const Tensor& strong,
+                  const Tensor& weak, int64_t channels);
+
+/// The timesteps at which an interval of sigmas guides, both ends included.
+struct GuidedTimesteps {
+  double first = 0;
+  double last = 0;
+
+  bool contains(double t) const { return t >= first && t <= last; }
+};
+
+/// @return nothing where the interval is empty: guide everywhere.
+/// @throws std::invalid_argument unless the interval is empty or two ascending sigmas that hold
+///         some of the schedule's.
+std::optional<GuidedTimesteps> guided_timesteps(const NoiseSchedule& schedule,
+                                                const GuidanceOptions& options);
+
+/// @throws std::invalid_argument if the scale is negative or rescale leaves [0, 1].
+void check_guidance(const GuidanceOptions& options);
 
 /// Classifier-free guidance: strong is the answer for the class, weak the one without a class, both
 /// from one batch. Where the scale is 1, or no image's level lies within the interval of sigmas
