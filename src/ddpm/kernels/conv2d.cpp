@@ -5,10 +5,16 @@
 #include <array>
 
 #include "ddpm/core/check.h"
+#ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/conv2d_function.h"
+#endif
 
 namespace ddpm {
 
 Tensor conv2d(const Conv2dArgs& args) {
+#ifdef DDPM_CUDA
+  if (cuda::conv2d_is_fused(args)) return cuda::fused_conv2d(args);
+#endif
   const std::array<int64_t, 2> stride{args.stride, args.stride};
   const std::array<int64_t, 2> padding{args.padding, args.padding};
   const Tensor y = at::convolution(args.x, args.weight, args.bias, stride, padding,

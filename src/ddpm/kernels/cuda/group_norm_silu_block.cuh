@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
+#include "ddpm/kernels/cuda/vector_types.cuh"
 
 // One block takes one image and a bundle of channels (whole groups, about 32 channels), all pixels.
 // Thread t holds 8 channels (16 bytes of bfloat16) of pixels t / lanes, + rows, + 2 rows, ..:
@@ -14,7 +13,6 @@
 // otherwise kHeld is 0 and each pass reads it again (from L2, mostly).
 namespace ddpm::cuda {
 
-inline constexpr int kVector = 8;
 inline constexpr int kMaxThreads = 512;
 inline constexpr int kMaxBundle = 128;
 inline constexpr int kMostHeld = 8;
@@ -26,69 +24,6 @@ struct Bundle {
   int threads = 0;
   int held = 0;  // pixels a thread keeps, 0: none
 };
-
-/// Eight values as they are stored.
-template <typename T>
-struct Packed {
-  uint4 words[sizeof(T) * kVector / 16];
-};
-
-template <typename T>
-__device__ Packed<T> load_packed(const T* from) {
-  Packed<T> packed;
-#pragma unroll
-  for (int i = 0; i < static_cast<int>(sizeof(T)) * kVector / 16; ++i) {
-    packed.words[i] = reinterpret_cast<const uint4*>(from)[i];
-  }
-  return packed;
-}
-
-inline __device__ void unpack(const Packed<__nv_bfloat16>& packed, float (&out)[kVector]) {
-  const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&packed);
-#pragma unroll
-  for (int i = 0; i < kVector / 2; ++i) {
-    const float2 pair = __bfloat1622float2(pairs[i]);
-    out[2 * i] = pair.x;
-    out[2 * i + 1] = pair.y;
-  }
-}
-inline __device__ void unpack(const Packed<float>& packed, float (&out)[kVector]) {
-  const auto* values = reinterpret_cast<const float*>(&packed);
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) out[i] = values[i];
-}
-
-inline __device__ void store_vector(__nv_bfloat16* to, const float (&values)[kVector]) {
-  uint4 words;
-  auto* pairs = reinterpret_cast<__nv_bfloat162*>(&words);
-#pragma unroll
-  for (int i = 0; i < kVector / 2; ++i) {
-    pairs[i] = __floats2bfloat162_rn(values[2 * i], values[2 * i + 1]);
-  }
-  *reinterpret_cast<uint4*>(to) = words;
-}
-inline __device__ void store_vector(float* to, const float (&values)[kVector]) {
-  reinterpret_cast<float4*>(to)[0] = make_float4(values[0], values[1], values[2], values[3]);
-  reinterpret_cast<float4*>(to)[1] = make_float4(values[4], values[5], values[6], values[7]);
-}
-
-template <typename T>
-__device__ void load_or(const void* from, float otherwise, float (&out)[kVector]) {
-  if (from == nullptr) {
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) out[i] = otherwise;
-    return;
-  }
-  unpack(load_packed(static_cast<const T*>(from)), out);
-}
-
-template <typename T>
-__device__ const void* row_of(const void* table, int64_t stride, int image, int channel) {
-  if (table == nullptr) return nullptr;
-  return static_cast<const T*>(table) + image * stride + channel;
-}
-
-inline __device__ float sigmoid(float z) { return 1.0f / (1.0f + __expf(-z)); }
 
 /// The pixels of a thread, from registers or from memory.
 template <typename T, int kHeld>

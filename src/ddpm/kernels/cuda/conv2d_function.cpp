@@ -1,0 +1,158 @@
+#include "ddpm/kernels/cuda/conv2d_function.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <array>
+
+#include "ddpm/core/check.h"
+#include "ddpm/kernels/cuda/bias_residual_kernels.h"
+
+namespace ddpm::cuda {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kDilation[] = {1, 1};
+constexpr int64_t kOutputPadding[] = {0, 0};
+constexpr int64_t kAlignedChannels = 8;  // below, cuDNN's gradient of x is slow
+
+/// What a convolution is besides its tensors.
+struct ConvShape {
+  int64_t stride, padding;
+  bool transposed;
+};
+
+MapShape map_shape(const Tensor& map) {
+  return {.rows = map.size(0) * map.size(2) * map.size(3),
+          .channels = static_cast<int>(map.size(1)),
+          .bf16 = map.scalar_type() == at::kBFloat16};
+}
+
+Tensor convolve(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
+  const std::array<int64_t, 2> stride{shape.stride, shape.stride};
+  const std::array<int64_t, 2> padding{shape.padding, shape.padding};
+  return at::convolution(x, weight, /*bias=*/{}, stride, padding, kDilation, shape.transposed,
+                         kOutputPadding, /*groups=*/1)
+      .contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+/// The convolution of x with the bias and the residual added in place.
+Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  const Tensor& residual) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  Tensor y = convolve(shape, x, weight);
+  check_arg(!residual.defined() || residual.sizes() == y.sizes(),
+            "[conv2d] residual must be like the result: expected ", y.sizes(), ", got ",
+            residual.defined() ? residual.sizes() : at::IntArrayRef());
+  const Tensor added =
+      residual.defined() ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual;
+  C10_CUDA_CHECK(add_bias_residual(
+      map_shape(y), y.mutable_data_ptr(), bias.defined() ? bias.const_data_ptr() : nullptr,
+      added.defined() ? added.const_data_ptr() : nullptr, c10::cuda::getCurrentCUDAStream()));
+  return y;
+}
+
+Tensor bias_gradient(const Tensor& d_y) {
+  const MapShape shape = map_shape(d_y);
+  const auto numbers = d_y.options().memory_format(std::nullopt);
+  const Tensor d_bias = at::empty({d_y.size(1)}, numbers);
+  const Tensor scratch = at::empty({sum_rows_scratch(shape)}, numbers.dtype(at::kFloat));
+  C10_CUDA_CHECK(sum_rows(shape, d_y.const_data_ptr(), d_bias.mutable_data_ptr(),
+                          scratch.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
+  return d_bias;
+}
+
+/// Whether the gradient of x is a convolution of d_y that cuDNN does faster: few channels come in.
+bool is_convolution_backwards(const ConvShape& shape, const Tensor& weight) {
+  return shape.stride == 1 && !shape.transposed && weight.size(0) % kAlignedChannels != 0 &&
+         weight.size(2) == weight.size(3) && weight.size(2) > shape.padding;
+}
+
+Tensor convolve_backwards(const ConvShape& shape, const Tensor& d_y, const Tensor& weight) {
+  const Tensor turned =
+      weight.flip({2, 3}).transpose(0, 1).contiguous(at::MemoryFormat::ChannelsLast);
+  return convolve({.stride = 1, .padding = weight.size(2) - 1 - shape.padding, .transposed = false},
+                  d_y, turned);
+}
+
+class Conv2d : public torch::autograd::Function<Conv2d> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& bias, const std::optional<Tensor>& residual,
+                        int64_t stride, int64_t padding, bool transposed) {
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["stride"] = stride;
+    ctx->saved_data["padding"] = padding;
+    ctx->saved_data["transposed"] = transposed;
+    ctx->saved_data["has_bias"] = bias.has_value();
+    ctx->saved_data["has_residual"] = residual.has_value();
+    return forward_of({stride, padding, transposed}, x, weight, bias.value_or(Tensor()),
+                      residual.value_or(Tensor()));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
+    enum Input { kX, kWeight, kBias, kResidual, kNumInputs };
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor& x = saved[kX];
+    const Tensor& weight = saved[kWeight];
+    const c10::cuda::CUDAGuard guard(x.device());
+    const ConvShape shape{.stride = ctx->saved_data["stride"].toInt(),
+                          .padding = ctx->saved_data["padding"].toInt(),
+                          .transposed = ctx->saved_data["transposed"].toBool()};
+    const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
+    variable_list d_inputs(kNumInputs + 3);  // stride, padding and transposed have none
+    bool needs_x = ctx->needs_input_grad(kX);
+    if (needs_x && is_convolution_backwards(shape, weight)) {
+      d_inputs[kX] = convolve_backwards(shape, d_y, weight);
+      needs_x = false;
+    }
+    const bool needs_weight = ctx->needs_input_grad(kWeight);
+    if (needs_x || needs_weight) {
+      const std::array<int64_t, 2> stride{shape.stride, shape.stride};
+      const std::array<int64_t, 2> padding{shape.padding, shape.padding};
+      const auto [d_x, d_weight, unused] = at::convolution_backward(
+          d_y, x, weight, /*bias_sizes=*/std::nullopt, stride, padding, kDilation, shape.transposed,
+          kOutputPadding, /*groups=*/1, {needs_x, needs_weight, false});
+      if (needs_x) d_inputs[kX] = d_x;
+      d_inputs[kWeight] = d_weight;
+    }
+    size_t edge = kBias;  // autograd numbers the inputs that are there
+    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(edge++)) {
+      d_inputs[kBias] = bias_gradient(d_y);
+    }
+    if (ctx->saved_data["has_residual"].toBool()) d_inputs[kResidual] = d_outputs[0];
+    return d_inputs;
+  }
+};
+
+std::optional<Tensor> if_defined(const Tensor& tensor) {
+  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
+}
+
+}  // namespace
+
+bool conv2d_is_fused(const Conv2dArgs& args) {
+  const auto dtype = args.x.scalar_type();
+  if (!args.x.is_cuda() || (dtype != at::kBFloat16 && dtype != at::kFloat)) return false;
+  for (const Tensor* other : {&args.weight, &args.bias, &args.residual}) {
+    if (other->defined() && other->scalar_type() != dtype) return false;
+  }
+  return true;
+}
+
+Tensor fused_conv2d(const Conv2dArgs& args) {
+  if (!at::GradMode::is_enabled()) {
+    return forward_of({args.stride, args.padding, args.transposed}, args.x, args.weight, args.bias,
+                      args.residual);
+  }
+  return Conv2d::apply(args.x, args.weight, if_defined(args.bias), if_defined(args.residual),
+                       args.stride, args.padding, args.transposed);
+}
+
+}  // namespace ddpm::cuda

@@ -1,0 +1,131 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ddpm/kernels/conv2d.h"
+
+namespace ddpm {
+namespace {
+
+struct ConvCase {
+  std::string name;
+  std::vector<int64_t> x_shape;  ///< N, C, H, W
+  int64_t out_channels;
+  int64_t kernel;
+  int64_t stride;
+  int64_t padding;
+  at::ScalarType dtype;
+  bool bias;
+  bool residual;
+  bool transposed = false;
+};
+void PrintTo(const ConvCase& conv_case, std::ostream* out) { *out << conv_case.name; }
+
+std::vector<ConvCase> conv_cases() {
+  constexpr auto kFloat = at::kFloat;
+  constexpr auto kBf16 = at::kBFloat16;
+  return {{"BiasAndResidualBf16", {4, 64, 16, 16}, 128, 3, 1, 1, kBf16, true, true},
+          {"BiasAndResidual", {3, 32, 8, 8}, 24, 3, 1, 1, kFloat, true, true},
+          {"NeitherBf16", {4, 64, 8, 8}, 64, 3, 1, 1, kBf16, false, false},
+          {"ResidualAlone", {2, 16, 9, 7}, 40, 1, 1, 0, kFloat, false, true},
+          {"FewChannelsInBf16", {4, 3, 32, 32}, 128, 3, 1, 1, kBf16, true, false},
+          {"FewChannelsOutBf16", {4, 128, 32, 32}, 3, 3, 1, 1, kBf16, true, false},
+          {"FewChannelsOut", {2, 16, 8, 8}, 3, 3, 1, 1, kFloat, true, true},
+          {"OddChannels", {2, 5, 6, 4}, 7, 3, 1, 0, kFloat, true, true},
+          {"Strided", {2, 16, 9, 9}, 16, 3, 2, 0, kFloat, true, false},
+          {"Transposed", {2, 16, 5, 5}, 8, 4, 2, 1, kFloat, true, false, true},
+          {"OneImageOfOnePixel", {1, 64, 1, 1}, 32, 3, 1, 1, kFloat, true, true}};
+}
+
+class Conv2dGpuTest : public ::testing::TestWithParam<ConvCase> {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+    at::globalContext().setAllowTF32CuDNN(false);
+  }
+};
+
+/// Output and gradients for these arguments, as float64 on the CPU.
+std::vector<Tensor> conv_results(Conv2dArgs args, const Tensor& d_y) {
+  std::vector<Tensor*> inputs{&args.x, &args.weight};
+  if (args.bias.defined()) inputs.push_back(&args.bias);
+  if (args.residual.defined()) inputs.push_back(&args.residual);
+  for (Tensor* input : inputs) *input = input->detach().requires_grad_(true);
+  const Tensor y = conv2d(args);
+  y.backward(d_y);
+  std::vector<Tensor> results{y.detach().to(at::kCPU, at::kDouble)};
+  for (Tensor* input : inputs) results.push_back(input->grad().to(at::kCPU, at::kDouble));
+  return results;
+}
+
+/// Fills freed memory, which the next results will stand in, with NaN.
+void poison(at::IntArrayRef sizes, at::ScalarType dtype) {
+  std::vector<Tensor> maps;
+  for (int i = 0; i < 4; ++i) {
+    maps.push_back(at::full(sizes, std::numeric_limits<double>::quiet_NaN(),
+                            at::TensorOptions(at::kCUDA).dtype(dtype)));
+  }
+}
+
+// The reference is the plain body in float64 on the CPU, from the same rounded inputs.
+TEST_P(Conv2dGpuTest, OutputAndGradientsAreThoseOfFloat64) {
+  const ConvCase& c = GetParam();
+  at::manual_seed(0);
+  const auto maps = at::TensorOptions(at::kCUDA).dtype(c.dtype);
+  const auto channels_last = at::MemoryFormat::ChannelsLast;
+  Conv2dArgs args;
+  args.x = at::randn(c.x_shape, maps).contiguous(channels_last);
+  const int64_t in = c.x_shape[1];
+  args.weight = at::randn({c.transposed ? in : c.out_channels, c.transposed ? c.out_channels : in,
+                           c.kernel, c.kernel},
+                          maps)
+                    .contiguous(channels_last);
+  args.stride = c.stride;
+  args.padding = c.padding;
+  args.transposed = c.transposed;
+  const auto y_sizes = conv2d(args).sizes().vec();
+  if (c.bias) args.bias = at::randn({c.out_channels}, maps);
+  if (c.residual) args.residual = at::randn(y_sizes, maps).contiguous(channels_last);
+  const Tensor d_y = at::randn(y_sizes, maps).contiguous(channels_last);
+
+  Conv2dArgs exact = args;
+  for (Tensor* input : {&exact.x, &exact.weight, &exact.bias, &exact.residual}) {
+    if (input->defined()) *input = input->to(at::kCPU, at::kDouble);
+  }
+  const auto expected = conv_results(exact, d_y.to(at::kCPU, at::kDouble));
+  poison(y_sizes, c.dtype);
+  const auto got = conv_results(args, d_y);
+  const double tolerance = c.dtype == at::kFloat ? 1e-5 : 1e-2;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double error = ((got[i] - expected[i]).norm() / expected[i].norm()).item<double>();
+    EXPECT_LT(error, tolerance) << "result " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Conv2dGpuTest, ::testing::ValuesIn(conv_cases()),
+                         [](const auto& test) { return test.param.name; });
+
+TEST_P(Conv2dGpuTest, AnswersTheSameWithoutGradients) {
+  const ConvCase& c = GetParam();
+  if (c.transposed) GTEST_SKIP() << "the same code";
+  at::manual_seed(1);
+  const auto maps = at::TensorOptions(at::kCUDA).dtype(c.dtype);
+  const Tensor x = at::randn(c.x_shape, maps).contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor weight = at::randn({c.out_channels, c.x_shape[1], c.kernel, c.kernel}, maps)
+                            .contiguous(at::MemoryFormat::ChannelsLast);
+  const Conv2dArgs args{.x = x,
+                        .weight = weight,
+                        .bias = at::randn({c.out_channels}, maps),
+                        .stride = c.stride,
+                        .padding = c.padding};
+  const Tensor with_gradients = conv2d(args);
+  const at::NoGradGuard no_grad;
+  EXPECT_TRUE(at::equal(conv2d(args), with_gradients));
+}
+
+}  // namespace
+}  // namespace ddpm
