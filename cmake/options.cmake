@@ -4,6 +4,12 @@ if(DDPM_SANITIZE)
   target_compile_options(ddpm_options INTERFACE -fsanitize=${DDPM_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(ddpm_options INTERFACE -fsanitize=${DDPM_SANITIZE})
 endif()
+# at::parallel_for spreads a loop over LibTorch's threads where OpenMP is on, and runs it serially
+# elsewhere. LibTorch brings GCC's runtime, which ThreadSanitizer does not understand.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT DDPM_SANITIZE MATCHES "thread")
+  target_compile_options(ddpm_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+  target_link_options(ddpm_options INTERFACE -fopenmp)
+endif()
 if(DDPM_CCACHE AND DDPM_PCH AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(ddpm_options INTERFACE $<BUILD_INTERFACE:-fpch-preprocess>)
 endif()

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "ddpm/core/check.h"
+#include "ddpm/kernels/cpu/group_norm_silu_function.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/group_norm_silu_function.h"
 #endif
@@ -57,6 +58,9 @@ Tensor group_norm_silu(const GroupNormSiluArgs& args) {
     return at::dropout(cuda::fused_group_norm_silu(args), args.dropout, args.training);
   }
 #endif
+  if (cpu::group_norm_silu_is_fused(args)) {
+    return at::dropout(cpu::fused_group_norm_silu(args), args.dropout, args.training);
+  }
   Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
   if (args.time_embedding.defined()) x = x + per_pixel(args.time_embedding);
   // The CUDA group norm answers in NCHW.
