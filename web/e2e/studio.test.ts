@@ -23,7 +23,7 @@ const textOf = async (page: Page, url: string) => readPngText(new Uint8Array(awa
 
 describe('a generation', () => {
   it('waits in the queue, is drawn before the eyes and ends in the gallery', async () => {
-    await bench.faults({ stepMs: 25, ahead: 2 });
+    await bench.faults({ stepMs: 25, ahead: 2, queueMs: 1500 });
     const page = await bench.open();
     await page.getByText('star', { exact: true }).click();
     await setSteps(page, 20);
@@ -100,13 +100,17 @@ describe('a generation', () => {
 
     await page.getByRole('button', { name: /^Details: seed/ }).nth(1).click();
     const dialog = page.getByRole('dialog', { name: 'shapes' });
-    await dialog.getByText('curl').click();
+    await dialog.getByText('curl', { exact: true }).click();
     assert.match((await dialog.locator('pre').textContent())!, /"seed":18446744073709551615,/);
-    await dialog.getByText('Python').click();
+    await dialog.getByText('Python', { exact: true }).click();
     assert.match((await dialog.locator('pre').textContent())!, /import requests/);
     await dialog.getByText('ddpm', { exact: true }).click();
     const command = 'ddpm sample shapes -n 1 --seed 18446744073709551615 --first-image 1 --class square --sampler ddim --steps 5 -o images.png';
     assert.equal(await dialog.locator('pre').textContent(), command);
+    await dialog.getByRole('button', { name: 'Next' }).click();
+    await dialog.getByText('triangle').first().waitFor();
+    await page.keyboard.press('ArrowLeft');
+    await dialog.getByText('square').first().waitFor();
     await page.keyboard.press('ArrowRight');
     await dialog.getByText('triangle').first().waitFor();
     await page.keyboard.press('Escape');

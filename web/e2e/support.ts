@@ -6,6 +6,7 @@ import { makeServer } from '../mock/server.mjs';
 export interface Faults {
   stepMs?: number;
   ahead?: number;
+  queueMs?: number;
   key?: string;
   down?: boolean;
   cutEventsAfter?: number;

@@ -4,7 +4,7 @@ import { kModels, kSamplerOptions } from './options.mjs';
 import { gaussian, paint, predicted, toBytes } from './pictures.mjs';
 import { encodePng } from './png.mjs';
 
-export const kDefaults = { stepMs: 60, ahead: 0, failWith: null, key: '', down: false, cutEventsAfter: 0, maxQueued: 8 };
+export const kDefaults = { stepMs: 60, ahead: 0, queueMs: 500, failWith: null, key: '', down: false, cutEventsAfter: 0, maxQueued: 8 };
 export const control = { ...kDefaults };
 export const jobs = new Map();
 const idempotent = new Map();
@@ -62,7 +62,7 @@ async function schedule() {
     const job = [...jobs.values()].find((j) => j.state === 'queued');
     if (!job) break;
     while (job.ahead > 0 && job.state === 'queued') {
-      await sleep(control.stepMs * 8);
+      await sleep(control.queueMs);
       job.ahead -= 1;
       if (job.state === 'queued') emit(job, 'state', { state: 'queued', position: position(job) });
     }

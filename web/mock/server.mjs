@@ -51,15 +51,17 @@ function findJob(id) {
 
 function streamEvents(job, request, response) {
   response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-  let sent = 0;
+  let sent = 0, cut = false;
   const write = ({ id, event, data }) => {
-    response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-    if (event === 'end') return response.end();
-    if (control.cutEventsAfter > 0 && ++sent >= control.cutEventsAfter) response.destroy();
+    if (cut) return;
+    cut = control.cutEventsAfter > 0 && ++sent >= control.cutEventsAfter;
+    const flushed = cut ? () => response.destroy() : undefined;
+    response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`, flushed);
+    if (event === 'end' && !cut) response.end();
   };
   const last = Number(request.headers['last-event-id'] ?? 0);
-  for (const entry of job.log.slice(last)) if (!response.destroyed) write(entry);
-  if (response.writableEnded || response.destroyed) return;
+  job.log.slice(last).forEach(write);
+  if (response.writableEnded || cut) return;
   job.listeners.add(write);
   const ping = setInterval(() => response.write(': ping\n\n'), 15000);
   response.on('close', () => { job.listeners.delete(write); clearInterval(ping); });
