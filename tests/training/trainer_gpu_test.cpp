@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "ddpm/core/device.h"
@@ -44,27 +45,121 @@ RunConfig with_device_state(RunConfig recipe) {
   return recipe;
 }
 
+void expect_same_state(const CheckpointContents& got, const CheckpointContents& expected) {
+  expect_same_bits(got.weights, expected.weights);
+  expect_same_bits(got.ema, expected.ema);
+  expect_same_bits(got.optimizer, expected.optimizer);
+}
+
+CheckpointContents state_of(TrainStep& train_step) {
+  CheckpointContents contents;
+  contents.weights = train_step.weights_state();
+  contents.ema = train_step.ema_state();
+  contents.optimizer = train_step.optimizer_state();
+  return contents;
+}
+
+/// The state after `steps` steps on the first images.
+CheckpointContents state_after(const RunConfig& recipe, std::shared_ptr<NetworkImpl> network,
+                               int64_t steps, bool expect_capture) {
+  const at::Device device(at::kCUDA, 0);
+  network->to(device);
+  TrainStep train_step(recipe, std::move(network), device);
+  BatchLoader loader(tiny_images(), recipe.train.batch_size, /*seed=*/1, /*horizontal_flip=*/true,
+                     /*prefetch=*/2, /*first_batch=*/0);
+  for (int64_t step = 0; step < steps; ++step) {
+    train_step.prepare(loader.next(), step);
+    train_step.run();
+  }
+  EXPECT_EQ(train_step.is_captured(), expect_capture);
+  return state_of(train_step);
+}
+
+TEST_P(TrainerGpuTest, ACapturedRunHasTheBitsOfAnUncapturedOne) {
+  RunConfig recipe = with_device_state(config("cuda"));
+  for (const int64_t accumulation : {1, 2}) {
+    recipe.train.accumulation = accumulation;
+    const auto run = [&](Capture capture) {
+      recipe.train.capture = capture;
+      return state_after(recipe, initialized_network(recipe), /*steps=*/20,
+                         /*expect_capture=*/capture == Capture::kAuto);
+    };
+    expect_same_state(run(Capture::kAuto), run(Capture::kOff));
+  }
+}
+
+// Previews bind other weights to the network, and capture graphs of their own.
+TEST_P(TrainerGpuTest, PreviewsBetweenReplaysChangeNothing) {
+  const RunFolder folder;
+  RunConfig recipe = config("cuda");
+  recipe.train.steps = 20;
+  const auto run = [&](Capture capture, int64_t preview_every) {
+    recipe.train.capture = capture;
+    recipe.train.preview_every = preview_every;
+    recipe.train.preview_steps = 6;
+    const std::string name = enum_word(capture) + std::to_string(preview_every);
+    Trainer trainer(recipe, initialized_network(recipe), tiny_images(), folder / name);
+    trainer.run();
+    return trainer.checkpoint_contents();
+  };
+  const CheckpointContents expected = run(Capture::kOff, 0);
+  expect_same_state(run(Capture::kAuto, 7), expected);
+  expect_same_state(run(Capture::kOff, 7), expected);
+  for (const char* picture : {"step-00000007.png", "step-00000014.png", "step-00000020.png"}) {
+    EXPECT_EQ(testing::read_text(folder / "auto7" / "samples" / picture),
+              testing::read_text(folder / "off7" / "samples" / picture));
+  }
+}
+
+/// Waits for the device, which a capture can't.
+class WaitingNetwork : public testing::BatchNormNetwork {
+ public:
+  using BatchNormNetwork::BatchNormNetwork;
+  Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override {
+    const Tensor y = BatchNormNetwork::forward(x, t, labels);
+    last_mean = y.mean().item<double>();
+    return y;
+  }
+  double last_mean = 0;
+};
+
+TEST_P(TrainerGpuTest, WhatCannotBeCapturedRunsAsItIsAndSaysSoOnce) {
+  const RunConfig recipe = [] {
+    RunConfig plain = tiny_config();
+    plain.train.precision = GetParam();
+    return resolved(plain);
+  }();
+  ::testing::internal::CaptureStderr();
+  const auto got = state_after(recipe, std::make_shared<WaitingNetwork>(), 8, false);
+  state_after(recipe, std::make_shared<WaitingNetwork>(), 8, false);
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  if (GetParam() == Precision::kFp32) {  // once a process
+    EXPECT_THAT(said, ::testing::HasSubstr("[TrainStep] can't be captured in a CUDA graph"));
+  }
+  EXPECT_EQ(said.find("[TrainStep]"), said.rfind("[TrainStep]"));
+  // Dropout's generator is as before.
+  expect_same_state(got,
+                    state_after(recipe, std::make_shared<testing::BatchNormNetwork>(), 8, true));
+}
+
 TEST_P(TrainerGpuTest, AStoppedRunGoesOnBitForBit) {
   const RunFolder folder;
-  const RunConfig recipe = with_device_state(config("cuda"));
+  RunConfig recipe = with_device_state(config("cuda"));
+  recipe.train.steps = 20;
   Trainer straight(recipe, initialized_network(recipe), tiny_images(), folder / "straight");
   straight.run();
 
   TrainerHooks stop;
   stop.poll = [calls = 0]() mutable {
-    return ++calls == 4 ? StopRequest::kStop : StopRequest::kNone;
+    return ++calls == 11 ? StopRequest::kStop : StopRequest::kNone;
   };
   Trainer(recipe, initialized_network(recipe), tiny_images(), folder / "stopped", stop).run();
   Trainer resumed(recipe, initialized_network(recipe), tiny_images(), folder / "stopped");
   resumed.resume(read_checkpoint(find_checkpoint(folder / "stopped")->entry.folder));
-  EXPECT_EQ(resumed.step(), 4);
+  EXPECT_EQ(resumed.step(), 11);
   resumed.run();
 
-  const CheckpointContents got = resumed.checkpoint_contents();
-  const CheckpointContents expected = straight.checkpoint_contents();
-  expect_same_bits(got.weights, expected.weights);
-  expect_same_bits(got.ema, expected.ema);
-  expect_same_bits(got.optimizer, expected.optimizer);
+  expect_same_state(resumed.checkpoint_contents(), straight.checkpoint_contents());
 }
 
 TEST_P(TrainerGpuTest, AFewStepsMoveTheWeightsAsOnTheCpu) {

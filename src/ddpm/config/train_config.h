@@ -33,6 +33,8 @@ enum class OptimizerKind { kAdam, kAdamW };
 enum class LrDecay { kConstant, kLinear, kCosine };
 enum class EmaKind { kFixed, kWarmup };
 enum class Precision { kFp32, kBf16 };
+/// Whether a training step becomes one CUDA graph on a GPU.
+enum class Capture { kAuto, kOff };
 
 template <>
 struct EnumNames<LossKind> {
@@ -63,6 +65,10 @@ struct EnumNames<EmaKind> {
 template <>
 struct EnumNames<Precision> {
   static constexpr std::array names{"fp32", "bf16"};
+};
+template <>
+struct EnumNames<Capture> {
+  static constexpr std::array names{"auto", "off"};
 };
 
 struct LossConfig {
@@ -143,6 +149,7 @@ struct TrainConfig {
   int64_t accumulation = 1;
   uint64_t seed = 0;
   Precision precision = Precision::kFp32;
+  Capture capture = Capture::kAuto;
   std::string device = "auto";
   int64_t threads = 0;
   int64_t log_every = 50;
@@ -170,6 +177,9 @@ struct TrainConfig {
           at_least(1));
     visit("seed", seed, "of weights, order, timesteps, noise and previews", at_least(0));
     visit("precision", precision, "of the network; masters, optimizer and EMA stay fp32");
+    visit("capture", capture,
+          "auto: on a GPU the whole step is replayed as one CUDA graph, with the same bits; off: "
+          "never");
     visit("device", device, "auto, cpu, cuda or cuda:N");
     visit("threads", threads, "CPU threads; 0: one a core", at_least(0));
     visit("log_every", log_every, "steps between metrics", at_least(1));

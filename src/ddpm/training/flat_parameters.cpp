@@ -44,7 +44,8 @@ void check_all_taken(const std::map<std::string, Tensor>& tensors) {
 
 }  // namespace
 
-FlatParameters::FlatParameters(std::shared_ptr<NetworkImpl> network, Precision precision)
+FlatParameters::FlatParameters(std::shared_ptr<NetworkImpl> network, Precision precision,
+                               int64_t accumulation)
     : network_(std::move(network)) {
   const at::NoGradGuard no_grad;
   list_slots();
@@ -52,22 +53,19 @@ FlatParameters::FlatParameters(std::shared_ptr<NetworkImpl> network, Precision p
   const auto device = slots_.front().tensor.device();
   const auto float32 = at::TensorOptions(at::kFloat).device(device);
   master_ = at::zeros({num_weights_}, float32);
-  grad_ = at::zeros_like(master_);
   buffers_ = at::zeros({num_statistics_}, float32);
   if (precision == Precision::kBf16) {
     weights_ = at::zeros({num_weights_}, float32.dtype(at::kBFloat16));
-    rounded_grad_ = at::zeros_like(weights_);
   }
+  const Tensor& computes_with = weights_.defined() ? weights_ : master_;
+  grad_ = at::zeros_like(accumulation > 1 ? master_ : computes_with);
+  if (accumulation > 1) part_grad_ = at::zeros_like(computes_with);
   for (const Slot& slot : slots_) {
     if (slot.kind == Kind::kParameter) view_of(slot, master_).copy_(slot.tensor);
     if (slot.kind == Kind::kBuffer) view_of(slot, buffers_).copy_(slot.tensor);
   }
   refresh_weights();
   use_trained();
-  for (Slot& slot : slots_) {
-    if (slot.kind != Kind::kParameter) continue;
-    slot.tensor.mutable_grad() = view_of(slot, rounded_grad_.defined() ? rounded_grad_ : grad_);
-  }
 }
 
 void FlatParameters::list_slots() {
@@ -119,15 +117,28 @@ void FlatParameters::use(const Tensor& flat, const Tensor& flat_buffers) {
 
 void FlatParameters::use_trained() { bind(weights_.defined() ? weights_ : master_, buffers_); }
 
-void FlatParameters::zero_grad() {
-  grad_.zero_();
-  if (rounded_grad_.defined()) rounded_grad_.zero_();
+void FlatParameters::drop_grad() {
+  for (Slot& slot : slots_) {
+    if (slot.tensor.grad().defined()) slot.tensor.mutable_grad() = Tensor();
+  }
 }
 
-void FlatParameters::gather_grad() {
-  if (!rounded_grad_.defined()) return;
-  grad_.add_(rounded_grad_);
-  rounded_grad_.zero_();
+void FlatParameters::gather_grad(bool is_first) {
+  const at::NoGradGuard no_grad;
+  const Tensor& flat = is_first ? grad_ : part_grad_;
+  std::vector<Tensor> from, to;
+  for (Slot& slot : slots_) {
+    if (slot.kind != Kind::kParameter) continue;
+    const Tensor part = view_of(slot, flat);
+    if (slot.tensor.grad().defined()) {
+      from.push_back(std::exchange(slot.tensor.mutable_grad(), Tensor()));
+      to.push_back(part);
+    } else {
+      part.zero_();
+    }
+  }
+  if (!to.empty()) at::_foreach_copy_(to, from);
+  if (!is_first) grad_.add_(part_grad_);
 }
 
 void FlatParameters::refresh_weights() {

@@ -18,21 +18,29 @@ namespace ddpm {
 /// Every tensor starts at a multiple of 64 elements; the gaps hold zeros. Convolution weights keep
 /// channels_last strides. With Precision::kBf16 the network computes with a bfloat16 copy of the
 /// weights; running statistics stay float32.
+///
+/// backward() finds the network without gradients and leaves autograd's own tensors there, which
+/// gather_grad() takes: nothing is zeroed or added up weight by weight. Sums of several backward()
+/// are float32; the gradient of a single one has the network's dtype.
 class FlatParameters {
  public:
-  /// @param network on its device, in float32; it stays bound to this object's buffers.
+  /// @param network      on its device, in float32; it stays bound to this object's buffers.
+  /// @param accumulation how many backward() the gradient is the sum of.
   /// @throws std::invalid_argument if it has no trainable weights, or one is not float32.
-  FlatParameters(std::shared_ptr<NetworkImpl> network, Precision precision);
+  FlatParameters(std::shared_ptr<NetworkImpl> network, Precision precision,
+                 int64_t accumulation = 1);
 
   // Shared storage: writing to these tensors changes what the network computes with.
   const Tensor& master() const { return master_; }    ///< [n] float32, the weights.
-  const Tensor& grad() const { return grad_; }        ///< [n] float32, of all micro-batches so far.
+  const Tensor& grad() const { return grad_; }        ///< [n] of all micro-batches so far.
   const Tensor& weights() const { return weights_; }  ///< [n] bfloat16 master, or undefined.
   const Tensor& buffers() const { return buffers_; }  ///< [b] float32 running statistics.
 
-  void zero_grad();
-  /// Adds what backward() left in bfloat16 to grad(). Call it after each backward().
-  void gather_grad();
+  /// Forgets gradients that backward() left in the network and nobody took.
+  void drop_grad();
+  /// Takes the gradients that backward() left in the network: into grad() for the first
+  /// micro-batch, added to it for the others. A weight that took no part counts as 0.
+  void gather_grad(bool is_first);
   /// Brings weights() up to date after master() was written to.
   void refresh_weights();
 
@@ -74,8 +82,8 @@ class FlatParameters {
   int64_t num_statistics_ = 0;
   Tensor master_;
   Tensor grad_;
+  Tensor part_grad_;  ///< of one micro-batch, in the network's dtype
   Tensor weights_;
-  Tensor rounded_grad_;
   Tensor buffers_;
 };
 

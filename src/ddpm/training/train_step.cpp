@@ -24,6 +24,7 @@
 namespace ddpm {
 namespace {
 
+constexpr int64_t kWarmUpSteps = 3;  // before a step is captured
 constexpr const char* kFirstMoment = "exp_avg.";
 constexpr const char* kSecondMoment = "exp_avg_sq.";
 
@@ -60,13 +61,14 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
       schedule_(make_noise_schedule(config.diffusion).to(device)),
       sqrt_alphas_cumprod_(schedule_.sqrt_alphas_cumprod.to(at::kFloat)),
       sqrt_one_minus_alphas_cumprod_(schedule_.sqrt_one_minus_alphas_cumprod.to(at::kFloat)),
-      parameters_(network_, config.train.precision),
+      parameters_(network_, config.train.precision, config.train.accumulation),
       optimizer_(make_adam_ema_state(parameters_.master())),
       ema_buffers_(parameters_.buffers().clone()),
       saved_buffers_(parameters_.buffers().clone()),
       statistics_(make_step_statistics(device, is_classifier(config))),
       losses_(make_step_losses(device, is_classifier(config))),
-      inputs_(make_step_inputs(config, device)) {
+      inputs_(make_step_inputs(config, device)),
+      replay_("TrainStep", device, kWarmUpSteps, config.train.capture == Capture::kAuto) {
   check_arg(config.train.batch_size % config.train.accumulation == 0,
             "[TrainStep] train.accumulation must divide train.batch_size: expected a divisor of ",
             config.train.batch_size, ", got ", config.train.accumulation);
@@ -97,7 +99,13 @@ void TrainStep::prepare(const Batch& batch, int64_t step) {
 }
 
 void TrainStep::run() {
-  parameters_.zero_grad();
+  at::manual_seed(random_bits({config_.train.seed, RandomStream::kDropout},
+                              static_cast<uint64_t>(step_), /*step=*/0));
+  replay_.run([this] { run_as_it_is(); });
+}
+
+void TrainStep::run_as_it_is() {
+  parameters_.drop_grad();  // of a capture that failed
   saved_buffers_.copy_(parameters_.buffers());
   clear_losses(losses_);
   if (history_) {
@@ -195,8 +203,6 @@ Tensor TrainStep::draw_guess(const Tensor& x_t, const Tensor& t, const Tensor& l
 }
 
 void TrainStep::run_micro_batch(int64_t index) {
-  at::manual_seed(random_bits({config_.train.seed, RandomStream::kDropout},
-                              static_cast<uint64_t>(step_), static_cast<uint32_t>(index)));
   const LossInputs inputs = forward(index);
   const ImageLosses losses =
       training_losses(config_.loss, schedule_, config_.diffusion.prediction, loss_weights_, inputs);
@@ -207,7 +213,7 @@ void TrainStep::run_micro_batch(int64_t index) {
   }
   const Tensor loss = weighted.sum() / config_.train.batch_size;
   loss.backward();
-  parameters_.gather_grad();
+  parameters_.gather_grad(/*is_first=*/index == 0);
   losses_.loss.add_(loss.detach());
   add_losses(losses_, losses.plain.detach(), inputs.t, schedule_.num_timesteps());
   if (losses.correct.defined()) add_correct(losses_, losses.correct);

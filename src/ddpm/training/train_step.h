@@ -7,6 +7,7 @@
 
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/config/run_config.h"
+#include "ddpm/core/captured_work.h"
 #include "ddpm/core/tensor.h"
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/diffusion/noise_schedule.h"
@@ -23,12 +24,13 @@ namespace ddpm {
 /// The training step [DDPM Alg. 1] and all that it changes: weights, optimizer, EMA, statistics.
 ///
 /// A step is prepare(), which brings what the host knows into fixed buffers on the device, then
-/// run(), which reads those buffers only, never waits for the device, and keeps all storage, so
-/// that a whole step can be captured in a graph.
+/// run(), which reads those buffers only, never waits for the device, and keeps all storage. So on
+/// a GPU the whole of run() becomes one CUDA graph after a few steps, with the same bits
+/// (train.capture, core/captured_work.h).
 ///
 /// What is random about a sample comes from Philox (see StepInputs); dropout is seeded by (seed,
-/// step, micro-batch) in LibTorch's default generators. So a step depends on its number and on the
-/// state alone.
+/// step) in LibTorch's default generators, and micro-batches draw one after another. So a step
+/// depends on its number and on the state alone.
 class TrainStep {
  public:
   /// @param config  resolved and valid.
@@ -40,6 +42,8 @@ class TrainStep {
   /// @param step  the step's number, from 0.
   void prepare(const Batch& batch, int64_t step);
   void run();
+  /// True once steps are replays of a graph.
+  bool is_captured() const { return replay_.is_captured(); }
 
   /// The network computes with the EMA, in eval mode, until use_trained().
   void use_ema();
@@ -83,6 +87,7 @@ class TrainStep {
                        const NetworkLabels& labels);
   Tensor draw_guess(const Tensor& x_t, const Tensor& t, const Tensor& low_resolution,
                     const NetworkLabels& labels);
+  void run_as_it_is();
   void run_micro_batch(int64_t index);
   void update();
   template <typename Visitor>
@@ -108,6 +113,7 @@ class TrainStep {
   double lr_ = 0;
   double ema_decay_ = 0;
   int64_t step_ = 0;
+  CapturedWork replay_;  // last: its graph uses everything above
 };
 
 }  // namespace ddpm

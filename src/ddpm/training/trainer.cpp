@@ -23,7 +23,7 @@ namespace ddpm {
 namespace {
 
 // On a GPU, reading a counter waits for the steps that were queued.
-constexpr int64_t kGpuFiniteCheckEvery = 16;
+constexpr int64_t kGpuFiniteCheckEvery = 128;
 
 std::shared_ptr<NetworkImpl> on_device(std::shared_ptr<NetworkImpl> network, at::Device device) {
   network->to(device);
@@ -169,7 +169,10 @@ void Trainer::check_finite() {
 
 void Trainer::keep_records() {
   const TrainConfig& train = config_.train;
-  if (is_due(step_, train.log_every)) write_metrics();
+  if (is_due(step_, train.log_every)) {
+    check_finite();
+    write_metrics();
+  }
   if (draws_previews() && is_due(step_, train.preview_every)) write_preview();
   if (is_due(step_, train.checkpoint_every) && step_ < train.steps) {
     check_finite();
