@@ -7,6 +7,7 @@
 #include "ddpm/core/check.h"
 #include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/prediction.h"
+#include "ddpm/pipeline/captured_denoise_fn.h"
 #include "ddpm/sampling/classifier_guidance.h"
 
 namespace ddpm {
@@ -21,23 +22,29 @@ Tensor with_low_resolution(const Tensor& x, const Tensor& low_resolution) {
   return at::cat({x, low_resolution.repeat({times, 1, 1, 1})}, /*dim=*/1);
 }
 
-}  // namespace
-
-DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const NetworkView& view,
-                             at::ScalarType dtype, const Tensor& class_labels) {
-  const auto answer = [network = std::move(network), dtype, class_labels,
-                       low_resolution = view.low_resolution](const Tensor& x, const Tensor& t) {
+/// The network's answer, a pure function.
+DenoiseFn answer_of(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
+                    at::ScalarType dtype, const Tensor& class_labels) {
+  const auto answer = [network, dtype, class_labels, low_resolution = view.low_resolution](
+                          const Tensor& x, const Tensor& t) {
     const auto like_weights =
         x.options().dtype(dtype).memory_format(at::MemoryFormat::ChannelsLast);
     return network->forward(with_low_resolution(x, low_resolution).to(like_weights), t,
                             {.class_labels = class_labels});
   };
-  if (view.prediction == PredictionType::kEdm) {
-    return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t) {
-      const EdmInput input = edm_input(schedule.sigma_data, x_t, alpha_bars_at(schedule, t));
-      return answer(input.x, input.c_noise);
-    };
-  }
+  if (view.prediction != PredictionType::kEdm) return answer;
+  return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t) {
+    const EdmInput input = edm_input(schedule.sigma_data, x_t, alpha_bars_at(schedule, t));
+    return answer(input.x, input.c_noise);
+  };
+}
+
+}  // namespace
+
+DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const NetworkView& view,
+                             at::ScalarType dtype, const Tensor& class_labels) {
+  const DenoiseFn pure = answer_of(network, view, dtype, class_labels);
+  const DenoiseFn answer = view.capture ? captured_denoise_fn(pure, *network) : pure;
   if (!view.self_conditioning) return answer;
   return [answer, view, guess = Tensor()](const Tensor& x_t, const Tensor& t) mutable {
     check_arg(

@@ -18,10 +18,14 @@ struct NetworkView {
   /// enlarge_images. Row i % k belongs to image i of a batch, whose size is a multiple of k.
   /// Undefined for other networks.
   Tensor low_resolution = {};
+  bool capture = true;  ///< On a GPU: as captured_denoise_fn.
 };
 
 /// The network as samplers see it: x_t is rounded to the network's dtype on its way in. The
 /// network's channels are those of x_t, of its guess and of low_resolution, those that there are.
+///
+/// On a GPU calls become replays of a CUDA graph (pipeline/captured_denoise_fn.h), and the function
+/// serves one thread.
 ///
 /// @param network      in eval mode; its weights are read at each call, so they may change between.
 /// @param dtype        of the weights: kFloat or kBFloat16.
