@@ -1,11 +1,22 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
-import { defineConfig } from 'vite';
+import { defineConfig, type Plugin } from 'vite';
+import { makeServer } from './mock/server.mjs';
 
-// The server answers /v1 itself; in development the mock does.
-const api = process.env['DDPM_API'] ?? 'http://127.0.0.1:7861';
+const kMockPort = 7861;
+/** `npm run dev` speaks to a mock of the server, or to the one that DDPM_API names. */
+const api = process.env['DDPM_API'] ?? `http://127.0.0.1:${kMockPort}`;
+
+const mock: Plugin = {
+  name: 'mock-of-ddpm-serve',
+  configureServer(server) {
+    if (process.env['DDPM_API']) return;
+    const standIn = makeServer().listen(kMockPort, '127.0.0.1');
+    server.httpServer?.on('close', () => standIn.close());
+  },
+};
 
 export default defineConfig({
-  plugins: [svelte()],
+  plugins: [svelte(), mock],
   base: '/',
   build: {
     target: 'es2022',

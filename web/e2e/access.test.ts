@@ -18,14 +18,25 @@ afterEach(async () => {
 async function check(page: Page, what: string) {
   await page.evaluate(axe);
   const violations = await page.evaluate(async () => {
-    const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run();
-    return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((n) => n.target.join(' ')).join(', ').slice(0, 300)}`);
+    const { violations } = await (
+      window as unknown as { axe: typeof import('axe-core') }
+    ).axe.run();
+    return violations.map(
+      ({ id, impact, nodes }) =>
+        `${impact} ${id}: ${nodes
+          .map((n) => n.target.join(' '))
+          .join(', ')
+          .slice(0, 300)}`,
+    );
   });
   assert.deepEqual(violations, [], what);
 }
 
 async function noOverflow(page: Page, what: string) {
-  const [content, view] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  const [content, view] = await page.evaluate(() => [
+    document.documentElement.scrollWidth,
+    innerWidth,
+  ]);
   assert.ok(content! <= view!, `${what}: ${content} > ${view}`);
 }
 
@@ -47,7 +58,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
         await page.getByText(/images in/).waitFor();
         await check(page, 'done');
         await noOverflow(page, 'done');
-        await page.getByRole('button', { name: /^Details: seed/ }).first().click();
+        await page
+          .getByRole('button', { name: /^Details: seed/ })
+          .first()
+          .click();
         await check(page, 'dialog');
         await noOverflow(page, 'dialog');
         await page.keyboard.press('Escape');
@@ -63,7 +77,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
         const page = await bench.open('#/studio', options);
         await page.getByText('Compare two').click();
         await page.getByRole('button', { name: 'Generate both' }).click();
-        await page.getByText(/identical|on average/).nth(3).waitFor();
+        await page
+          .getByText(/identical|on average/)
+          .nth(3)
+          .waitFor();
         await check(page, 'compared');
         await noOverflow(page, 'compared');
         await bench.faults({ key: 'k' });

@@ -15,7 +15,11 @@ const only = process.argv[3];
 for (const { name, width, height, deviceScaleFactor } of kSizes) {
   for (const colorScheme of ['light', 'dark'] as const) {
     if (only && !`${name}-${colorScheme}`.startsWith(only)) continue;
-    const page = await bench.open('#/studio', { viewport: { width, height }, deviceScaleFactor, colorScheme });
+    const page = await bench.open('#/studio', {
+      viewport: { width, height },
+      deviceScaleFactor,
+      colorScheme,
+    });
     const shoot = async (what: string, fullPage = false) => {
       await page.evaluate(() => scrollTo(0, 0));
       await page.screenshot({ path: `${folder}/${name}-${colorScheme}-${what}.png`, fullPage });
@@ -28,7 +32,10 @@ for (const { name, width, height, deviceScaleFactor } of kSizes) {
     await page.getByText(/images in/).waitFor();
     await page.getByRole('slider', { name: 'Moment' }).fill('5');
     await shoot('3-done', true);
-    await page.getByRole('button', { name: /^Details: seed/ }).first().click();
+    await page
+      .getByRole('button', { name: /^Details: seed/ })
+      .first()
+      .click();
     await page.getByRole('dialog').waitFor();
     await page.waitForTimeout(200);
     await shoot('4-dialog');
@@ -37,10 +44,17 @@ for (const { name, width, height, deviceScaleFactor } of kSizes) {
     await page.getByLabel('Sampler').selectOption('dpmpp_2m');
     await page.getByText('Side B').click();
     await page.getByLabel('Sampler').selectOption('ddpm');
-    await page.getByRole('textbox', { name: 'Steps' }).or(page.locator('#steps')).first().fill('20');
+    await page
+      .getByRole('textbox', { name: 'Steps' })
+      .or(page.locator('#steps'))
+      .first()
+      .fill('20');
     await page.locator('#steps').press('Enter');
     await page.getByRole('button', { name: 'Generate both' }).click();
-    await page.getByText(/on average|identical/).nth(3).waitFor();
+    await page
+      .getByText(/on average|identical/)
+      .nth(3)
+      .waitFor();
     await shoot('5-compare', true);
     await page.goto(bench.origin + '/#/forward');
     await page.getByRole('heading', { name: 'The forward process' }).waitFor();

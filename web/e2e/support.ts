@@ -14,7 +14,12 @@ export interface Faults {
   failWith?: { code: string; message: string; field: string | null };
 }
 
-const kBrowsers = [process.env['CHROMIUM'], '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const kBrowsers = [
+  process.env['CHROMIUM'],
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+];
 
 /** A mock server of its own and a browser; pages fail the test on errors and on breaches of the content policy. */
 export class Bench {
@@ -27,8 +32,12 @@ export class Bench {
     await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
     this.origin = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
     const executablePath = kBrowsers.find((path) => path && existsSync(path));
-    if (!executablePath) throw new Error('no Chromium here: install chromium, or name one in CHROMIUM');
-    this.browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+    if (!executablePath)
+      throw new Error('no Chromium here: install chromium, or name one in CHROMIUM');
+    this.browser = await chromium.launch({
+      executablePath,
+      args: ['--no-sandbox', '--disable-gpu'],
+    });
   }
 
   async stop() {
@@ -43,15 +52,34 @@ export class Bench {
   }
 
   async open(hash = '#/studio', options: BrowserContextOptions = {}): Promise<Page> {
-    const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options });
+    const context = await this.browser.newContext({
+      viewport: { width: 1280, height: 900 },
+      reducedMotion: 'reduce',
+      ...options,
+    });
     const page = await context.newPage();
     page.setDefaultTimeout(15_000);
     page.on('pageerror', (error) => this.problems.push(`error: ${error.message}`));
     page.on('console', (message) => {
       const text = message.text();
-      if (message.type() === 'error' && !text.startsWith('Failed to load resource')) this.problems.push(`console: ${text}`);
+      if (message.type() === 'error' && !text.startsWith('Failed to load resource'))
+        this.problems.push(`console: ${text}`);
     });
     await page.goto(this.origin + '/' + hash);
     return page;
   }
 }
+
+export const generate = (page: Page) => page.getByRole('button', { name: /^Generate/ }).click();
+
+export async function setSteps(page: Page, steps: number) {
+  await page.locator('#steps').fill(String(steps));
+  await page.locator('#steps').press('Tab');
+}
+
+/** Until the images of a run are there. */
+export const done = (page: Page) =>
+  page
+    .getByText(/\d images? in [\d.]+ s/)
+    .first()
+    .waitFor();

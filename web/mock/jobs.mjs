@@ -1,10 +1,19 @@
 // Jobs that take their time: a queue, steps with progress and previews, images with their text, a trace.
 import { randomBytes } from 'node:crypto';
-import { kModels, kSamplerOptions } from './options.mjs';
-import { gaussian, paint, predicted, toBytes } from './pictures.mjs';
+import { kModels } from './options.mjs';
 import { encodePng } from './png.mjs';
+import { frameOf, picture, preview, scene, textOf } from './results.mjs';
 
-export const kDefaults = { stepMs: 60, ahead: 0, queueMs: 500, failWith: null, key: '', down: false, cutEventsAfter: 0, maxQueued: 8 };
+export const kDefaults = {
+  stepMs: 60,
+  ahead: 0,
+  queueMs: 500,
+  failWith: null,
+  key: '',
+  down: false,
+  cutEventsAfter: 0,
+  maxQueued: 8,
+};
 export const control = { ...kDefaults };
 export const jobs = new Map();
 const idempotent = new Map();
@@ -14,9 +23,21 @@ const isFinished = (job) => ['succeeded', 'failed', 'cancelled'].includes(job.st
 export function findOrCreate(request, key) {
   if (key && idempotent.has(key)) return idempotent.get(key);
   const job = {
-    id: randomBytes(16).toString('hex').slice(0, 26), state: 'queued', model: request.model, created_at: new Date().toISOString(), started_at: null,
-    finished_at: null, ahead: control.ahead, progress: { step: 0, steps: request.sampler.steps, images_done: 0, images: request.num_images },
-    request, images: [], files: new Map(), frames: [], error: null, log: [], listeners: new Set(),
+    id: randomBytes(16).toString('hex').slice(0, 26),
+    state: 'queued',
+    model: request.model,
+    created_at: new Date().toISOString(),
+    started_at: null,
+    finished_at: null,
+    ahead: control.ahead,
+    progress: { step: 0, steps: request.sampler.steps, images_done: 0, images: request.num_images },
+    request,
+    images: [],
+    files: new Map(),
+    frames: [],
+    error: null,
+    log: [],
+    listeners: new Set(),
   };
   jobs.set(job.id, job);
   if (key) idempotent.set(key, job);
@@ -25,13 +46,39 @@ export function findOrCreate(request, key) {
   return job;
 }
 
-export const position = (job) => (job.state === 'queued'
-  ? job.ahead + [...jobs.values()].filter((j) => !isFinished(j) && j !== job && j.created_at <= job.created_at).length : null);
+export const position = (job) =>
+  job.state === 'queued'
+    ? job.ahead +
+      [...jobs.values()].filter(
+        (j) => !isFinished(j) && j !== job && j.created_at <= job.created_at,
+      ).length
+    : null;
 
 export function jobJson(job) {
-  const { id, state, model, created_at, started_at, finished_at, progress, request, images, error } = job;
+  const {
+    id,
+    state,
+    model,
+    created_at,
+    started_at,
+    finished_at,
+    progress,
+    request,
+    images,
+    error,
+  } = job;
   return {
-    id, state, model, created_at, started_at, finished_at, position: position(job), progress, request, images, error,
+    id,
+    state,
+    model,
+    created_at,
+    started_at,
+    finished_at,
+    position: position(job),
+    progress,
+    request,
+    images,
+    error,
     trace: { frames: job.frames.length, t: job.frames.map((frame) => frame.t) },
     links: { self: `/v1/jobs/${id}`, events: `/v1/jobs/${id}/events`, cancel: `/v1/jobs/${id}` },
   };
@@ -73,93 +120,47 @@ async function schedule() {
 
 async function run(job) {
   const model = kModels.find((m) => m.id === job.model);
-  const { request } = job, { steps } = request.sampler;
+  const { request } = job,
+    { steps } = request.sampler;
   Object.assign(job, { state: 'running', started_at: new Date().toISOString() });
   emit(job, 'state', { state: 'running', position: null });
   // Different samplers, different details: as in life, the seed alone decides the noise.
   const scenes = Array.from({ length: request.num_images }, (_, i) => scene(model, request, i));
-  const frames = new Set(Array.from({ length: request.trace }, (_, i) => Math.round((i * (steps - 1)) / Math.max(1, request.trace - 1))));
+  const frames = new Set(
+    Array.from({ length: request.trace }, (_, i) =>
+      Math.round((i * (steps - 1)) / Math.max(1, request.trace - 1)),
+    ),
+  );
   for (let step = 0; step < steps; ++step) {
     await sleep(control.stepMs);
     if (job.state !== 'running') return;
-    const left = 1 - step / steps, t = Math.round(left * (model.T - 1));
+    const left = 1 - step / steps,
+      t = Math.round(left * (model.T - 1));
     if (frames.has(step)) job.frames.push(frameOf(model, scenes, left, t));
     job.progress = { ...job.progress, step: step + 1 };
     emit(job, 'progress', job.progress);
     if (control.failWith && step >= steps / 2) return finish(job, 'failed', control.failWith);
-    if (request.previews && (step % Math.ceil(steps / 20) === 0)) scenes.forEach((s, index) => emit(job, 'preview', preview(model, s, index, step + 1, left, t)));
+    if (request.previews && step % Math.ceil(steps / 20) === 0)
+      scenes.forEach((s, index) =>
+        emit(job, 'preview', preview(model, s, index, step + 1, left, t)),
+      );
   }
   scenes.forEach((s, index) => addImage(job, model, s, index));
   finish(job, 'succeeded');
 }
 
-function scene(model, request, i) {
-  const number = request.first_image + i;
-  const sharp = paint(model, request.seed, number, request.class?.[i]);
-  // Few steps leave pictures soft, and each sampler in its own way.
-  const [, height, width] = model.shape, { kind, steps } = request.sampler;
-  const soft = predicted(sharp, width, height, 0.3), share = Math.min(0.9, (2 + (kind.length % 5)) / steps);
-  const pixels = sharp.map((value, p) => value + (soft[p] - value) * share);
-  const count = pixels.length;
-  return { pixels, number, eps: gaussian(BigInt(request.seed) + BigInt(number) * 31n, count) };
-}
-
-function picture(model, pixels) {
-  const [channels, height, width] = model.shape;
-  const bytes = toBytes(pixels);
-  return { width, height, channels, data: channels === 3 ? bytes : bytes.filter((_, i) => i % 3 === 0) };
-}
-
-function preview(model, { pixels }, index, step, left, t) {
-  const [, height, width] = model.shape;
-  const png = encodePng(picture(model, predicted(pixels, width, height, left)));
-  return { index, step, t, pred_x_start: `data:image/png;base64,${png.toString('base64')}` };
-}
-
-function frameOf(model, scenes, left, t) {
-  const [, height, width] = model.shape;
-  const alphaBar = Math.cos((left * Math.PI) / 2) ** 2;
-  const grid = (values) => gridPng(model, scenes.map(values));
-  return {
-    t,
-    x_t: grid(({ pixels, eps }) => pixels.map((v, i) => (Math.sqrt(alphaBar) * (2 * v - 1) + Math.sqrt(1 - alphaBar) * eps[i]) / 2 + 0.5)),
-    noise: grid(({ eps }) => eps.map((e) => e / 6 + 0.5)),
-    pred_x_start: grid(({ pixels }) => predicted(pixels, width, height, left)),
-  };
-}
-
-function gridPng(model, images) {
-  const [channels, height, width] = model.shape, pad = 2;
-  const columns = Math.ceil(Math.sqrt(images.length)), rows = Math.ceil(images.length / columns);
-  const full = { width: columns * (width + pad) - pad, height: rows * (height + pad) - pad, channels };
-  full.data = Buffer.alloc(full.width * full.height * channels, 255);
-  images.forEach((pixels, i) => {
-    const { data } = picture(model, pixels), left = (i % columns) * (width + pad), top = Math.floor(i / columns) * (height + pad);
-    for (let y = 0; y < height; ++y) full.data.set(data.subarray(y * width * channels, (y + 1) * width * channels), ((top + y) * full.width + left) * channels);
-  });
-  return encodePng(full);
-}
-
 function addImage(job, model, { pixels, number }, index) {
   const image = picture(model, pixels);
   job.files.set(String(index), encodePng(image, textOf(job, model, number, index)));
-  const entry = { url: `/v1/jobs/${job.id}/images/${index}.png`, seed: job.request.seed, index, width: image.width, height: image.height, media_type: 'image/png' };
+  const entry = {
+    url: `/v1/jobs/${job.id}/images/${index}.png`,
+    seed: job.request.seed,
+    index,
+    width: image.width,
+    height: image.height,
+    media_type: 'image/png',
+  };
   job.images.push(entry);
   job.progress = { ...job.progress, images_done: index + 1 };
   emit(job, 'image', entry);
-}
-
-/** The text chunks of docs/formats.md, "Pictures". */
-function textOf(job, model, number, index) {
-  const { sampler, seed, first_image, guidance } = job.request;
-  const text = [['Software', 'ddpm.cpp'], ['ddpm.model', model.hash.slice(0, 12)], ['ddpm.steps', sampler.steps]];
-  for (const { name, default: standard } of kSamplerOptions) {
-    if (name === 'steps') continue;
-    const always = ['kind', 'spacing', 'clip'].includes(name);
-    if (always || sampler[name] !== standard) text.push([`ddpm.${name === 'kind' ? 'sampler' : name}`, sampler[name]]);
-  }
-  if (job.request.class) text.push(['ddpm.class', job.request.class[index]]);
-  if (guidance.scale !== 1) text.push(['ddpm.guidance', guidance.scale]);
-  text.push(['ddpm.seed', seed], ['ddpm.first_image', first_image], ['ddpm.image', number]);
-  return text.map(([key, value]) => [key, String(value)]);
 }

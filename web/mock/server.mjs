@@ -9,17 +9,31 @@ import { capabilities, kModels, modelJson } from './options.mjs';
 import { Refusal, resolve } from './request.mjs';
 
 const kSite = join(fileURLToPath(new URL('.', import.meta.url)), '../dist');
-const kTypes = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
+const kTypes = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+};
 const kPolicy = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'";
 const kMaxBody = 65536;
 
 function send(response, status, body, headers = {}) {
   const bytes = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
-  response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': bytes.length, 'X-Content-Type-Options': 'nosniff', ...headers });
+  response.writeHead(status, {
+    'Content-Type': 'application/json',
+    'Content-Length': bytes.length,
+    'X-Content-Type-Options': 'nosniff',
+    ...headers,
+  });
   response.end(bytes);
 }
 
-function sendError(response, { status = 500, code = 'internal', message, field = null }, headers = {}) {
+function sendError(
+  response,
+  { status = 500, code = 'internal', message, field = null },
+  headers = {},
+) {
   send(response, status, { error: { code, message, field, request_id: 'mock' } }, headers);
 }
 
@@ -27,11 +41,16 @@ async function readBody(request) {
   const pieces = [];
   for await (const piece of request) {
     pieces.push(piece);
-    if (pieces.reduce((sum, p) => sum + p.length, 0) > kMaxBody) throw new Refusal(413, 'too_large', 'the body is over 64 KiB');
+    if (pieces.reduce((sum, p) => sum + p.length, 0) > kMaxBody)
+      throw new Refusal(413, 'too_large', 'the body is over 64 KiB');
   }
   try {
     // Seeds have 64 bits: they stay digits where a number can't hold them.
-    return JSON.parse(Buffer.concat(pieces).toString().replace(/("seed":)(\d{16,})/, '$1"$2"') || 'null');
+    return JSON.parse(
+      Buffer.concat(pieces)
+        .toString()
+        .replace(/("seed":)(\d{16,})/, '$1"$2"') || 'null',
+    );
   } catch {
     throw new Refusal(400, 'invalid_request', 'the body is not JSON');
   }
@@ -39,8 +58,14 @@ async function readBody(request) {
 
 function checkKey(request) {
   if (control.key === '') return;
-  const given = request.headers.authorization?.replace(/^Bearer /, '') ?? request.headers['x-api-key'];
-  if (given !== control.key) throw new Refusal(401, 'unauthorized', given ? 'The API key is wrong.' : 'An API key is needed.');
+  const given =
+    request.headers.authorization?.replace(/^Bearer /, '') ?? request.headers['x-api-key'];
+  if (given !== control.key)
+    throw new Refusal(
+      401,
+      'unauthorized',
+      given ? 'The API key is wrong.' : 'An API key is needed.',
+    );
 }
 
 function findJob(id) {
@@ -51,7 +76,8 @@ function findJob(id) {
 
 function streamEvents(job, request, response) {
   response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-  let sent = 0, cut = false;
+  let sent = 0,
+    cut = false;
   const write = ({ id, event, data }) => {
     if (cut) return;
     cut = control.cutEventsAfter > 0 && ++sent >= control.cutEventsAfter;
@@ -64,50 +90,77 @@ function streamEvents(job, request, response) {
   if (response.writableEnded || cut) return;
   job.listeners.add(write);
   const ping = setInterval(() => response.write(': ping\n\n'), 15000);
-  response.on('close', () => { job.listeners.delete(write); clearInterval(ping); });
+  response.on('close', () => {
+    job.listeners.delete(write);
+    clearInterval(ping);
+  });
 }
 
 async function createJob(request, response) {
   const resolved = resolve(await readBody(request));
   const queued = [...jobs.values()].filter((job) => job.state === 'queued').length;
   if (queued >= control.maxQueued) {
-    const full = { status: 429, code: 'queue_full', message: `The queue is full: expected at most ${control.maxQueued} jobs.` };
+    const full = {
+      status: 429,
+      code: 'queue_full',
+      message: `The queue is full: expected at most ${control.maxQueued} jobs.`,
+    };
     return sendError(response, full, { 'Retry-After': '5' });
   }
   const job = findOrCreate(resolved, request.headers['idempotency-key']);
-  send(response, 202, { ...jobJson(job), position: position(job) }, { Location: `/v1/jobs/${job.id}` });
+  send(
+    response,
+    202,
+    { ...jobJson(job), position: position(job) },
+    { Location: `/v1/jobs/${job.id}` },
+  );
 }
 
 async function api(request, response, path) {
   checkKey(request);
-  if (path === '/v1/models') return send(response, 200, { object: 'list', data: kModels.map(modelJson) });
+  if (path === '/v1/models')
+    return send(response, 200, { object: 'list', data: kModels.map(modelJson) });
   if (path === '/v1/capabilities') return send(response, 200, capabilities());
   if (path === '/v1/jobs' && request.method === 'POST') return createJob(request, response);
   const [, id, rest = ''] = /^\/v1\/jobs\/([^/]+)(\/.*)?$/.exec(path) ?? [];
   if (!id) throw new Refusal(404, 'not_found', 'There is nothing here.');
   const job = findJob(id);
-  if (rest === '' && request.method === 'DELETE') { cancel(job); return send(response, 200, jobJson(job)); }
+  if (rest === '' && request.method === 'DELETE') {
+    cancel(job);
+    return send(response, 200, jobJson(job));
+  }
   if (rest === '') return send(response, 200, jobJson(job));
   if (rest === '/events') return streamEvents(job, request, response);
   const file = job.files.get(/^\/images\/(\d+)(\.png)?$/.exec(rest)?.[1]);
   const [, frame, kind] = /^\/trace\/(\d+)\/(x_t|noise|pred_x_start)\.png$/.exec(rest) ?? [];
   const png = file ?? job.frames[frame]?.[kind];
   if (!png) throw new Refusal(404, 'not_found', 'There is no such picture.');
-  send(response, 200, png, { 'Content-Type': 'image/png', 'Cache-Control': 'private, max-age=3600' });
+  send(response, 200, png, {
+    'Content-Type': 'image/png',
+    'Cache-Control': 'private, max-age=3600',
+  });
 }
 
 async function site(response, path) {
   const file = normalize(join(kSite, path === '/' ? 'index.html' : path));
   if (!file.startsWith(kSite)) throw new Refusal(404, 'not_found', 'There is nothing here.');
-  const bytes = await readFile(file).catch(() => { throw new Refusal(404, 'not_found', 'There is nothing here.'); });
-  send(response, 200, bytes, { 'Content-Type': kTypes[extname(file)] ?? 'application/octet-stream', 'Content-Security-Policy': kPolicy });
+  const bytes = await readFile(file).catch(() => {
+    throw new Refusal(404, 'not_found', 'There is nothing here.');
+  });
+  send(response, 200, bytes, {
+    'Content-Type': kTypes[extname(file)] ?? 'application/octet-stream',
+    'Content-Security-Policy': kPolicy,
+  });
 }
 
 export function makeServer() {
   return createServer(async (request, response) => {
     const path = new URL(request.url, 'http://mock').pathname;
     try {
-      if (path === '/mock/control') { Object.assign(control, kDefaults, await readBody(request)); return send(response, 200, control); }
+      if (path === '/mock/control') {
+        Object.assign(control, kDefaults, await readBody(request));
+        return send(response, 200, control);
+      }
       if (control.down && path.startsWith('/v1')) return void response.destroy();
       if (path.startsWith('/v1/')) return await api(request, response, path);
       await site(response, path);
@@ -119,5 +172,7 @@ export function makeServer() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const port = Number(process.argv[2] ?? 7861);
-  makeServer().listen(port, '127.0.0.1', () => console.log(`mock of ddpm serve: http://127.0.0.1:${port}`));
+  makeServer().listen(port, '127.0.0.1', () =>
+    console.log(`mock of ddpm serve: http://127.0.0.1:${port}`),
+  );
 }

@@ -21,15 +21,21 @@ const events = (...lines: string[]) => new Response(lines.join('\n') + '\n\n');
 
 describe('SseParser', () => {
   it('reads events whatever the pieces that they come in', () => {
-    const text = ': ping\r\nid: 1\r\nevent: progress\r\ndata: {"a":\r\ndata: 1}\r\n\r\nid: 2\ndata:x\n\n';
+    const text =
+      ': ping\r\nid: 1\r\nevent: progress\r\ndata: {"a":\r\ndata: 1}\r\n\r\nid: 2\ndata:x\n\n';
     for (let size = 1; size <= text.length; ++size) {
       const parser = new SseParser();
       const found = [];
-      for (let at = 0; at < text.length; at += size) found.push(...parser.push(text.slice(at, at + size)));
-      assert.deepEqual(found, [
-        { id: '1', event: 'progress', data: '{"a":\n1}' },
-        { id: '2', event: 'message', data: 'x' },
-      ], `pieces of ${size}`);
+      for (let at = 0; at < text.length; at += size)
+        found.push(...parser.push(text.slice(at, at + size)));
+      assert.deepEqual(
+        found,
+        [
+          { id: '1', event: 'progress', data: '{"a":\n1}' },
+          { id: '2', event: 'message', data: 'x' },
+        ],
+        `pieces of ${size}`,
+      );
     }
   });
 
@@ -40,8 +46,14 @@ describe('SseParser', () => {
 
 describe('ApiClient', () => {
   it("throws the server's sentence with its field", async () => {
-    const error = { code: 'invalid_request', message: 'steps: expected at most 1000, got 2000', field: 'sampler.steps' };
-    const { client } = clientWith(() => Response.json({ error }, { status: 422, headers: { 'Retry-After': '3' } }));
+    const error = {
+      code: 'invalid_request',
+      message: 'steps: expected at most 1000, got 2000',
+      field: 'sampler.steps',
+    };
+    const { client } = clientWith(() =>
+      Response.json({ error }, { status: 422, headers: { 'Retry-After': '3' } }),
+    );
     await assert.rejects(client.job('a'), (e: ApiError) => {
       assert.equal(e.message, error.message);
       assert.equal(e.field, 'sampler.steps');
@@ -51,7 +63,9 @@ describe('ApiClient', () => {
   });
 
   it('calls it offline when nothing or only a proxy answers', async () => {
-    const refused = clientWith(() => { throw new TypeError('fetch failed'); });
+    const refused = clientWith(() => {
+      throw new TypeError('fetch failed');
+    });
     await assert.rejects(refused.client.models(), OfflineError);
     const proxy = clientWith(() => new Response('<html>', { status: 502 }));
     await assert.rejects(proxy.client.models(), OfflineError);
@@ -79,8 +93,11 @@ describe('ApiClient', () => {
   it('takes a broken stream up after the last event that came', async () => {
     const resumedFrom: (string | null)[] = [];
     const answers = [
-      () => events('id: 1', 'event: progress', 'data: {}', '', 'id: 2', 'event: progress', 'data: {}'),
-      () => { throw new TypeError('network'); },
+      () =>
+        events('id: 1', 'event: progress', 'data: {}', '', 'id: 2', 'event: progress', 'data: {}'),
+      () => {
+        throw new TypeError('network');
+      },
       () => events('id: 3', 'event: end', 'data: {"state":"succeeded"}'),
     ];
     const { client, pauses } = clientWith((_, init) => {
@@ -95,7 +112,9 @@ describe('ApiClient', () => {
   });
 
   it('does not ask again for a job that is gone', async () => {
-    const { client, pauses } = clientWith(() => Response.json({ error: { code: 'not_found', message: 'no job' } }, { status: 404 }));
+    const { client, pauses } = clientWith(() =>
+      Response.json({ error: { code: 'not_found', message: 'no job' } }, { status: 404 }),
+    );
     await assert.rejects(async () => {
       for await (const _ of client.events('j', new AbortController().signal)) assert.fail();
     }, ApiError);
@@ -109,13 +128,25 @@ describe('watchJob', () => {
   it('ends with a snapshot, which knows more than the events', async () => {
     const answers = [
       () => job('queued'),
-      () => events('id: 1', 'event: progress', 'data: {"step":1,"steps":2}', '', 'id: 2', 'event: end', 'data: {"state":"succeeded"}'),
+      () =>
+        events(
+          'id: 1',
+          'event: progress',
+          'data: {"step":1,"steps":2}',
+          '',
+          'id: 2',
+          'event: end',
+          'data: {"state":"succeeded"}',
+        ),
       () => job('succeeded', [{ url: '/v1/jobs/j/images/0', seed: 7, index: 0 }]),
     ];
     const views: JobView[] = [];
     const { client } = clientWith(() => answers.shift()!());
     await watchJob(client, 'j', new AbortController().signal, (view) => views.push(view));
-    assert.deepEqual(views.map((view) => view.state), ['queued', 'running', 'succeeded']);
+    assert.deepEqual(
+      views.map((view) => view.state),
+      ['queued', 'running', 'succeeded'],
+    );
     assert.equal(views.at(-1)!.images[0]!.seed, '7');
   });
 

@@ -8,7 +8,11 @@ import { pythonScript } from '../src/lib/commands/python.ts';
 import { shellWord } from '../src/lib/commands/shell.ts';
 
 const request: JobRequest = {
-  model: "it's mine", num_images: 2, seed: '18446744073709551615', first_image: 3, class: 'T-shirt/top',
+  model: "it's mine",
+  num_images: 2,
+  seed: '18446744073709551615',
+  first_image: 3,
+  class: 'T-shirt/top',
   sampler: { kind: 'dpmpp_2m', steps: 20, s_tmax: 100, lower_order_final: false },
   guidance: { scale: 3, rescale: 0.5, interval: [0.3, 5] },
 };
@@ -16,7 +20,10 @@ const request: JobRequest = {
 describe('shellWord', () => {
   it('comes through a shell as it was', () => {
     for (const word of ["it's", 'a b', '$HOME `x` "q"', 'plain', "''", '\\', '-n']) {
-      assert.equal(execFileSync('sh', ['-c', `printf %s ${shellWord(word)}`], { encoding: 'utf8' }), word === '-n' ? '-n' : word);
+      assert.equal(
+        execFileSync('sh', ['-c', `printf %s ${shellWord(word)}`], { encoding: 'utf8' }),
+        word === '-n' ? '-n' : word,
+      );
     }
   });
 });
@@ -35,7 +42,9 @@ describe('curlCommand', () => {
   it('sends the JSON of the request, whatever is in it', () => {
     const command = curlCommand(request, 'http://127.0.0.1:7860', true);
     assert.match(command, /Authorization: Bearer \$DDPM_API_KEY/);
-    const args = execFileSync('sh', ['-c', command.replace(/^curl/, 'printf "%s\\n"')], { encoding: 'utf8' }).split('\n');
+    const args = execFileSync('sh', ['-c', command.replace(/^curl/, 'printf "%s\\n"')], {
+      encoding: 'utf8',
+    }).split('\n');
     const body = args[args.indexOf('-d') + 1]!;
     assert.match(body, /"seed":18446744073709551615,/);
     assert.equal(JSON.parse(body).model, "it's mine");

@@ -8,7 +8,10 @@ import { kSamplePictures, paintSample } from '../src/lib/diffusion/sample_pictur
 import { makeSchedule, snrDb, type ScheduleKind } from '../src/lib/diffusion/schedule.ts';
 
 function near(actual: number, expected: number, relative: number, what: string) {
-  assert.ok(Math.abs(actual / expected - 1) <= relative, `${what}: expected ${expected}, got ${actual}`);
+  assert.ok(
+    Math.abs(actual / expected - 1) <= relative,
+    `${what}: expected ${expected}, got ${actual}`,
+  );
 }
 
 describe('schedule', () => {
@@ -18,8 +21,16 @@ describe('schedule', () => {
     ['linear', 300, [9.999e-1, 9.997335e-1, 9.665015e-1, 4.623452e-1, 4.805843e-2]],
     ['cosine', 1000, [9.999587e-1, 9.999126e-1, 9.715757e-1, 4.922852e-1, 2.428767e-9]],
     ['cosine', 4000, [9.999901e-1, 9.9998e-1, 9.719639e-1, 4.93454e-1, 1.51798e-10]],
-    ['sigmoid_alpha_bar', 1000, [9.996997208e-1, 9.993978074e-1, 9.600004763e-1, 4.983428179e-1, 3.002791997e-7]],
-    ['sigmoid_beta', 1000, [9.998507948e-1, 9.997010188e-1, 9.804917258e-1, 2.988876278e-1, 3.968181991e-5]],
+    [
+      'sigmoid_alpha_bar',
+      1000,
+      [9.996997208e-1, 9.993978074e-1, 9.600004763e-1, 4.983428179e-1, 3.002791997e-7],
+    ],
+    [
+      'sigmoid_beta',
+      1000,
+      [9.998507948e-1, 9.997010188e-1, 9.804917258e-1, 2.988876278e-1, 3.968181991e-5],
+    ],
   ];
   for (const [kind, numTimesteps, expected] of rows) {
     it(`${kind} with T = ${numTimesteps} has the published alpha_bar`, () => {
@@ -56,7 +67,10 @@ describe('qSample', () => {
   });
 
   it('refuses noise of another length and an alpha_bar that is none', () => {
-    assert.throws(() => qSample(new Float32Array(3), new Float32Array(2), 0.5), /expected 3 values/);
+    assert.throws(
+      () => qSample(new Float32Array(3), new Float32Array(2), 0.5),
+      /expected 3 values/,
+    );
     assert.throws(() => qSample(new Float32Array(1), new Float32Array(1), 1.1), /from 0 to 1/);
     assert.throws(() => qSample(new Float32Array(1), new Float32Array(1), NaN), RangeError);
   });
@@ -82,7 +96,9 @@ describe('normalNoise', () => {
 
 describe('pixels', () => {
   it('come back from the canvas and go there unchanged', () => {
-    const rgba = Uint8ClampedArray.from({ length: 4 * 64 * 64 }, (_, i) => (i % 4 === 3 ? 255 : (i * 7) % 256));
+    const rgba = Uint8ClampedArray.from({ length: 4 * 64 * 64 }, (_, i) =>
+      i % 4 === 3 ? 255 : (i * 7) % 256,
+    );
     assert.deepEqual(rgbaFromPixels(pixelsFromRgba(rgba, 64).values, 64), rgba);
   });
 

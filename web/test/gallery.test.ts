@@ -1,12 +1,27 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { addEntries, entriesOfJob, kMaxEntries, loadGallery, removeEntry, saveGallery, type GalleryEntry } from '../src/lib/state/gallery.ts';
+import {
+  addEntries,
+  entriesOfJob,
+  kMaxEntries,
+  loadGallery,
+  removeEntry,
+  saveGallery,
+  type GalleryEntry,
+} from '../src/lib/state/gallery.ts';
 import { formatRoute, parseRoute } from '../src/lib/state/route.ts';
 
 const entries = (job: string, count: number): GalleryEntry[] =>
   entriesOfJob(
     job,
-    Array.from({ length: count }, (_, index) => ({ url: `/v1/jobs/${job}/images/${index}`, seed: '9', index, width: 32, height: 32, mediaType: 'image/png' })),
+    Array.from({ length: count }, (_, index) => ({
+      url: `/v1/jobs/${job}/images/${index}`,
+      seed: '9',
+      index,
+      width: 32,
+      height: 32,
+      mediaType: 'image/png',
+    })),
     { model: 'shapes', num_images: count, seed: '9', sampler: { kind: 'ddim' } },
     '2025-01-01T00:00:00Z',
     'abc',
@@ -34,7 +49,10 @@ describe('gallery', () => {
   it('has each picture once, newest first, and a limit', () => {
     let gallery = addEntries(entries('a', 2), entries('b', 2));
     gallery = addEntries(gallery, entries('a', 2));
-    assert.deepEqual(gallery.map((e) => e.id), ['a/0', 'a/1', 'b/0', 'b/1']);
+    assert.deepEqual(
+      gallery.map((e) => e.id),
+      ['a/0', 'a/1', 'b/0', 'b/1'],
+    );
     assert.equal(addEntries(gallery, entries('c', 500)).length, kMaxEntries);
     assert.equal(removeEntry(gallery, 'b/0').length, 3);
   });
@@ -51,7 +69,16 @@ describe('gallery', () => {
   it('takes only entries of this server from the store', () => {
     const store = memoryStore();
     const [good] = entries('a', 1);
-    store.setItem('', JSON.stringify([good, { ...good, url: '//elsewhere/x' }, { ...good, url: 'javascript:1' }, null, 3]));
+    store.setItem(
+      '',
+      JSON.stringify([
+        good,
+        { ...good, url: '//elsewhere/x' },
+        { ...good, url: 'javascript:1' },
+        null,
+        3,
+      ]),
+    );
     assert.equal(loadGallery(store).length, 1);
     store.setItem('', 'no json');
     assert.deepEqual(loadGallery(store), []);
@@ -60,7 +87,10 @@ describe('gallery', () => {
 
 describe('route', () => {
   it('comes back from the fragment', () => {
-    for (const route of [{ page: 'studio', jobs: ['a', 'b'] }, { page: 'forward', jobs: [] }] as const) {
+    for (const route of [
+      { page: 'studio', jobs: ['a', 'b'] },
+      { page: 'forward', jobs: [] },
+    ] as const) {
       assert.deepEqual(parseRoute(formatRoute({ ...route, jobs: [...route.jobs] })), route);
     }
   });

@@ -4,11 +4,20 @@ import { decodeJob } from '../src/lib/api/decode.ts';
 import { fractionDone, reduceJob, viewOf, type JobView } from '../src/lib/state/job.ts';
 
 const kPng = 'data:image/png;base64,AAAA';
-const start = () => viewOf(decodeJob({ id: 'j', state: 'queued', position: 2, request: { seed: 1, sampler: { kind: 'ddim' } } }));
+const start = () =>
+  viewOf(
+    decodeJob({
+      id: 'j',
+      state: 'queued',
+      position: 2,
+      request: { seed: 1, sampler: { kind: 'ddim' } },
+    }),
+  );
 
 function after(view: JobView, ...events: [string, unknown][]): JobView {
   return events.reduce(
-    (v, [event, data], i) => reduceJob(v, { type: 'event', event: { id: String(i), event, data: JSON.stringify(data) } }),
+    (v, [event, data], i) =>
+      reduceJob(v, { type: 'event', event: { id: String(i), event, data: JSON.stringify(data) } }),
     view,
   );
 }
@@ -31,24 +40,40 @@ describe('reduceJob', () => {
   });
 
   it('shows nothing that is not a picture', () => {
-    const view = after(start(), ['preview', { index: 0, pred_x_start: 'https://elsewhere/x.png' }], ['preview', { index: 0, pred_x_start: 'data:image/svg+xml;base64,AA' }]);
+    const view = after(
+      start(),
+      ['preview', { index: 0, pred_x_start: 'https://elsewhere/x.png' }],
+      ['preview', { index: 0, pred_x_start: 'data:image/svg+xml;base64,AA' }],
+    );
     assert.deepEqual(view.previews, {});
   });
 
   it('takes images in any order, each once', () => {
-    const image = (index: number) => ['image', { index, url: `/${index}`, seed: 1 }] as [string, unknown];
-    assert.deepEqual(after(start(), image(1), image(0), image(1)).images.map((i) => i.index), [0, 1]);
+    const image = (index: number) =>
+      ['image', { index, url: `/${index}`, seed: 1 }] as [string, unknown];
+    assert.deepEqual(
+      after(start(), image(1), image(0), image(1)).images.map((i) => i.index),
+      [0, 1],
+    );
   });
 
   it('passes over damaged and unknown events', () => {
     const view = start();
-    assert.equal(reduceJob(view, { type: 'event', event: { id: '1', event: 'progress', data: '{' } }).state, 'queued');
+    assert.equal(
+      reduceJob(view, { type: 'event', event: { id: '1', event: 'progress', data: '{' } }).state,
+      'queued',
+    );
     assert.deepEqual(after(view, ['news', {}]), view);
   });
 
   it('keeps previews and the request over a snapshot, and times it', () => {
     let view = after(start(), ['preview', { index: 0, pred_x_start: kPng }]);
-    const job = decodeJob({ id: 'j', state: 'succeeded', started_at: '2025-01-01T00:00:00Z', finished_at: '2025-01-01T00:00:02.5Z' });
+    const job = decodeJob({
+      id: 'j',
+      state: 'succeeded',
+      started_at: '2025-01-01T00:00:00Z',
+      finished_at: '2025-01-01T00:00:02.5Z',
+    });
     view = reduceJob(view, { type: 'snapshot', job });
     assert.equal(view.previews[0]?.src, kPng);
     assert.equal(view.request?.seed, '1');

@@ -26,12 +26,20 @@ describe('toRequest', () => {
   });
 
   it('leaves out options that the sampler does not read', () => {
-    const request = toRequest(settingsWith({ sampler: 'dpmpp_2m', options: { eta: 1 } }), models, caps);
+    const request = toRequest(
+      settingsWith({ sampler: 'dpmpp_2m', options: { eta: 1 } }),
+      models,
+      caps,
+    );
     assert.deepEqual(request.sampler, { kind: 'dpmpp_2m' });
   });
 
   it("counts the model's own sampler as default", () => {
-    const request = toRequest(settingsWith({ sampler: 'ddim', options: { steps: 25 } }), models, caps);
+    const request = toRequest(
+      settingsWith({ sampler: 'ddim', options: { steps: 25 } }),
+      models,
+      caps,
+    );
     assert.deepEqual(request.sampler, { kind: 'ddim' });
   });
 
@@ -51,7 +59,13 @@ describe('toRequest', () => {
   });
 
   it('comes back by fromRequest', () => {
-    const settings = settingsWith({ sampler: 'dpmpp_2m', options: { steps: 9 }, className: 'square', guidanceScale: 2, firstImage: 3 });
+    const settings = settingsWith({
+      sampler: 'dpmpp_2m',
+      options: { steps: 9 },
+      className: 'square',
+      guidanceScale: 2,
+      firstImage: 3,
+    });
     const request = toRequest(settings, models, caps);
     assert.deepEqual(fromRequest(request, settingsWith({})), settings);
   });
@@ -70,7 +84,8 @@ describe('seeds', () => {
   it('have up to 64 bits and no leading zeros', () => {
     assert.equal(parseSeed(' 007 '), '7');
     assert.equal(parseSeed('18446744073709551615'), '18446744073709551615');
-    for (const bad of ['', '-1', '1.5', 'x', '18446744073709551616', '1e3']) assert.equal(parseSeed(bad), null);
+    for (const bad of ['', '-1', '1.5', 'x', '18446744073709551616', '1e3'])
+      assert.equal(parseSeed(bad), null);
   });
 
   it('keep all their digits in JSON, both ways', () => {
@@ -78,7 +93,9 @@ describe('seeds', () => {
     const text = stringifyRequest(request);
     assert.match(text, /"seed":18446744073709551615[,}]/);
     assert.equal((parseJson(text) as { seed: string }).seed, '18446744073709551615');
-    assert.deepEqual(parseJson('{"note":"\\"seed\\": 12345678901234567890,"}'), { note: '"seed": 12345678901234567890,' });
+    assert.deepEqual(parseJson('{"note":"\\"seed\\": 12345678901234567890,"}'), {
+      note: '"seed": 12345678901234567890,',
+    });
   });
 });
 
@@ -90,7 +107,11 @@ describe('fitToServer', () => {
   });
 
   it('drops a class that the model lacks and a sampler that the server lacks', () => {
-    const settings = fitToServer(settingsWith({ className: 'cat', sampler: 'magic' }), models, caps);
+    const settings = fitToServer(
+      settingsWith({ className: 'cat', sampler: 'magic' }),
+      models,
+      caps,
+    );
     assert.equal(settings.className, '');
     assert.equal(settings.sampler, 'ddpm');
   });

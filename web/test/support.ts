@@ -28,13 +28,23 @@ export const kCapabilities: Capabilities = decodeCapabilities({
   samplers: [
     { kind: 'ddpm', options: ['steps', 'clip', 'variance'] },
     { kind: 'ddim', default_steps: 50, options: ['steps', 'eta', 'clip'] },
-    { kind: 'dpmpp_2m', default_steps: 20, options: ['steps', 'levels', 'lower_order_final', 'clip'] },
+    {
+      kind: 'dpmpp_2m',
+      default_steps: 20,
+      options: ['steps', 'levels', 'lower_order_final', 'clip'],
+    },
   ],
   sampler_options: [
     { name: 'kind', type: 'enum', default: 'ddim', values: ['ddpm', 'ddim', 'dpmpp_2m'], help: '' },
     { name: 'steps', type: 'integer', default: 0, min: 0, help: '' },
     { name: 'eta', type: 'number', default: 0, min: 0, max: 1, help: '' },
-    { name: 'levels', type: 'enum', default: 'timesteps', values: ['timesteps', 'karras'], help: '' },
+    {
+      name: 'levels',
+      type: 'enum',
+      default: 'timesteps',
+      values: ['timesteps', 'karras'],
+      help: '',
+    },
     { name: 'lower_order_final', type: 'boolean', default: true, help: '' },
     { name: 'clip', type: 'enum', default: 'clip', values: ['none', 'clip', 'dynamic'], help: '' },
   ],

@@ -9,7 +9,9 @@ export function describeRequest(request: JobRequest): string {
   const scale = request.guidance?.scale ?? 1;
   const parts = [
     strings.sampler(kind),
-    typeof steps === 'number' && steps > 0 ? `${steps} ${strings.settings.steps.toLowerCase()}` : '',
+    typeof steps === 'number' && steps > 0
+      ? `${steps} ${strings.settings.steps.toLowerCase()}`
+      : '',
     commonClass(request.class),
     scale !== 1 ? `${strings.settings.guidance.toLowerCase()} ${scale}` : '',
   ];

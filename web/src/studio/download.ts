@@ -11,6 +11,7 @@ export async function download(url: string, name: string): Promise<void> {
     link.click();
     setTimeout(() => URL.revokeObjectURL(object), 10_000);
   } catch (error) {
-    if (!app.report(error)) notices.show(error instanceof Error ? error.message : String(error), 'error');
+    if (!app.report(error))
+      notices.show(error instanceof Error ? error.message : String(error), 'error');
   }
 }

@@ -3,7 +3,17 @@ import { samplerSchemas } from '../lib/state/settings.ts';
 import { app } from '../lib/state/app.svelte.ts';
 import { studio } from '../lib/state/studio.svelte.ts';
 
-const kFields = ['model', 'class', 'num_images', 'seed', 'trace', 'sampler', 'sampler.kind', 'guidance', 'guidance.scale'];
+const kFields = [
+  'model',
+  'class',
+  'num_images',
+  'seed',
+  'trace',
+  'sampler',
+  'sampler.kind',
+  'guidance',
+  'guidance.scale',
+];
 
 /** The server's sentence about `field`, if that is what it refused and its side is shown. */
 export function errorOf(...fields: string[]): string {

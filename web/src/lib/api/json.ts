@@ -17,7 +17,9 @@ function insertAfter(object: object, key: string, name: string, value: unknown):
 
 /** JSON.parse that turns seeds which a number can't hold into strings of digits. */
 export function parseJson(text: string): unknown {
-  return JSON.parse(text.replace(/("(?:seed|first_image)"\s*:\s*)(\d{16,20})(?=\s*[,}])/g, '$1"$2"'));
+  return JSON.parse(
+    text.replace(/("(?:seed|first_image)"\s*:\s*)(\d{16,20})(?=\s*[,}])/g, '$1"$2"'),
+  );
 }
 
 export type JsonObject = Record<string, unknown>;

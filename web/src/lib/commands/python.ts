@@ -31,5 +31,8 @@ const kSeveralImages = `for i, image in enumerate(response.json()["images"]):
 /** JSON is Python but for three words; those inside strings stay. */
 function pythonLiteral(json: string): string {
   const words: Record<string, string> = { true: 'True', false: 'False', null: 'None' };
-  return json.replace(/"(?:[^"\\]|\\.)*"|\b(?:true|false|null)\b/g, (token) => words[token] ?? token);
+  return json.replace(
+    /"(?:[^"\\]|\\.)*"|\b(?:true|false|null)\b/g,
+    (token) => words[token] ?? token,
+  );
 }

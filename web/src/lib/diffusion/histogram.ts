@@ -12,12 +12,7 @@ export interface Moments {
 }
 
 /** Values outside [start, end) are in no bin, but count as values. */
-export function histogramOf(
-  values: Float32Array,
-  start = -4,
-  end = 4,
-  numBins = 64,
-): Histogram {
+export function histogramOf(values: Float32Array, start = -4, end = 4, numBins = 64): Histogram {
   const width = (end - start) / numBins;
   const density = new Float64Array(numBins);
   for (const value of values) {

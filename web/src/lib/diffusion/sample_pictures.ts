@@ -38,7 +38,11 @@ function checker(u: number, v: number): Colour {
   return odd ? [0.93, 0.9, 0.84] : mix([0.16, 0.33, 0.75], [0.85, 0.3, 0.2], (u + v) / 2);
 }
 
-const kPainters: Record<SamplePicture, (u: number, v: number) => Colour> = { sunset, rings, checker };
+const kPainters: Record<SamplePicture, (u: number, v: number) => Colour> = {
+  sunset,
+  rings,
+  checker,
+};
 
 export function paintSample(picture: SamplePicture, size: number): Float32Array {
   const plane = size * size;

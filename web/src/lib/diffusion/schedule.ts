@@ -59,7 +59,9 @@ export function makeSigmoidAlphaBarBetas(numTimesteps: number): Float64Array {
 
 /** GeoDiff's: beta rises as a sigmoid from -6 to 6. */
 export function makeSigmoidBetaBetas(numTimesteps: number): Float64Array {
-  return linspace(-6, 6, numTimesteps).map((x) => sigmoid(x) * (kBetaEnd - kBetaStart) + kBetaStart);
+  return linspace(-6, 6, numTimesteps).map(
+    (x) => sigmoid(x) * (kBetaEnd - kBetaStart) + kBetaStart,
+  );
 }
 
 function makeBetas(kind: ScheduleKind, numTimesteps: number): Float64Array {

@@ -72,7 +72,12 @@ export const en = {
   sampler: (kind: string) => samplers[kind] ?? kind,
   samplerHint: (kind: string) => samplerHints[kind] ?? '',
   option: (name: string) => options[name] ?? name.replaceAll('_', ' '),
-  predictions: { epsilon: 'predicts noise', sample: 'predicts x₀', v_prediction: 'predicts v', edm: 'EDM' } as Record<string, string>,
+  predictions: {
+    epsilon: 'predicts noise',
+    sample: 'predicts x₀',
+    v_prediction: 'predicts v',
+    edm: 'EDM',
+  } as Record<string, string>,
 
   connection: {
     loading: 'Asking the server what it has…',
@@ -95,7 +100,8 @@ export const en = {
   settings: {
     title: 'Settings',
     model: 'Model',
-    modelFacts: (size: string, t: number, prediction: string) => `${size} · T = ${t} · ${prediction}`,
+    modelFacts: (size: string, t: number, prediction: string) =>
+      `${size} · T = ${t} · ${prediction}`,
     class: 'Class',
     anyClass: 'Each in turn',
     sampler: 'Sampler',
@@ -145,17 +151,21 @@ export const en = {
     title: 'Images',
     emptyTitle: 'It all begins as noise',
     emptyHint: 'Choose a model and press Generate: you watch the noise become images.',
-    imageAlt: (n: number, model: string, label: string) => `Image ${n}${label ? `, ${label},` : ''} of ${model}`,
+    imageAlt: (n: number, model: string, label: string) =>
+      `Image ${n}${label ? `, ${label},` : ''} of ${model}`,
     previewAlt: (n: number) => `Image ${n} being drawn: predicted x₀`,
     waitingAlt: (n: number) => `Image ${n}: noise, waiting`,
     seedOf: (seed: string, index: number) => `seed ${seed} · image ${index}`,
     downloadAll: 'Download all',
   },
   job: {
-    queued: (n: number | null) => (n ? `Queued: ${ordinal(n + 1)} in line` : 'Queued: next in line'),
+    queued: (n: number | null) =>
+      n ? `Queued: ${ordinal(n + 1)} in line` : 'Queued: next in line',
     running: (step: number, steps: number) => (steps > 0 ? `Step ${step} of ${steps}` : 'Drawing'),
-    imagesDone: (done: number, total: number) => `${done} of ${plural(total, 'image', 'images')} done`,
-    succeeded: (n: number, seconds: string) => `${plural(n, 'image', 'images')}${seconds ? ` in ${seconds} s` : ''}`,
+    imagesDone: (done: number, total: number) =>
+      `${done} of ${plural(total, 'image', 'images')} done`,
+    succeeded: (n: number, seconds: string) =>
+      `${plural(n, 'image', 'images')}${seconds ? ` in ${seconds} s` : ''}`,
     failed: 'Failed',
     cancelled: 'Cancelled',
     gone: 'This job is no longer on the server.',
@@ -182,7 +192,17 @@ export const en = {
     next: 'Next',
     dismiss: 'Dismiss',
   },
-  commands: { title: 'Draw it elsewhere', copyAs: 'Copy as', copy: 'Copy', copied: 'Copied', failed: 'Select and copy by hand', curl: 'curl', python: 'Python', cli: 'ddpm', cliHint: "Run it in the folder of the server's models." },
+  commands: {
+    title: 'Draw it elsewhere',
+    copyAs: 'Copy as',
+    copy: 'Copy',
+    copied: 'Copied',
+    failed: 'Select and copy by hand',
+    curl: 'curl',
+    python: 'Python',
+    cli: 'ddpm',
+    cliHint: "Run it in the folder of the server's models.",
+  },
   trace: {
     title: 'From noise to image',
     moment: 'Moment',
@@ -218,7 +238,8 @@ export const en = {
 
   forward: {
     title: 'The forward process',
-    intro: 'An image becomes noise: xₜ keeps less of the image and more of the noise with every timestep.',
+    intro:
+      'An image becomes noise: xₜ keeps less of the image and more of the noise with every timestep.',
     source: 'Image',
     sample: 'Sample',
     upload: 'Upload',
@@ -227,7 +248,8 @@ export const en = {
     choose: 'Choose an image…',
     chooseHint: 'or drop or paste one. It stays in this browser.',
     badImage: 'The browser can not read that image.',
-    canvas: 'Drawing canvas: draw with a pointer. With a keyboard, take a sample or upload an image.',
+    canvas:
+      'Drawing canvas: draw with a pointer. With a keyboard, take a sample or upload an image.',
     clear: 'Clear',
     brush: 'Brush',
     colour: 'Colour',
@@ -240,7 +262,8 @@ export const en = {
       sigmoid: 'Sigmoid, T = 1000',
     },
     timestep: 'Timestep t',
-    timestepText: (t: number, last: number, db: string) => `t = ${t} of ${last}, signal to noise ${db} decibels`,
+    timestepText: (t: number, last: number, db: string) =>
+      `t = ${t} of ${last}, signal to noise ${db} decibels`,
     noiseSeed: 'New noise',
     x_start: 'x₀, the image',
     noise: 'ε, the noise',

@@ -79,13 +79,19 @@ function apply(
       return true;
     }
     default:
-      return applyOption(settings, caps.samplerOptions.find((o) => o.name === key), value);
+      return applyOption(
+        settings,
+        caps.samplerOptions.find((o) => o.name === key),
+        value,
+      );
   }
 }
 
 function applyModel(settings: Settings, hash: string, models: ModelInfo[]): boolean {
   const short = hash.toLowerCase().slice(0, kHashDigits);
-  const model = models.find((m) => short.length === kHashDigits && m.hash.toLowerCase().startsWith(short));
+  const model = models.find(
+    (m) => short.length === kHashDigits && m.hash.toLowerCase().startsWith(short),
+  );
   if (!model) return false;
   settings.model = model.id;
   return true;

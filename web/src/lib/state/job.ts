@@ -2,7 +2,14 @@
 import { decodeError, decodeImage, decodeProgress, decodeState } from '../api/decode.ts';
 import { asNumber, asObject, asString, parseJson } from '../api/json.ts';
 import type { SseEvent } from '../api/sse.ts';
-import type { ApiErrorBody, Job, JobImage, JobProgress, JobRequest, JobState } from '../api/types.ts';
+import type {
+  ApiErrorBody,
+  Job,
+  JobImage,
+  JobProgress,
+  JobRequest,
+  JobState,
+} from '../api/types.ts';
 
 export interface Preview {
   src: string;
@@ -28,9 +35,7 @@ export interface JobView {
 }
 
 export type JobAction =
-  | { type: 'snapshot'; job: Job }
-  | { type: 'event'; event: SseEvent }
-  | { type: 'disconnected' };
+  { type: 'snapshot'; job: Job } | { type: 'event'; event: SseEvent } | { type: 'disconnected' };
 
 export function isFinished(state: JobState): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'cancelled';
@@ -114,7 +119,9 @@ function withPreview(view: JobView, data: Record<string, unknown>): JobView['pre
 }
 
 function withImage(images: JobImage[], image: JobImage): JobImage[] {
-  return [...images.filter((i) => i.index !== image.index), image].sort((a, b) => a.index - b.index);
+  return [...images.filter((i) => i.index !== image.index), image].sort(
+    (a, b) => a.index - b.index,
+  );
 }
 
 /** 0 to 1: steps over all images where the server counts them so, else images. */

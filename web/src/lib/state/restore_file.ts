@@ -19,8 +19,12 @@ export async function restoreFromFile(file: File): Promise<void> {
   studio.seedLocked = true;
   studio.error = null;
   studio.fitToServer();
-  const lost = restored.lost.map(({ key, value }) => `${key.replace('ddpm.', '')} ${value}`).join(', ');
-  notices.show(lost ? `${strings.restore.done} ${strings.restore.lost(lost)}` : strings.restore.done);
+  const lost = restored.lost
+    .map(({ key, value }) => `${key.replace('ddpm.', '')} ${value}`)
+    .join(', ');
+  notices.show(
+    lost ? `${strings.restore.done} ${strings.restore.lost(lost)}` : strings.restore.done,
+  );
   notices.say(strings.announce.restored);
 }
 

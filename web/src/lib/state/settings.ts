@@ -75,7 +75,8 @@ export function effectiveDefault(
   model: ModelInfo | null,
 ): OptionValue {
   const own = model?.defaultSampler ?? {};
-  const shared = schema.name === 'clip' || schema.name === 'spacing' || schema.name === 'steps_offset';
+  const shared =
+    schema.name === 'clip' || schema.name === 'spacing' || schema.name === 'steps_offset';
   const value = own['kind'] === sampler || shared ? own[schema.name] : undefined;
   return value ?? schema.default;
 }
@@ -100,11 +101,7 @@ export function samplerSchemas(caps: Capabilities, sampler: string): OptionSchem
 }
 
 /** The settings as they stand for this server: a model that it has, a class that the model has. */
-export function fitToServer(
-  settings: Settings,
-  models: ModelInfo[],
-  caps: Capabilities,
-): Settings {
+export function fitToServer(settings: Settings, models: ModelInfo[], caps: Capabilities): Settings {
   const model = findModel(models, settings.model) ?? models[0] ?? null;
   const fresh = settings.model === '';
   const kind = fresh ? String(model?.defaultSampler['kind'] ?? 'ddim') : settings.sampler;
@@ -119,11 +116,7 @@ export function fitToServer(
   };
 }
 
-export function toRequest(
-  settings: Settings,
-  models: ModelInfo[],
-  caps: Capabilities,
-): JobRequest {
+export function toRequest(settings: Settings, models: ModelInfo[], caps: Capabilities): JobRequest {
   const model = findModel(models, settings.model);
   const request: JobRequest = {
     model: settings.model,
@@ -156,7 +149,11 @@ export function toJobRequest(
   models: ModelInfo[],
   caps: Capabilities,
 ): JobRequest {
-  const request: JobRequest = { ...toRequest(settings, models, caps), format: 'png', previews: true };
+  const request: JobRequest = {
+    ...toRequest(settings, models, caps),
+    format: 'png',
+    previews: true,
+  };
   if (settings.traceFrames > 0) request.trace = settings.traceFrames;
   return request;
 }
@@ -206,7 +203,8 @@ export function decodeSettings(json: unknown, base: Settings): Settings {
   const settings = { ...base };
   for (const key of Object.keys(base) as (keyof Settings)[]) {
     const value = stored[key];
-    const fits = typeof value === typeof base[key] && Array.isArray(value) === Array.isArray(base[key]);
+    const fits =
+      typeof value === typeof base[key] && Array.isArray(value) === Array.isArray(base[key]);
     if (fits && value !== null) Object.assign(settings, { [key]: value });
   }
   return { ...settings, seed: parseSeed(settings.seed) ?? base.seed };

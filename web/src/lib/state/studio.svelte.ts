@@ -156,7 +156,13 @@ class Studio {
     if (fresh) notices.say(strings.announce.done(view.images.length));
     if (!view.request || view.images.length === 0) return;
     const hash = settings.findModel(app.models, view.model)?.hash ?? '';
-    const added = gallery.entriesOfJob(view.id, view.images, view.request, new Date().toISOString(), hash);
+    const added = gallery.entriesOfJob(
+      view.id,
+      view.images,
+      view.request,
+      new Date().toISOString(),
+      hash,
+    );
     const known = this.gallery.some((entry) => entry.id === added[0]?.id);
     if (!known) this.setGallery(gallery.addEntries(this.gallery, added));
   }
