@@ -7,6 +7,7 @@
 
 #include "ddpm/core/philox.h"
 #include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/relu_batch_norm.h"
 
 namespace ddpm {
 namespace {
@@ -115,11 +116,17 @@ BatchNorm2dImpl::BatchNorm2dImpl(int64_t num_channels) {
   num_batches_tracked_ = register_buffer("num_batches_tracked", at::zeros({}, at::kLong));
 }
 
-Tensor BatchNorm2dImpl::forward(const Tensor& x) {
+Tensor BatchNorm2dImpl::forward_after_relu(const Tensor& x, const Tensor& time_embedding) {
   if (is_training()) num_batches_tracked_.add_(1);
-  const auto dtype = running_mean_.scalar_type();
-  return at::batch_norm(x, weight_.to(dtype), bias_.to(dtype), running_mean_, running_var_,
-                        is_training(), kBatchNormMomentum, kBatchNormEps, /*cudnn_enabled=*/true);
+  return relu_batch_norm({.x = x,
+                          .weight = weight_,
+                          .bias = bias_,
+                          .running_mean = running_mean_,
+                          .running_var = running_var_,
+                          .time_embedding = time_embedding,
+                          .momentum = kBatchNormMomentum,
+                          .eps = kBatchNormEps,
+                          .training = is_training()});
 }
 
 void BatchNorm2dImpl::to(at::ScalarType dtype, bool non_blocking) {

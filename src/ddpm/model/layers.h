@@ -99,8 +99,11 @@ TORCH_MODULE(GroupNorm);
 class BatchNorm2dImpl : public LayerImpl {
  public:
   explicit BatchNorm2dImpl(int64_t num_channels);
-  /// Normalises by the batch's statistics in training, and by the running ones otherwise.
-  Tensor forward(const Tensor& x);
+  /// batch_norm(relu(x)) + time_embedding: by the batch's statistics in training, and by the
+  /// running ones otherwise.
+  ///
+  /// @param time_embedding [N, C]; undefined: nothing.
+  Tensor forward_after_relu(const Tensor& x, const Tensor& time_embedding = {});
   void initialize(uint64_t seed, uint64_t first_tensor) override;
 
   using torch::nn::Module::to;

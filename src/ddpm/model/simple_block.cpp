@@ -9,12 +9,15 @@ namespace {
 
 constexpr double kGroupNormEps = 1e-5;
 
-/// Whichever of the two norms the block has.
-Tensor normalize(BatchNorm2d& batch_norm, GroupNorm& group_norm, const Tensor& x) {
-  if (batch_norm) return batch_norm->forward(x);
-  GroupNormSiluArgs args = group_norm->args(x);
+/// norm(relu(x)) + time, by whichever of the two norms the block has.
+/// @param time [N, C], or undefined.
+Tensor normalize(BatchNorm2d& batch_norm, GroupNorm& group_norm, const Tensor& x,
+                 const Tensor& time) {
+  if (batch_norm) return batch_norm->forward_after_relu(x, time);
+  GroupNormSiluArgs args = group_norm->args(at::relu(x));
   args.silu = false;
-  return group_norm_silu(args);
+  const Tensor y = group_norm_silu(args);
+  return time.defined() ? y + time.unsqueeze(2).unsqueeze(3) : y;
 }
 
 }  // namespace
@@ -44,10 +47,10 @@ SimpleBlockImpl::SimpleBlockImpl(const SimpleBlockOptions& options) : dropout_(o
 }
 
 SimpleBlockOutput SimpleBlockImpl::forward(const Tensor& x, const Tensor& e) {
-  const Tensor time = at::relu(time_mlp_->forward(e)).unsqueeze(2).unsqueeze(3);
-  Tensor h = normalize(batch_norm1_, group_norm1_, at::relu(conv1_->forward(x))) + time;
+  const Tensor time = at::relu(time_mlp_->forward(e));
+  Tensor h = normalize(batch_norm1_, group_norm1_, conv1_->forward(x), time);
   h = conv2_->forward(at::dropout(h, dropout_, is_training()));
-  h = normalize(batch_norm2_, group_norm2_, at::relu(h));
+  h = normalize(batch_norm2_, group_norm2_, h, {});
   if (gate_) h = gate_->forward(h, {});
   return {.features = h, .resampled = transform_->forward(h)};
 }

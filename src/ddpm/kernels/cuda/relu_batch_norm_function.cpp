@@ -1,0 +1,147 @@
+#include "ddpm/kernels/cuda/relu_batch_norm_function.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "ddpm/kernels/cuda/relu_batch_norm_kernels.h"
+
+namespace ddpm::cuda {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+BatchNormShape batch_norm_shape(const Tensor& x, double eps, double momentum, bool training) {
+  return {.images = static_cast<int>(x.size(0)),
+          .pixels = static_cast<int>(x.size(2) * x.size(3)),
+          .channels = static_cast<int>(x.size(1)),
+          .eps = static_cast<float>(eps),
+          .momentum = static_cast<float>(momentum),
+          .training = training,
+          .bf16 = x.scalar_type() == at::kBFloat16};
+}
+
+Tensor scratch_of(const BatchNormShape& shape, const Tensor& statistics) {
+  return at::empty({batch_norm_scratch(shape)}, statistics.options());
+}
+
+/// The pass over x; in training `mean` and `rstd` receive the batch's statistics.
+Tensor normalize_map(const ReluBatchNormArgs& args, const Tensor& mean, const Tensor& rstd) {
+  const c10::cuda::CUDAGuard guard(args.x.device());
+  const BatchNormShape shape = batch_norm_shape(args.x, args.eps, args.momentum, args.training);
+  BatchNormTensors tensors;
+  tensors.x = args.x.const_data_ptr();
+  tensors.weight = args.weight.const_data_ptr();
+  tensors.bias = args.bias.const_data_ptr();
+  if (args.time_embedding.defined()) tensors.time_embedding = args.time_embedding.const_data_ptr();
+  tensors.running_mean = args.running_mean.mutable_data_ptr<float>();
+  tensors.running_var = args.running_var.mutable_data_ptr<float>();
+  Tensor scratch;
+  if (args.training) {
+    scratch = scratch_of(shape, args.running_mean);
+    tensors.mean = mean.mutable_data_ptr<float>();
+    tensors.rstd = rstd.mutable_data_ptr<float>();
+  }
+  Tensor y = at::empty_like(args.x);
+  C10_CUDA_CHECK(
+      relu_batch_norm_forward(shape, tensors, y.mutable_data_ptr(),
+                              scratch.defined() ? scratch.mutable_data_ptr<float>() : nullptr,
+                              c10::cuda::getCurrentCUDAStream()));
+  return y;
+}
+
+class ReluBatchNorm : public torch::autograd::Function<ReluBatchNorm> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
+                        const Tensor& bias, const std::optional<Tensor>& time_embedding,
+                        const Tensor& running_mean, const Tensor& running_var, double momentum,
+                        double eps) {
+    const Tensor mean = at::empty_like(running_mean);
+    const Tensor rstd = at::empty_like(running_mean);
+    const Tensor y = normalize_map({.x = x,
+                                    .weight = weight,
+                                    .bias = bias,
+                                    .running_mean = running_mean,
+                                    .running_var = running_var,
+                                    .time_embedding = time_embedding.value_or(Tensor()),
+                                    .momentum = momentum,
+                                    .eps = eps,
+                                    .training = true},
+                                   mean, rstd);
+    ctx->save_for_backward({x, weight, mean, rstd});
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["time"] = time_embedding.has_value();
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor& x = saved[0];
+    const c10::cuda::CUDAGuard guard(x.device());
+    const BatchNormShape shape = batch_norm_shape(x, ctx->saved_data["eps"].toDouble(),
+                                                  /*momentum=*/0, /*training=*/true);
+    const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const Tensor d_x = at::empty_like(x);
+    const Tensor d_weight = at::empty_like(saved[1]);
+    const Tensor d_bias = at::empty_like(saved[1]);
+    Tensor d_time;
+    if (ctx->saved_data["time"].toBool()) {
+      d_time = at::empty({x.size(0), x.size(1)}, saved[1].options());
+    }
+    const Tensor scratch = scratch_of(shape, saved[2]);
+    BatchNormTensors tensors;
+    tensors.x = x.const_data_ptr();
+    tensors.weight = saved[1].const_data_ptr();
+    tensors.mean = saved[2].mutable_data_ptr<float>();
+    tensors.rstd = saved[3].mutable_data_ptr<float>();
+    C10_CUDA_CHECK(relu_batch_norm_backward(
+        shape, tensors,
+        {.d_y = d_y.const_data_ptr(),
+         .d_x = d_x.mutable_data_ptr(),
+         .d_time_embedding = d_time.defined() ? d_time.mutable_data_ptr() : nullptr,
+         .d_weight = d_weight.mutable_data_ptr(),
+         .d_bias = d_bias.mutable_data_ptr()},
+        scratch.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
+    return {d_x, d_weight, d_bias, d_time, Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+bool needs_gradient(const ReluBatchNormArgs& args) {
+  return at::GradMode::is_enabled() &&
+         (args.x.requires_grad() || args.weight.requires_grad() || args.bias.requires_grad() ||
+          (args.time_embedding.defined() && args.time_embedding.requires_grad()));
+}
+
+}  // namespace
+
+bool relu_batch_norm_is_fused(const ReluBatchNormArgs& args) {
+  const Tensor& x = args.x;
+  if (!x.is_cuda() || (x.scalar_type() != at::kBFloat16 && x.scalar_type() != at::kFloat)) {
+    return false;
+  }
+  for (const Tensor* other : {&args.weight, &args.bias, &args.time_embedding}) {
+    if (other->defined() && other->scalar_type() != x.scalar_type()) return false;
+  }
+  constexpr int64_t kMostImages = 65535;  // of a grid
+  const bool fits = x.numel() > 0 && x.size(1) % 8 == 0 && x.size(0) <= kMostImages &&
+                    x.size(0) * x.size(2) * x.size(3) > 1;
+  return fits && args.running_mean.scalar_type() == at::kFloat &&
+         (args.training || !needs_gradient(args));
+}
+
+Tensor fused_relu_batch_norm(const ReluBatchNormArgs& args) {
+  ReluBatchNormArgs dense = args;
+  dense.x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
+  if (args.time_embedding.defined()) dense.time_embedding = args.time_embedding.contiguous();
+  if (!args.training) return normalize_map(dense, {}, {});
+  std::optional<Tensor> time;
+  if (dense.time_embedding.defined()) time = dense.time_embedding;
+  return ReluBatchNorm::apply(dense.x, args.weight, args.bias, time, args.running_mean,
+                              args.running_var, args.momentum, args.eps);
+}
+
+}  // namespace ddpm::cuda

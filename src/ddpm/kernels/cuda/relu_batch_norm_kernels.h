@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <cuda_runtime_api.h>
+
+namespace ddpm::cuda {
+
+/// Maps [images, pixels, channels], channels innermost (NHWC).
+struct BatchNormShape {
+  int images = 0;
+  int pixels = 0;
+  int channels = 0;  ///< a multiple of 8
+  float eps = 0;
+  float momentum = 0;
+  bool training = false;
+  bool bf16 = false;  ///< Type of maps, weights and time embedding: bfloat16, or float32.
+};
+
+/// Pointers are null for what takes no part.
+struct BatchNormTensors {
+  const void* x = nullptr;       ///< [images, pixels, channels]
+  const void* weight = nullptr;  ///< [channels], as bias.
+  const void* bias = nullptr;
+  const void* time_embedding = nullptr;  ///< [images, channels] contiguous.
+  float* running_mean = nullptr;         ///< [channels], changed in training.
+  float* running_var = nullptr;
+  float* mean = nullptr;  ///< [channels], written forward in training, read backward.
+  float* rstd = nullptr;
+};
+
+/// Gradients; null for those that nobody asks for, but for d_x.
+struct BatchNormGradients {
+  const void* d_y = nullptr;         ///< like x.
+  void* d_x = nullptr;               ///< like x.
+  void* d_time_embedding = nullptr;  ///< [images, channels]
+  void* d_weight = nullptr;          ///< [channels], as d_bias.
+  void* d_bias = nullptr;
+};
+
+/// Floats of scratch that either pass needs.
+int64_t batch_norm_scratch(const BatchNormShape& shape);
+
+/// y = batch_norm(relu(x)) + time_embedding, see kernels/relu_batch_norm.h. In training one read
+/// for the statistics and one for the result.
+///
+/// @return what the launches answered.
+cudaError_t relu_batch_norm_forward(const BatchNormShape& shape, const BatchNormTensors& tensors,
+                                    void* y, float* scratch, cudaStream_t stream);
+
+/// All gradients of the training pass, deterministic: sums are taken in an order that depends on
+/// the shape alone.
+cudaError_t relu_batch_norm_backward(const BatchNormShape& shape, const BatchNormTensors& tensors,
+                                     const BatchNormGradients& gradients, float* scratch,
+                                     cudaStream_t stream);
+
+}  // namespace ddpm::cuda
