@@ -146,6 +146,35 @@ TEST(GroupNormSiluTest, DropoutZeroesItsShareInTrainingOnly) {
   EXPECT_TRUE(tensors_near(dropped, at::where(kept, whole / 0.75, at::zeros_like(whole)), 1e-5));
 }
 
+// Groups of three channels reach from the first map's four into the other's five.
+TEST(GroupNormSiluTest, ForkNormalizesBothMapsAsOne) {
+  GroupNormSiluArgs args = random_args(at::kDouble);
+  const Tensor whole = at::randn({2, 9, 4, 3}, at::kDouble);
+  args.weight = at::randn({9}, at::kDouble);
+  args.bias = at::randn({9}, at::kDouble);
+  args.time_embedding = args.scale = args.shift = Tensor();
+  args.x = whole.narrow(/*dim=*/1, 0, 4);
+  const GroupNormFork fork = group_norm_silu_fork(args, whole.narrow(/*dim=*/1, 4, 5));
+  args.x = whole;
+  EXPECT_TRUE(tensors_near(fork.y, group_norm_silu(args), 1e-12));
+  const Tensor maps = fork.x_rest.defined() ? at::cat({fork.x, fork.x_rest}, 1) : fork.x;
+  EXPECT_TRUE(at::equal(maps, whole));
+}
+
+TEST(GroupNormSiluTest, ForkOfOneMapGivesItBack) {
+  const GroupNormSiluArgs args = random_args(at::kFloat);
+  const GroupNormFork fork = group_norm_silu_fork(args);
+  EXPECT_TRUE(at::equal(fork.y, group_norm_silu(args)));
+  EXPECT_TRUE(at::equal(fork.x, args.x));
+  EXPECT_FALSE(fork.x_rest.defined());
+}
+
+TEST(GroupNormSiluTest, ForkRefusesMapsOfOtherSizes) {
+  const GroupNormSiluArgs args = random_args(at::kFloat);
+  EXPECT_THROW(group_norm_silu_fork(args, at::ones({2, 6, 4, 4})), std::invalid_argument);
+  EXPECT_THROW(group_norm_silu_fork(args, at::ones({2, 6, 4, 3})), std::invalid_argument);
+}
+
 TEST(GroupNormSiluTest, RefusesShapesThatDisagree) {
   const GroupNormSiluArgs good = random_args(at::kFloat);
   GroupNormSiluArgs args = good;

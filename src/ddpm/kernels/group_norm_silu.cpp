@@ -11,17 +11,26 @@
 namespace ddpm {
 namespace {
 
-void check_per_image(const char* name, const Tensor& values, const Tensor& x) {
-  check_arg(!values.defined() || values.sizes() == at::IntArrayRef({x.size(0), x.size(1)}),
-            "[group_norm_silu] ", name, " must be [N, C]: expected [", x.size(0), ", ", x.size(1),
+void check_per_image(const char* name, const Tensor& values, int64_t images, int64_t channels) {
+  check_arg(!values.defined() || values.sizes() == at::IntArrayRef({images, channels}),
+            "[group_norm_silu] ", name, " must be [N, C]: expected [", images, ", ", channels,
             "], got ", values.defined() ? values.sizes() : at::IntArrayRef());
 }
 
-void check_group_norm_silu_args(const GroupNormSiluArgs& args) {
-  const Tensor& x = args.x;
+void check_maps(const Tensor& x, const Tensor& x_rest) {
   check_arg(x.dim() == 4,
             "[group_norm_silu] x must be a batch of maps: expected [N, C, H, W], got ", x.sizes());
-  const int64_t channels = x.size(1);
+  if (!x_rest.defined()) return;
+  check_arg(x_rest.dim() == 4 && x_rest.size(0) == x.size(0) &&
+                x_rest.sizes().slice(2) == x.sizes().slice(2),
+            "[group_norm_silu_fork] x_rest must be maps like x: expected ", x.sizes(),
+            " but for the channels, got ", x_rest.sizes());
+}
+
+void check_group_norm_silu_args(const GroupNormSiluArgs& args, const Tensor& x_rest = {}) {
+  const Tensor& x = args.x;
+  check_maps(x, x_rest);
+  const int64_t channels = x.size(1) + (x_rest.defined() ? x_rest.size(1) : 0);
   check_arg(args.num_groups >= 1 && channels % args.num_groups == 0,
             "[group_norm_silu] num_groups must divide the channels: expected a divisor of ",
             channels, ", got ", args.num_groups);
@@ -30,9 +39,9 @@ void check_group_norm_silu_args(const GroupNormSiluArgs& args) {
               "[group_norm_silu] weight and bias must hold one value a channel: expected [",
               channels, "], got ", affine.sizes());
   }
-  check_per_image("time_embedding", args.time_embedding, x);
-  check_per_image("scale", args.scale, x);
-  check_per_image("shift", args.shift, x);
+  check_per_image("time_embedding", args.time_embedding, x.size(0), channels);
+  check_per_image("scale", args.scale, x.size(0), channels);
+  check_per_image("shift", args.shift, x.size(0), channels);
   check_arg(args.scale.defined() == args.shift.defined(),
             "[group_norm_silu] scale and shift come together: expected both or none, got one");
 }
@@ -54,9 +63,7 @@ Tensor with_gradient_of_x(const Tensor& x, const GroupNormSiluArgs& args) {
 Tensor group_norm_silu(const GroupNormSiluArgs& args) {
   check_group_norm_silu_args(args);
 #ifdef DDPM_CUDA
-  if (cuda::group_norm_silu_is_fused(args)) {
-    return at::dropout(cuda::fused_group_norm_silu(args), args.dropout, args.training);
-  }
+  if (cuda::group_norm_silu_is_fused(args)) return cuda::fused_group_norm_silu(args).y;
 #endif
   if (cpu::group_norm_silu_is_fused(args)) {
     return at::dropout(cpu::fused_group_norm_silu(args), args.dropout, args.training);
@@ -71,6 +78,18 @@ Tensor group_norm_silu(const GroupNormSiluArgs& args) {
   // Where autograd needs no input of SiLU, its place is reused.
   if (args.silu) y = y.requires_grad() ? at::silu(y) : at::silu_(y);
   return at::dropout(y, args.dropout, args.training);
+}
+
+GroupNormFork group_norm_silu_fork(const GroupNormSiluArgs& args, const Tensor& x_rest) {
+  check_group_norm_silu_args(args, x_rest);
+#ifdef DDPM_CUDA
+  if (cuda::group_norm_silu_is_fused(args, x_rest)) {
+    return cuda::fused_group_norm_silu(args, x_rest);
+  }
+#endif
+  GroupNormSiluArgs whole = args;
+  if (x_rest.defined()) whole.x = at::cat({args.x, x_rest}, /*dim=*/1);
+  return {.y = group_norm_silu(whole), .x = whole.x, .x_rest = {}};
 }
 
 }  // namespace ddpm

@@ -32,4 +32,20 @@ struct GroupNormSiluArgs {
 ///         without shift.
 Tensor group_norm_silu(const GroupNormSiluArgs& args);
 
+/// What group_norm_silu_fork answers.
+struct GroupNormFork {
+  Tensor y;       ///< [N, C + C', H, W] group_norm_silu of both maps' channels.
+  Tensor x;       ///< args.x again; or both maps side by side, and then x_rest is undefined.
+  Tensor x_rest;  ///< x_rest again.
+};
+
+/// group_norm_silu of args.x with x_rest's channels behind its own, for callers that read the maps
+/// again: what they take from the answer, a GPU gives its gradients in the norm's own pass. Groups
+/// may reach from one map into the other.
+///
+/// @param args   num_groups, weight, bias and the rest are those of C + C' channels.
+/// @param x_rest [N, C', H, W]; undefined: none.
+/// @throws std::invalid_argument as group_norm_silu, or if the maps' other sizes differ.
+GroupNormFork group_norm_silu_fork(const GroupNormSiluArgs& args, const Tensor& x_rest = {});
+
 }  // namespace ddpm

@@ -185,9 +185,12 @@ cudaError_t backward(const GroupNormShape& shape, const GroupNormTensors& tensor
     backward_kernel<T, kHeld><<<grid, bundle.threads, scratch_bytes(bundle), stream>>>(
         shape, bundle, tensors, gradients);
   });
-  const cudaError_t launched = cudaGetLastError();
-  if (launched != cudaSuccess) return launched;
-  if (gradients.d_weight == nullptr && gradients.d_bias == nullptr) return cudaSuccess;
+  return cudaGetLastError();
+}
+
+template <typename T>
+cudaError_t sum_images(const GroupNormShape& shape, const GroupNormGradients& gradients,
+                       cudaStream_t stream) {
   const int blocks = (shape.channels + kSumColumns - 1) / kSumColumns;
   sum_images_kernel<T><<<blocks, dim3(kSumColumns, kSumRows), 0, stream>>>(
       shape.images, shape.channels, gradients.sums, static_cast<T*>(gradients.d_bias),
@@ -199,8 +202,18 @@ cudaError_t backward(const GroupNormShape& shape, const GroupNormTensors& tensor
 
 cudaError_t group_norm_silu_backward(const GroupNormShape& shape, const GroupNormTensors& tensors,
                                      const GroupNormGradients& gradients, cudaStream_t stream) {
-  return shape.bf16 ? backward<__nv_bfloat16>(shape, tensors, gradients, stream)
-                    : backward<float>(shape, tensors, gradients, stream);
+  const cudaError_t launched = shape.bf16
+                                   ? backward<__nv_bfloat16>(shape, tensors, gradients, stream)
+                                   : backward<float>(shape, tensors, gradients, stream);
+  if (launched != cudaSuccess) return launched;
+  return group_norm_silu_sum_images(shape, gradients, stream);
+}
+
+cudaError_t group_norm_silu_sum_images(const GroupNormShape& shape,
+                                       const GroupNormGradients& gradients, cudaStream_t stream) {
+  if (gradients.d_weight == nullptr && gradients.d_bias == nullptr) return cudaSuccess;
+  return shape.bf16 ? sum_images<__nv_bfloat16>(shape, gradients, stream)
+                    : sum_images<float>(shape, gradients, stream);
 }
 
 }  // namespace ddpm::cuda

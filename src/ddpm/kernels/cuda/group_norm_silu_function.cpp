@@ -1,10 +1,14 @@
 #include "ddpm/kernels/cuda/group_norm_silu_function.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <mutex>
 
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 
@@ -14,7 +18,11 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-enum Input { kX, kWeight, kBias, kTimeEmbedding, kScale, kShift, kNumInputs };
+enum Input { kX, kWeight, kBias, kTimeEmbedding, kScale, kShift, kXRest, kNumInputs };
+enum Saved { kMean = kNumInputs, kRstd, kKept };
+enum Output { kY, kSkip, kSkipRest };
+
+constexpr uint64_t kDraws = 4;  // of an element: the generator counts in fours
 
 const void* data_of(const Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr() : nullptr;
@@ -22,27 +30,43 @@ const void* data_of(const Tensor& tensor) {
 void* room_of(const Tensor& tensor) {
   return tensor.defined() ? tensor.mutable_data_ptr() : nullptr;
 }
-
-/// [N, C] with unit stride along C; rows may be strided, as those of a chunk are. Autograd takes no
-/// undefined tensor.
-std::optional<Tensor> with_dense_rows(const Tensor& table) {
-  if (!table.defined()) return std::nullopt;
-  return table.stride(1) == 1 ? table : table.contiguous();
+Tensor channels_last(const Tensor& map) {
+  return map.defined() ? map.contiguous(at::MemoryFormat::ChannelsLast) : map;
+}
+/// Autograd takes no undefined tensor.
+std::optional<Tensor> if_defined(const Tensor& tensor) {
+  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
+}
+/// [N, C] with unit stride along C; rows may be strided, as those of a chunk are.
+Tensor with_dense_rows(const Tensor& table) {
+  return !table.defined() || table.stride(1) == 1 ? table : table.contiguous();
 }
 
-GroupNormShape shape_of(const Tensor& x, int64_t groups, double eps, bool silu) {
+/// What a norm is besides its tensors.
+struct NormOptions {
+  int64_t groups;
+  double eps;
+  bool silu;
+  double dropout;
+};
+
+GroupNormShape shape_of(const Tensor& x, const Tensor& x_rest, const NormOptions& options) {
+  const int64_t rest_channels = x_rest.defined() ? x_rest.size(1) : 0;
   return {.images = static_cast<int>(x.size(0)),
           .pixels = static_cast<int>(x.size(2) * x.size(3)),
-          .channels = static_cast<int>(x.size(1)),
-          .groups = static_cast<int>(groups),
-          .eps = static_cast<float>(eps),
-          .silu = silu,
-          .bf16 = x.scalar_type() == at::kBFloat16};
+          .channels = static_cast<int>(x.size(1) + rest_channels),
+          .groups = static_cast<int>(options.groups),
+          .eps = static_cast<float>(options.eps),
+          .silu = options.silu,
+          .bf16 = x.scalar_type() == at::kBFloat16,
+          .rest_channels = static_cast<int>(rest_channels),
+          .dropout = static_cast<float>(options.dropout)};
 }
 
-GroupNormTensors tensors_of(const variable_list& inputs, const Tensor& mean, const Tensor& rstd) {
+GroupNormTensors tensors_of(const variable_list& inputs) {
   GroupNormTensors tensors;
   tensors.x = data_of(inputs[kX]);
+  tensors.x_rest = data_of(inputs[kXRest]);
   tensors.weight = data_of(inputs[kWeight]);
   tensors.bias = data_of(inputs[kBias]);
   tensors.time_embedding = data_of(inputs[kTimeEmbedding]);
@@ -52,94 +76,182 @@ GroupNormTensors tensors_of(const variable_list& inputs, const Tensor& mean, con
     tensors.time_embedding_stride = inputs[kTimeEmbedding].stride(0);
   }
   if (inputs[kScale].defined()) tensors.scale_stride = inputs[kScale].stride(0);
-  tensors.mean = mean.mutable_data_ptr<float>();
-  tensors.rstd = rstd.mutable_data_ptr<float>();
   return tensors;
+}
+
+/// The next place in the default generator's stream; in a captured graph, one that moves on with
+/// every replay.
+RandomPlace next_random_place(const at::Device& device) {
+  auto* generator = at::get_generator_or_default<at::CUDAGeneratorImpl>(
+      std::nullopt, at::cuda::detail::getDefaultCUDAGenerator(device.index()));
+  at::PhiloxCudaState state;
+  {
+    const std::lock_guard<std::mutex> lock(generator->mutex_);
+    state = generator->philox_cuda_state(kDraws);
+  }
+  if (!state.captured_) return {.seed = state.seed_.val, .offset = state.offset_.val};
+  return {.offset = state.offset_intragraph_,
+          .seed_on_device = reinterpret_cast<const int64_t*>(state.seed_.ptr),
+          .offset_on_device = reinterpret_cast<const int64_t*>(state.offset_.ptr)};
+}
+
+/// What is kept for the backward pass; undefined where nobody asks for gradients.
+struct Statistics {
+  Tensor mean, rstd, kept;
+};
+
+/// The norm, and its statistics if `saves`.
+Tensor run_forward(const variable_list& inputs, const NormOptions& options, bool saves,
+                   Statistics& statistics) {
+  const Tensor& x = inputs[kX];
+  const c10::cuda::CUDAGuard guard(x.device());
+  const GroupNormShape shape = shape_of(x, inputs[kXRest], options);
+  const auto numbers = x.options().memory_format(std::nullopt).dtype(at::kFloat);
+  GroupNormTensors tensors = tensors_of(inputs);
+  if (saves) {
+    statistics.mean = at::empty({x.size(0), options.groups}, numbers);
+    statistics.rstd = at::empty_like(statistics.mean);
+    tensors.mean = statistics.mean.mutable_data_ptr<float>();
+    tensors.rstd = statistics.rstd.mutable_data_ptr<float>();
+  }
+  if (options.dropout > 0) {
+    statistics.kept =
+        at::empty({x.size(0), shape.pixels, shape.channels / 8}, numbers.dtype(at::kByte));
+    tensors.kept = statistics.kept.mutable_data_ptr<uint8_t>();
+    tensors.random = next_random_place(x.device());
+  }
+  Tensor y = at::empty({x.size(0), shape.channels, x.size(2), x.size(3)},
+                       x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  const auto launch =
+      group_norm_silu_clusters(shape) ? group_norm_silu_cluster_forward : group_norm_silu_forward;
+  C10_CUDA_CHECK(launch(shape, tensors, y.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
+  return y;
 }
 
 class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
  public:
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
-                        const Tensor& bias, const std::optional<Tensor>& time_embedding,
-                        const std::optional<Tensor>& scale, const std::optional<Tensor>& shift,
-                        int64_t groups, double eps, bool silu) {
-    const c10::cuda::CUDAGuard guard(x.device());
-    const variable_list inputs{x,
-                               weight,
-                               bias,
-                               time_embedding.value_or(Tensor()),
-                               scale.value_or(Tensor()),
-                               shift.value_or(Tensor())};
-    const auto statistics = x.options().dtype(at::kFloat).memory_format(std::nullopt);
-    const Tensor mean = at::empty({x.size(0), groups}, statistics);
-    const Tensor rstd = at::empty({x.size(0), groups}, statistics);
-    Tensor y = at::empty_like(x);
-    C10_CUDA_CHECK(group_norm_silu_forward(shape_of(x, groups, eps, silu),
-                                           tensors_of(inputs, mean, rstd), y.mutable_data_ptr(),
-                                           c10::cuda::getCurrentCUDAStream()));
-    variable_list saved = inputs;
-    saved.insert(saved.end(), {mean, rstd});
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
+                               const Tensor& bias, const std::optional<Tensor>& time_embedding,
+                               const std::optional<Tensor>& scale,
+                               const std::optional<Tensor>& shift,
+                               const std::optional<Tensor>& x_rest, const NormOptions& options) {
+    const auto or_none = [](const std::optional<Tensor>& tensor) {
+      return tensor.value_or(Tensor());
+    };
+    variable_list saved{
+        x, weight, bias, or_none(time_embedding), or_none(scale), or_none(shift), or_none(x_rest)};
+    Statistics statistics;
+    variable_list outputs{run_forward(saved, options, /*saves=*/true, statistics), x.detach()};
+    if (x_rest) outputs.push_back(x_rest->detach());
+    saved.insert(saved.end(), {statistics.mean, statistics.rstd, statistics.kept});
     ctx->save_for_backward(saved);
-    ctx->saved_data["groups"] = groups;
-    ctx->saved_data["eps"] = eps;
-    ctx->saved_data["silu"] = silu;
-    return y;
+    ctx->set_materialize_grads(false);
+    ctx->saved_data["groups"] = options.groups;
+    ctx->saved_data["eps"] = options.eps;
+    ctx->saved_data["silu"] = options.silu;
+    ctx->saved_data["dropout"] = options.dropout;
+    return outputs;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
     const variable_list inputs = ctx->get_saved_variables();
     const Tensor& x = inputs[kX];
-    const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
     const c10::cuda::CUDAGuard guard(x.device());
-    const Tensor d_x = at::empty_like(x);
-    const Tensor sums = at::empty({2, x.size(0), x.size(1)}, inputs[kNumInputs].options());
-    variable_list d_inputs(kNumInputs + 3);  // groups, eps and silu have none
-    d_inputs[kX] = d_x;
-    size_t edge = 0;  // autograd numbers the inputs that are there
+    const NormOptions options{.groups = ctx->saved_data["groups"].toInt(),
+                              .eps = ctx->saved_data["eps"].toDouble(),
+                              .silu = ctx->saved_data["silu"].toBool(),
+                              .dropout = ctx->saved_data["dropout"].toDouble()};
+    const GroupNormShape shape = shape_of(x, inputs[kXRest], options);
+    variable_list d_inputs(kNumInputs + 1);  // the options have none
+    size_t edge = 0;                         // autograd numbers the inputs that are there
     for (size_t input = kX; input < kNumInputs; ++input) {
       if (!inputs[input].defined()) continue;
-      if (input != kX && ctx->needs_input_grad(edge)) {
+      const bool is_map = input == kX || input == kXRest;
+      if (is_map) d_inputs[input] = at::empty_like(inputs[input]);
+      if (!is_map && ctx->needs_input_grad(edge)) {
         d_inputs[input] = at::empty(inputs[input].sizes(), inputs[input].options());
       }
       ++edge;
     }
+    const Tensor d_y = channels_last(
+        d_outputs[kY].defined()
+            ? d_outputs[kY]
+            : at::zeros({x.size(0), shape.channels, x.size(2), x.size(3)}, x.options()));
+    run_backward(shape, inputs, d_y, d_outputs, d_inputs);
+    return d_inputs;
+  }
+
+ private:
+  static void run_backward(const GroupNormShape& shape, const variable_list& inputs,
+                           const Tensor& d_y, const variable_list& d_outputs,
+                           const variable_list& d_inputs) {
+    const Tensor d_skip = channels_last(d_outputs[kSkip]);
+    const Tensor d_skip_rest =
+        d_outputs.size() > kSkipRest ? channels_last(d_outputs[kSkipRest]) : Tensor();
+    const Tensor sums = at::empty({2, shape.images, shape.channels}, inputs[kMean].options());
+    GroupNormTensors tensors = tensors_of(inputs);
+    tensors.mean = inputs[kMean].mutable_data_ptr<float>();
+    tensors.rstd = inputs[kRstd].mutable_data_ptr<float>();
+    if (inputs[kKept].defined()) tensors.kept = inputs[kKept].mutable_data_ptr<uint8_t>();
+    const bool clusters = group_norm_silu_clusters(shape);
     const GroupNormGradients gradients{.d_y = data_of(d_y),
-                                       .d_x = room_of(d_x),
+                                       .d_skip = clusters ? data_of(d_skip) : nullptr,
+                                       .d_skip_rest = data_of(d_skip_rest),
+                                       .d_x = room_of(d_inputs[kX]),
+                                       .d_x_rest = room_of(d_inputs[kXRest]),
                                        .d_time_embedding = room_of(d_inputs[kTimeEmbedding]),
                                        .d_scale = room_of(d_inputs[kScale]),
                                        .d_shift = room_of(d_inputs[kShift]),
                                        .d_weight = room_of(d_inputs[kWeight]),
                                        .d_bias = room_of(d_inputs[kBias]),
                                        .sums = sums.mutable_data_ptr<float>()};
-    const auto shape =
-        shape_of(x, ctx->saved_data["groups"].toInt(), ctx->saved_data["eps"].toDouble(),
-                 ctx->saved_data["silu"].toBool());
-    C10_CUDA_CHECK(group_norm_silu_backward(
-        shape, tensors_of(inputs, inputs[kNumInputs], inputs[kNumInputs + 1]), gradients,
-        c10::cuda::getCurrentCUDAStream()));
-    return d_inputs;
+    const auto launch = clusters ? group_norm_silu_cluster_backward : group_norm_silu_backward;
+    C10_CUDA_CHECK(launch(shape, tensors, gradients, c10::cuda::getCurrentCUDAStream()));
+    if (!clusters && d_skip.defined()) d_inputs[kX].add_(d_skip);
   }
 };
 
 }  // namespace
 
-bool group_norm_silu_is_fused(const GroupNormSiluArgs& args) {
+bool group_norm_silu_is_fused(const GroupNormSiluArgs& args, const Tensor& x_rest) {
   const Tensor& x = args.x;
   if (!x.is_cuda() || (x.scalar_type() != at::kBFloat16 && x.scalar_type() != at::kFloat)) {
     return false;
   }
   for (const Tensor* other :
-       {&args.weight, &args.bias, &args.time_embedding, &args.scale, &args.shift}) {
+       {&args.weight, &args.bias, &args.time_embedding, &args.scale, &args.shift, &x_rest}) {
     if (other->defined() && other->scalar_type() != x.scalar_type()) return false;
   }
-  return group_norm_silu_fits(shape_of(x, args.num_groups, args.eps, args.silu));
+  const bool drops = args.training && args.dropout > 0;
+  const c10::cuda::CUDAGuard guard(x.device());
+  const GroupNormShape shape = shape_of(
+      x, x_rest,
+      {args.num_groups, args.eps, args.silu, drops && args.dropout < 1 ? args.dropout : 0});
+  if (drops && (!args.silu || args.dropout >= 1)) return false;
+  return group_norm_silu_clusters(shape) ||
+         (!x_rest.defined() && !drops && group_norm_silu_fits(shape));
 }
 
-Tensor fused_group_norm_silu(const GroupNormSiluArgs& args) {
-  return GroupNormSilu::apply(args.x.contiguous(at::MemoryFormat::ChannelsLast), args.weight,
-                              args.bias, with_dense_rows(args.time_embedding),
-                              with_dense_rows(args.scale), with_dense_rows(args.shift),
-                              args.num_groups, args.eps, args.silu);
+GroupNormFork fused_group_norm_silu(const GroupNormSiluArgs& args, const Tensor& x_rest) {
+  const NormOptions options{.groups = args.num_groups,
+                            .eps = args.eps,
+                            .silu = args.silu,
+                            .dropout = args.training ? args.dropout : 0};
+  const variable_list inputs{channels_last(args.x),
+                             args.weight,
+                             args.bias,
+                             with_dense_rows(args.time_embedding),
+                             with_dense_rows(args.scale),
+                             with_dense_rows(args.shift),
+                             channels_last(x_rest)};
+  if (!at::GradMode::is_enabled()) {
+    Statistics statistics;
+    return {run_forward(inputs, options, /*saves=*/false, statistics), inputs[kX], inputs[kXRest]};
+  }
+  const variable_list outputs = GroupNormSilu::apply(
+      inputs[kX], args.weight, args.bias, if_defined(inputs[kTimeEmbedding]),
+      if_defined(inputs[kScale]), if_defined(inputs[kShift]), if_defined(inputs[kXRest]), options);
+  return {outputs[kY], outputs[kSkip], x_rest.defined() ? outputs[kSkipRest] : Tensor()};
 }
 
 }  // namespace ddpm::cuda

@@ -9,16 +9,28 @@ namespace ddpm::cuda {
 struct GroupNormShape {
   int images = 0;
   int pixels = 0;
-  int channels = 0;
+  int channels = 0;  ///< Of x and x_rest together.
   int groups = 0;
   float eps = 0;
   bool silu = true;
-  bool bf16 = false;  ///< Type of every map and weight: bfloat16, or float32.
+  bool bf16 = false;      ///< Type of every map and weight: bfloat16, or float32.
+  int rest_channels = 0;  ///< The last channels, which stand in x_rest; 0: all stand in x.
+  float dropout = 0;      ///< Probability that an output is zeroed.
+};
+
+/// Where a launch stands in a stream of random numbers, as LibTorch's generator gives it. In a
+/// captured graph the numbers stand on the device.
+struct RandomPlace {
+  uint64_t seed = 0;
+  uint64_t offset = 0;
+  const int64_t* seed_on_device = nullptr;    ///< Instead of seed.
+  const int64_t* offset_on_device = nullptr;  ///< To be added to offset.
 };
 
 /// Pointers are null for what takes no part. All but mean and rstd are of the shape's type.
 struct GroupNormTensors {
-  const void* x = nullptr;       ///< [images, pixels, channels], as y.
+  const void* x = nullptr;       ///< [images, pixels, channels - rest_channels]
+  const void* x_rest = nullptr;  ///< [images, pixels, rest_channels]
   const void* weight = nullptr;  ///< [channels], as bias.
   const void* bias = nullptr;
   const void* time_embedding = nullptr;  ///< [images, channels], added to x; rows are strided.
@@ -28,13 +40,18 @@ struct GroupNormTensors {
   int64_t scale_stride = 0;           ///< The same, of scale and shift.
   float* mean = nullptr;              ///< [images, groups], written forward, read backward.
   float* rstd = nullptr;
+  uint8_t* kept = nullptr;  ///< [images, pixels, channels / 8] bits: what dropout keeps. As mean.
+  RandomPlace random;       ///< Of dropout.
 };
 
 /// Gradients; null for those that nobody asks for, but for d_x.
 struct GroupNormGradients {
-  const void* d_y = nullptr;         ///< like x.
-  void* d_x = nullptr;               ///< like x.
-  void* d_time_embedding = nullptr;  ///< [images, channels] contiguous, as d_scale and d_shift.
+  const void* d_y = nullptr;          ///< [images, pixels, channels]
+  const void* d_skip = nullptr;       ///< like x, added to d_x.
+  const void* d_skip_rest = nullptr;  ///< like x_rest, added to d_x_rest.
+  void* d_x = nullptr;                ///< like x.
+  void* d_x_rest = nullptr;           ///< like x_rest.
+  void* d_time_embedding = nullptr;   ///< [images, channels] contiguous, as d_scale and d_shift.
   void* d_scale = nullptr;
   void* d_shift = nullptr;
   void* d_weight = nullptr;  ///< [channels], as d_bias.
@@ -53,8 +70,26 @@ bool group_norm_silu_fits(const GroupNormShape& shape);
 cudaError_t group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,
                                     void* y, cudaStream_t stream);
 
-/// All gradients, deterministic: sums are taken in an order that depends on the shape alone.
+/// All gradients of group_norm_silu_forward, deterministic: sums are taken in an order that depends
+/// on the shape alone.
 cudaError_t group_norm_silu_backward(const GroupNormShape& shape, const GroupNormTensors& tensors,
                                      const GroupNormGradients& gradients, cudaStream_t stream);
+
+/// True if the device runs clusters of blocks and the shape suits them: groups divide channels, all
+/// numbers of channels are multiples of 8. x_rest, dropout and d_skip need them.
+bool group_norm_silu_clusters(const GroupNormShape& shape);
+
+/// The same with clusters, of x and x_rest side by side, and with dropout.
+cudaError_t group_norm_silu_cluster_forward(const GroupNormShape& shape,
+                                            const GroupNormTensors& tensors, void* y,
+                                            cudaStream_t stream);
+cudaError_t group_norm_silu_cluster_backward(const GroupNormShape& shape,
+                                             const GroupNormTensors& tensors,
+                                             const GroupNormGradients& gradients,
+                                             cudaStream_t stream);
+
+/// d_bias and d_weight from gradients.sums, which either backward pass has filled.
+cudaError_t group_norm_silu_sum_images(const GroupNormShape& shape,
+                                       const GroupNormGradients& gradients, cudaStream_t stream);
 
 }  // namespace ddpm::cuda

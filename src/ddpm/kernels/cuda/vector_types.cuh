@@ -75,6 +75,13 @@ __device__ const void* row_of(const void* table, int64_t stride, int image, int 
   return static_cast<const T*>(table) + image * stride + channel;
 }
 
-inline __device__ float sigmoid(float z) { return __fdividef(1.0f, 1.0f + __expf(-z)); }
+/// 1 / (1 + exp(-z)), to a few units of float32's last place.
+inline __device__ float sigmoid(float z) {
+  constexpr float kMinusLog2E = -1.4426950408889634f;
+  float e, s;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(z * kMinusLog2E));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(s) : "f"(1.0f + e));
+  return s;
+}
 
 }  // namespace ddpm::cuda

@@ -1,0 +1,59 @@
+#include "ddpm/kernels/cuda/group_norm_silu_cluster.cuh"
+
+namespace ddpm::cuda {
+namespace {
+
+// A multiprocessor has 228 KiB of shared memory, of which each block takes 1 KiB more than it uses.
+constexpr int kGoodBytes = 76700;       // three blocks a multiprocessor
+constexpr int kFairBytes = 112 * 1024;  // two
+constexpr int kMostBytes = 224 * 1024;
+constexpr int kEnoughBlocks = 264;
+
+}  // namespace
+
+ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
+                              int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&)) {
+  const int pixel_bytes = shape.channels * (shape.bf16 ? 2 : 4);
+  const auto plan_of = [&](int size) {
+    ClusterPlan plan;
+    plan.size = size;
+    plan.pixels = (shape.pixels + size - 1) / size;
+    plan.lanes = shape.channels / kVector;
+    plan.rows = kClusterThreads / plan.lanes;
+    const bool warp_has_rows = plan.lanes <= 16 && 16 % plan.lanes == 0;
+    plan.partial_rows = warp_has_rows ? kClusterThreads / 32 : plan.rows;
+    const int chunk = (plan.pixels + kChunks - 1) / kChunks;
+    plan.chunk = (chunk + plan.rows - 1) / plan.rows * plan.rows;
+    plan.map_bytes = plan.pixels * pixel_bytes;
+    return plan;
+  };
+  const auto fits = [&](const ClusterPlan& plan, int bytes) {
+    return static_cast<int64_t>(maps) * plan.map_bytes + scratch_bytes(shape, plan) <= bytes;
+  };
+  for (const int bytes : {kGoodBytes, kFairBytes, kMostBytes}) {
+    for (int size = 1; size <= (bytes == kGoodBytes ? 8 : 16); size *= 2) {
+      ClusterPlan plan = plan_of(size);
+      const bool more_blocks_help =
+          size < 8 && shape.images * size < kEnoughBlocks && plan.pixels >= 4 * plan.rows;
+      if (!fits(plan, bytes) || more_blocks_help) continue;
+      plan.resident = true;
+      return plan;
+    }
+  }
+  return plan_of(8);
+}
+
+bool group_norm_silu_clusters(const GroupNormShape& shape) {
+  int device = 0, major = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) {
+    return false;
+  }
+  const int64_t elements = static_cast<int64_t>(shape.pixels) * shape.channels;
+  return major >= 9 && shape.groups >= 1 && shape.channels % shape.groups == 0 &&
+         shape.channels % kVector == 0 && shape.rest_channels % kVector == 0 &&
+         shape.channels / kVector <= kMaxLanes && shape.images > 0 && shape.images < (1 << 24) &&
+         shape.pixels > 0 && elements < (int64_t{1} << 30);
+}
+
+}  // namespace ddpm::cuda
