@@ -37,6 +37,17 @@ TEST(Sha256Test, PartsGiveWhatTheWholeGives) {
   }
 }
 
+TEST(Sha256Test, PortableCodeGivesWhatTheProcessorsInstructionsGive) {
+  std::vector<uint8_t> bytes(1000);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * i + 3);
+  for (size_t length = 0; length <= bytes.size(); length += 37) {
+    Sha256 portable(/*use_instructions=*/false);
+    portable.update({bytes.data(), length});
+    ASSERT_EQ(portable.finish_hex(), sha256_hex(std::span<const uint8_t>(bytes.data(), length)))
+        << length << " bytes";
+  }
+}
+
 TEST(Sha256Test, HashesAFile) {
   const std::string path = ::testing::TempDir() + "sha256_test.bin";
   write_file_atomic(path, "abc");
