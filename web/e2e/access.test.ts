@@ -78,7 +78,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
         await page.getByText('Compare two').click();
         await page.getByRole('button', { name: 'Generate both' }).click();
         await page
-          .getByText(/identical|on average/)
+          .getByText(/identical|differ by/)
           .nth(3)
           .waitFor();
         await check(page, 'compared');

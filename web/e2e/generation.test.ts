@@ -147,3 +147,20 @@ describe('a generation', () => {
     await page.context().close();
   });
 });
+
+describe('the last run', () => {
+  it('is there again after another page', async () => {
+    await bench.faults({ stepMs: 2 });
+    const page = await bench.open();
+    await setSteps(page, 5);
+    await generate(page);
+    await done(page);
+    const url = page.url();
+    await page.getByRole('link', { name: 'Forward' }).click();
+    await page.getByRole('heading', { name: 'The forward process' }).waitFor();
+    await page.getByRole('link', { name: 'Studio', exact: true }).click();
+    await done(page);
+    assert.equal(page.url(), url);
+    await page.context().close();
+  });
+});

@@ -52,7 +52,7 @@ for (const { name, width, height, deviceScaleFactor } of kSizes) {
     await page.locator('#steps').press('Enter');
     await page.getByRole('button', { name: 'Generate both' }).click();
     await page
-      .getByText(/on average|identical/)
+      .getByText(/differ by|identical/)
       .nth(3)
       .waitFor();
     await shoot('5-compare', true);

@@ -18,8 +18,11 @@ const kTypes = {
 const kPolicy = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'";
 const kMaxBody = 65536;
 
+/** Seeds are numbers in JSON, whatever their length. */
+const toJson = (body) => JSON.stringify(body).replace(/("seed":)"(\d{16,20})"/g, '$1$2');
+
 function send(response, status, body, headers = {}) {
-  const bytes = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
+  const bytes = Buffer.isBuffer(body) ? body : Buffer.from(toJson(body));
   response.writeHead(status, {
     'Content-Type': 'application/json',
     'Content-Length': bytes.length,
@@ -82,7 +85,7 @@ function streamEvents(job, request, response) {
     if (cut) return;
     cut = control.cutEventsAfter > 0 && ++sent >= control.cutEventsAfter;
     const flushed = cut ? () => response.destroy() : undefined;
-    response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`, flushed);
+    response.write(`id: ${id}\nevent: ${event}\ndata: ${toJson(data)}\n\n`, flushed);
     if (event === 'end' && !cut) response.end();
   };
   const last = Number(request.headers['last-event-id'] ?? 0);
@@ -116,10 +119,31 @@ async function createJob(request, response) {
   );
 }
 
+/** Waits: one image as it is, several in JSON. A client that goes away cancels. */
+async function generate(request, response) {
+  const job = findOrCreate(resolve(await readBody(request)));
+  response.on('close', () => job.finished_at ?? cancel(job));
+  await new Promise((ended) => job.listeners.add(({ event }) => event === 'end' && ended()));
+  if (job.state !== 'succeeded')
+    throw new Refusal(500, 'internal', job.error?.message ?? job.state);
+  const { seed } = job.request;
+  const files = [...job.files.values()];
+  if (files.length === 1) {
+    return send(response, 200, files[0], { 'Content-Type': 'image/png', 'X-Seed': String(seed) });
+  }
+  send(response, 200, { images: files.map((file) => ({ b64: file.toString('base64'), seed })) });
+}
+
 async function api(request, response, path) {
   checkKey(request);
   if (path === '/v1/models')
     return send(response, 200, { object: 'list', data: kModels.map(modelJson) });
+  const model = kModels.find(({ id }) => path === `/v1/models/${id}`);
+  if (model) return send(response, 200, modelJson(model));
+  if (path === '/v1/generate' && request.method === 'POST') return generate(request, response);
+  if (path === '/v1/jobs' && request.method === 'GET') {
+    return send(response, 200, { object: 'list', data: [...jobs.values()].reverse().map(jobJson) });
+  }
   if (path === '/v1/capabilities') return send(response, 200, capabilities());
   if (path === '/v1/jobs' && request.method === 'POST') return createJob(request, response);
   const [, id, rest = ''] = /^\/v1\/jobs\/([^/]+)(\/.*)?$/.exec(path) ?? [];

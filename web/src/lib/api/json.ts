@@ -22,6 +22,12 @@ export function parseJson(text: string): unknown {
   );
 }
 
+/** 128 random bits as digits; crypto.randomUUID exists on secure pages alone. */
+export function randomId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
 export type JsonObject = Record<string, unknown>;
 
 export function asObject(value: unknown): JsonObject {

@@ -137,7 +137,7 @@ export const en = {
     shared: 'Seed and number of images are those of both sides.',
     swap: 'Copy A to B',
     pairLabel: (n: number) => `Image ${n}`,
-    difference: (percent: string) => `differ by ${percent} % on average`,
+    difference: (percent: string) => `differ by ${percent} %`,
     same: 'identical',
   },
   generate: {
@@ -274,6 +274,9 @@ export const en = {
     histogram: 'Values of xₜ',
     histogramText: (mean: string, std: string) => `mean ${mean}, standard deviation ${std}`,
     histogramNormal: 'N(0, 1)',
+    shares: 'Of the variance of xₜ (where that of x₀ is 1)',
+    signalShare: (percent: string) => `image ${percent} %`,
+    noiseShare: (percent: string) => `noise ${percent} %`,
     snr: 'Signal to noise',
     snrText: (alphaBar: string, db: string) => `ᾱ = ${alphaBar}, ${db} dB`,
     play: 'Play',

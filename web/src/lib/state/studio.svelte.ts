@@ -1,5 +1,6 @@
 /** The studio: two sides of settings, the jobs of the last run, the gallery. */
 import { ApiError } from '../api/client.ts';
+import { randomId } from '../api/json.ts';
 import type { JobRequest } from '../api/types.ts';
 import { strings } from '../i18n/strings.ts';
 import { app } from './app.svelte.ts';
@@ -8,7 +9,7 @@ import { isFinished, type JobView } from './job.ts';
 import { notices } from './notice.svelte.ts';
 import { formatRoute, parseRoute } from './route.ts';
 import * as settings from './settings.ts';
-import { loadStudio, saveStudio } from './studio_store.ts';
+import { loadRun, loadStudio, saveRun, saveStudio } from './studio_store.ts';
 import { watchJob } from './watch.ts';
 
 export type Side = 'a' | 'b';
@@ -83,7 +84,7 @@ class Studio {
     for (const side of sides) {
       const request = settings.toJobRequest(this.settingsOf(side), app.models, app.caps!);
       try {
-        ids.push((await app.client.createJob(request, crypto.randomUUID())).id);
+        ids.push((await app.client.createJob(request, randomId())).id);
       } catch (error) {
         this.refuse(side, error);
         for (const id of ids) await app.client.deleteJob(id).catch(() => undefined);
@@ -111,7 +112,7 @@ class Studio {
     this.followed = ids;
     this.views = [];
     this.busy = true;
-    history.replaceState(null, '', formatRoute({ page: 'studio', jobs: ids }));
+    this.remember(ids);
     const views: JobView[] = [];
     await Promise.all(
       ids.map(async (id, place) => {
@@ -131,11 +132,16 @@ class Studio {
     this.cancelling = false;
   }
 
+  private remember(ids: string[]): void {
+    saveRun(ids);
+    history.replaceState(null, '', formatRoute({ page: 'studio', jobs: ids }));
+  }
+
   private lose(error: unknown): void {
     this.followed = [];
     if (error instanceof ApiError && error.status === 404) {
       notices.show(strings.job.gone, 'error');
-      history.replaceState(null, '', formatRoute({ page: 'studio', jobs: [] }));
+      this.remember([]);
     } else if (!app.report(error)) {
       notices.show(error instanceof Error ? error.message : String(error), 'error');
     }
@@ -164,7 +170,7 @@ class Studio {
       hash,
     );
     const known = this.gallery.some((entry) => entry.id === added[0]?.id);
-    if (!known) this.setGallery(gallery.addEntries(this.gallery, added));
+    if (!known) this.setGallery(gallery.addEntries(gallery.loadGallery(localStorage), added));
   }
 
   setGallery(entries: gallery.GalleryEntry[]): void {
@@ -180,10 +186,12 @@ class Studio {
     }
   }
 
-  /** After a reload: the jobs that the URL names. */
+  /** After a reload, or back from another page: the jobs that the URL names, or the tab's last ones. */
   resume(): void {
-    const { page, jobs } = parseRoute(location.hash);
-    if (page !== 'studio' || jobs.length === 0 || jobs.join() === this.followed.join()) return;
+    const route = parseRoute(location.hash);
+    const jobs = route.jobs.length > 0 ? route.jobs : loadRun();
+    if (route.page !== 'studio' || jobs.length === 0) return;
+    if (jobs.join() === this.followed.join()) return this.remember(jobs);
     this.compare = jobs.length === 2;
     void this.follow(jobs);
   }

@@ -32,3 +32,23 @@ export function saveStudio(studio: StoredStudio): void {
     // full or off: the settings live as long as the page
   }
 }
+
+const kRunName = 'ddpm.run';
+
+/** The jobs of this tab's last run. */
+export function loadRun(): string[] {
+  try {
+    const ids: unknown = JSON.parse(sessionStorage.getItem(kRunName) ?? '[]');
+    return Array.isArray(ids) ? ids.filter((id) => typeof id === 'string').slice(0, 2) : [];
+  } catch {
+    return [];
+  }
+}
+
+export function saveRun(ids: string[]): void {
+  try {
+    sessionStorage.setItem(kRunName, JSON.stringify(ids));
+  } catch {
+    // the URL still names them
+  }
+}
