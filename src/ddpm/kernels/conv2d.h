@@ -9,6 +9,7 @@ namespace ddpm {
 /// What conv2d computes. Tensors that are left undefined take no part.
 struct Conv2dArgs {
   Tensor x;              ///< [N, C, H, W] float, channels_last.
+  Tensor x_rest = {};    ///< [N, C', H, W] whose channels stand behind x's: C + C' come in.
   Tensor weight;         ///< [O, C, k, k]; transposed: [C, O, k, k]. channels_last.
   Tensor bias = {};      ///< [O]
   Tensor residual = {};  ///< like the result, which it is added to.

@@ -56,21 +56,30 @@ Conv2dImpl::Conv2dImpl(int64_t in_channels, int64_t out_channels, Options option
   if (options.bias) bias_ = register_parameter("bias", at::zeros({out_channels}));
 }
 
-Tensor Conv2dImpl::convolve(const Tensor& x, const Tensor& bias, const Tensor& residual) const {
-  return conv2d({.x = x,
-                 .weight = weight_,
-                 .bias = bias,
-                 .residual = residual,
-                 .stride = options_.stride,
-                 .padding = options_.padding,
-                 .transposed = options_.transposed});
+Conv2dArgs Conv2dImpl::args(const Tensor& x) const {
+  return {.x = x,
+          .weight = weight_,
+          .stride = options_.stride,
+          .padding = options_.padding,
+          .transposed = options_.transposed};
 }
 
 Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual) {
-  return convolve(x, bias_, residual);
+  return forward(x, residual, /*residual_bias=*/{});
 }
 
-Tensor Conv2dImpl::forward_without_bias(const Tensor& x) { return convolve(x, {}, {}); }
+Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual, const Tensor& residual_bias) {
+  Conv2dArgs with_bias = args(x);
+  with_bias.bias = residual_bias.defined() ? bias_ + residual_bias : bias_;
+  with_bias.residual = residual;
+  return conv2d(with_bias);
+}
+
+Tensor Conv2dImpl::forward_without_bias(const Tensor& x, const Tensor& x_rest) {
+  Conv2dArgs without_bias = args(x);
+  without_bias.x_rest = x_rest;
+  return conv2d(without_bias);
+}
 
 void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {
   draw(options_.init, weight_, bias_, seed, first_tensor);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/model/weight_init.h"
 
@@ -45,13 +46,16 @@ class Conv2dImpl : public LayerImpl {
   /// @param residual like the result, which it is added to; undefined: nothing.
   /// @return         [N, out_channels, H', W'], channels_last.
   Tensor forward(const Tensor& x, const Tensor& residual = {});
+  /// forward() for a residual that still lacks a bias: [out_channels], or undefined.
+  Tensor forward(const Tensor& x, const Tensor& residual, const Tensor& residual_bias);
   /// The same without the bias, for callers that add it elsewhere.
-  Tensor forward_without_bias(const Tensor& x);
+  /// @param x_rest [N, C', H, W] whose channels stand behind x's; undefined: none.
+  Tensor forward_without_bias(const Tensor& x, const Tensor& x_rest = {});
   const Tensor& bias() const { return bias_; }  ///< [out_channels]
   void initialize(uint64_t seed, uint64_t first_tensor) override;
 
  private:
-  Tensor convolve(const Tensor& x, const Tensor& bias, const Tensor& residual) const;
+  Conv2dArgs args(const Tensor& x) const;
 
   Options options_;
   Tensor weight_, bias_;

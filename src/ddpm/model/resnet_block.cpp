@@ -46,8 +46,15 @@ Tensor ResnetBlockImpl::resample(const Tensor& x) const {
   throw std::logic_error("[ResnetBlock] not a Resampling");
 }
 
-Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& e) {
-  const Tensor h = conv1_->forward_without_bias(resample(group_norm_silu(norm1_->args(x))));
+Tensor ResnetBlockImpl::shortcut(const Tensor& x, const Tensor& x_rest) {
+  const Tensor rest = x_rest.defined() ? resample(x_rest) : x_rest;
+  if (conv_shortcut_) return conv_shortcut_->forward_without_bias(resample(x), rest);
+  return rest.defined() ? at::cat({resample(x), rest}, /*dim=*/1) : resample(x);
+}
+
+Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& e, const Tensor& x_rest) {
+  const GroupNormFork first = group_norm_silu_fork(norm1_->args(x), x_rest);
+  const Tensor h = conv1_->forward_without_bias(resample(first.y));
 
   // conv1's bias is added where the time embedding is: in the norm's own pass over the map.
   GroupNormSiluArgs second = norm2_->args(h);
@@ -65,9 +72,9 @@ Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& e) {
   second.dropout = options_.dropout;
   second.training = is_training();
 
-  const Tensor input = resample(x);
-  const Tensor shortcut = conv_shortcut_ ? conv_shortcut_->forward(input) : input;
-  const Tensor sum = conv2_->forward(group_norm_silu(second), shortcut);
+  const Tensor sum =
+      conv2_->forward(group_norm_silu(second), shortcut(first.x, first.x_rest),
+                      /*residual_bias=*/conv_shortcut_ ? conv_shortcut_->bias() : Tensor());
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
 }
 

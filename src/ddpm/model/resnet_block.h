@@ -38,13 +38,17 @@ class ResnetBlockImpl : public torch::nn::Module {
   ResnetBlockImpl(int64_t in_channels, int64_t out_channels, const ResnetOptions& options,
                   Resampling resampling = Resampling::kNone);
 
-  /// @param x [N, in_channels, H, W] channels_last.
-  /// @param e [N, time_channels], SiLU already taken: all blocks of a network share it.
-  /// @return  [N, out_channels, H', W'] channels_last.
-  Tensor forward(const Tensor& x, const Tensor& e);
+  /// @param x      [N, C, H, W] channels_last.
+  /// @param e      [N, time_channels], SiLU already taken: all blocks of a network share it.
+  /// @param x_rest [N, C', H, W] whose channels stand behind x's, in_channels in all; undefined:
+  ///               none.
+  /// @return       [N, out_channels, H', W'] channels_last.
+  Tensor forward(const Tensor& x, const Tensor& e, const Tensor& x_rest = {});
 
  private:
   Tensor resample(const Tensor& x) const;
+  /// The shortcut, without its bias.
+  Tensor shortcut(const Tensor& x, const Tensor& x_rest);
 
   ResnetOptions options_;
   Resampling resampling_;

@@ -119,7 +119,7 @@ Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& e, std::vector<Tensor
   for (size_t i = 0; i < resnets_.size(); ++i) {
     const Tensor skip = std::move(skips.back());
     skips.pop_back();
-    h = resnets_[i]->forward(at::cat({h, skip}, /*dim=*/1), e);
+    h = resnets_[i]->forward(h, e, skip);
     if (i >= first_attention) h = attentions_[i - first_attention]->forward(h);
   }
   switch (resampling_) {

@@ -2,15 +2,13 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
 
-#include "ddpm/core/check.h"
-#include "ddpm/kernels/cuda/bias_residual_kernels.h"
+#include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/cuda/pixel_product_function.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -28,12 +26,6 @@ struct ConvShape {
   bool transposed;
 };
 
-MapShape map_shape(const Tensor& map) {
-  return {.rows = map.size(0) * map.size(2) * map.size(3),
-          .channels = static_cast<int>(map.size(1)),
-          .bf16 = map.scalar_type() == at::kBFloat16};
-}
-
 Tensor convolve(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
   const std::array<int64_t, 2> stride{shape.stride, shape.stride};
   const std::array<int64_t, 2> padding{shape.padding, shape.padding};
@@ -47,25 +39,8 @@ Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight,
                   const Tensor& residual) {
   const c10::cuda::CUDAGuard guard(x.device());
   Tensor y = convolve(shape, x, weight);
-  check_arg(!residual.defined() || residual.sizes() == y.sizes(),
-            "[conv2d] residual must be like the result: expected ", y.sizes(), ", got ",
-            residual.defined() ? residual.sizes() : at::IntArrayRef());
-  const Tensor added =
-      residual.defined() ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual;
-  C10_CUDA_CHECK(add_bias_residual(
-      map_shape(y), y.mutable_data_ptr(), bias.defined() ? bias.const_data_ptr() : nullptr,
-      added.defined() ? added.const_data_ptr() : nullptr, c10::cuda::getCurrentCUDAStream()));
+  add_to_map(y, bias, residual);
   return y;
-}
-
-Tensor bias_gradient(const Tensor& d_y) {
-  const MapShape shape = map_shape(d_y);
-  const auto numbers = d_y.options().memory_format(std::nullopt);
-  const Tensor d_bias = at::empty({d_y.size(1)}, numbers);
-  const Tensor scratch = at::empty({sum_rows_scratch(shape)}, numbers.dtype(at::kFloat));
-  C10_CUDA_CHECK(sum_rows(shape, d_y.const_data_ptr(), d_bias.mutable_data_ptr(),
-                          scratch.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
-  return d_bias;
 }
 
 /// Whether the gradient of x is a convolution of d_y that cuDNN does faster: few channels come in.
@@ -124,7 +99,7 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
     }
     size_t edge = kBias;  // autograd numbers the inputs that are there
     if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(edge++)) {
-      d_inputs[kBias] = bias_gradient(d_y);
+      d_inputs[kBias] = sum_of_pixels(d_y);
     }
     if (ctx->saved_data["has_residual"].toBool()) d_inputs[kResidual] = d_outputs[0];
     return d_inputs;
@@ -139,14 +114,16 @@ std::optional<Tensor> if_defined(const Tensor& tensor) {
 
 bool conv2d_is_fused(const Conv2dArgs& args) {
   const auto dtype = args.x.scalar_type();
+  if (args.x_rest.defined() && !is_pixel_product(args)) return false;
   if (!args.x.is_cuda() || (dtype != at::kBFloat16 && dtype != at::kFloat)) return false;
-  for (const Tensor* other : {&args.weight, &args.bias, &args.residual}) {
+  for (const Tensor* other : {&args.x_rest, &args.weight, &args.bias, &args.residual}) {
     if (other->defined() && other->scalar_type() != dtype) return false;
   }
   return true;
 }
 
 Tensor fused_conv2d(const Conv2dArgs& args) {
+  if (is_pixel_product(args)) return fused_pixel_product(args);
   if (!at::GradMode::is_enabled()) {
     return forward_of({args.stride, args.padding, args.transposed}, args.x, args.weight, args.bias,
                       args.residual);

@@ -1,0 +1,109 @@
+#include "ddpm/kernels/cuda/pixel_product_function.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "ddpm/kernels/cuda/map_sums.h"
+
+namespace ddpm::cuda {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// [N, C, H, W] channels_last as [N H W, C].
+Tensor rows_of(const Tensor& map) { return map.permute({0, 2, 3, 1}).reshape({-1, map.size(1)}); }
+Tensor map_of(const Tensor& rows, const Tensor& like) {
+  return rows.view({like.size(0), like.size(2), like.size(3), rows.size(1)}).permute({0, 3, 1, 2});
+}
+
+/// The weight [O, C + C'] of x and of x_rest.
+struct ProductWeights {
+  Tensor whole, main, rest;
+
+  ProductWeights(const Tensor& weight, const Tensor& x, const Tensor& x_rest)
+      : whole(weight.reshape({weight.size(0), weight.size(1)})), main(whole) {
+    if (!x_rest.defined()) return;
+    main = whole.narrow(/*dim=*/1, 0, x.size(1));
+    rest = whole.narrow(/*dim=*/1, x.size(1), x_rest.size(1));
+  }
+};
+
+Tensor forward_product(const Tensor& x, const Tensor& x_rest, const Tensor& weight,
+                       const Tensor& bias, const Tensor& residual) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  const ProductWeights weights(weight, x, x_rest);
+  const bool bias_in_product = bias.defined() && !residual.defined();
+  Tensor rows = bias_in_product ? at::addmm(bias, rows_of(x), weights.main.t())
+                                : at::mm(rows_of(x), weights.main.t());
+  if (x_rest.defined()) rows.addmm_(rows_of(x_rest), weights.rest.t());
+  const Tensor y = map_of(rows, x);
+  if (residual.defined()) add_to_map(y, bias, residual);
+  return y;
+}
+
+class PixelProduct : public torch::autograd::Function<PixelProduct> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& x_rest, const std::optional<Tensor>& bias,
+                        const std::optional<Tensor>& residual) {
+    ctx->save_for_backward({x, weight, x_rest.value_or(Tensor())});
+    ctx->saved_data["has_bias"] = bias.has_value();
+    ctx->saved_data["has_residual"] = residual.has_value();
+    return forward_product(x, x_rest.value_or(Tensor()), weight, bias.value_or(Tensor()),
+                           residual.value_or(Tensor()));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
+    enum Input { kX, kWeight, kXRest, kBias, kResidual, kNumInputs };
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor& x = saved[kX];
+    const Tensor& x_rest = saved[kXRest];
+    const c10::cuda::CUDAGuard guard(x.device());
+    const ProductWeights weights(saved[kWeight], x, x_rest);
+    const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const Tensor d_rows = rows_of(d_y);
+    variable_list d_inputs(kNumInputs);
+    if (ctx->needs_input_grad(kX)) d_inputs[kX] = map_of(at::mm(d_rows, weights.main), x);
+    if (ctx->needs_input_grad(kWeight)) {
+      ProductWeights d_weights(at::empty_like(saved[kWeight]), x, x_rest);
+      at::mm_out(d_weights.main, d_rows.t(), rows_of(x));
+      if (x_rest.defined()) at::mm_out(d_weights.rest, d_rows.t(), rows_of(x_rest));
+      d_inputs[kWeight] = d_weights.whole.view(saved[kWeight].sizes());
+    }
+    size_t edge = kXRest;  // autograd numbers the inputs that are there
+    if (x_rest.defined() && ctx->needs_input_grad(edge++)) {
+      d_inputs[kXRest] = map_of(at::mm(d_rows, weights.rest), x);
+    }
+    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(edge++)) {
+      d_inputs[kBias] = sum_of_pixels(d_y);
+    }
+    if (ctx->saved_data["has_residual"].toBool()) d_inputs[kResidual] = d_outputs[0];
+    return d_inputs;
+  }
+};
+
+std::optional<Tensor> given(const Tensor& tensor) {
+  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
+}
+
+}  // namespace
+
+bool is_pixel_product(const Conv2dArgs& args) {
+  return !args.transposed && args.stride == 1 && args.padding == 0 && args.weight.size(2) == 1 &&
+         args.weight.size(3) == 1;
+}
+
+Tensor fused_pixel_product(const Conv2dArgs& args) {
+  const Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor x_rest =
+      args.x_rest.defined() ? args.x_rest.contiguous(at::MemoryFormat::ChannelsLast) : args.x_rest;
+  if (!at::GradMode::is_enabled()) {
+    return forward_product(x, x_rest, args.weight, args.bias, args.residual);
+  }
+  return PixelProduct::apply(x, args.weight, given(x_rest), given(args.bias), given(args.residual));
+}
+
+}  // namespace ddpm::cuda
