@@ -106,7 +106,7 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
   }
 };
 
-std::optional<Tensor> if_defined(const Tensor& tensor) {
+std::optional<Tensor> when_given(const Tensor& tensor) {
   return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
 }
 
@@ -128,7 +128,7 @@ Tensor fused_conv2d(const Conv2dArgs& args) {
     return forward_of({args.stride, args.padding, args.transposed}, args.x, args.weight, args.bias,
                       args.residual);
   }
-  return Conv2d::apply(args.x, args.weight, if_defined(args.bias), if_defined(args.residual),
+  return Conv2d::apply(args.x, args.weight, when_given(args.bias), when_given(args.residual),
                        args.stride, args.padding, args.transposed);
 }
 
