@@ -116,7 +116,11 @@ def captured(calls):
         with torch.cuda.graph(graph, stream=stream):
             for call in calls:
                 call()
-    return graph.replay
+
+    def replay():
+        graph.replay()
+    replay.calls = calls  # whose tensors the graph uses
+    return replay
 
 
 def matrix_product(dtype, size):

@@ -2,6 +2,8 @@
 
 `python benchmarks/peers/unet2d.py` compares the two.
 """
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -28,7 +30,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t):
         half = CHANNELS[0] // 2
-        frequencies = torch.exp(torch.arange(half, device=t.device) * (-torch.tensor(10000.0).log().item() / (half - 1)))
+        frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000) / (half - 1)))
         angles = t[:, None].float() * frequencies
         waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.linear_1.weight.dtype)
         return self.linear_2(F.silu(self.linear_1(waves)))
