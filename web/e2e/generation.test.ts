@@ -148,6 +148,20 @@ describe('a generation', () => {
   });
 });
 
+describe('on a phone', () => {
+  it('a run brings its images into view', async () => {
+    await bench.faults({ stepMs: 20 });
+    const page = await bench.open('#/studio', { viewport: { width: 360, height: 740 } });
+    await generate(page);
+    const status = page.getByText(/^Step \d+ of/);
+    await status.waitFor();
+    await page.waitForFunction(() => scrollY > 300);
+    const top = (await status.boundingBox())!.y;
+    assert.ok(top > 50 && top < 150, `${top}`);
+    await page.context().close();
+  });
+});
+
 describe('the last run', () => {
   it('is there again after another page', async () => {
     await bench.faults({ stepMs: 2 });
