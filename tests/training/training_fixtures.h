@@ -117,7 +117,7 @@ class BatchNormNetwork : public NetworkImpl {
 
   Tensor forward(const Tensor& x, const Tensor& /*t*/, const NetworkLabels& /*labels*/) override {
     return last_->forward(
-        at::dropout(norm_->forward(first_->forward(x)).relu(), /*p=*/0.25, is_training()));
+        at::dropout(norm_->forward_after_relu(first_->forward(x)), /*p=*/0.25, is_training()));
   }
 
  private:
