@@ -19,7 +19,6 @@ import subprocess
 import sys
 
 from contestants import WORKER, Failed, Ours, Peer
-from start_up import start_up_row
 from works import DEVICE, Work, modes
 
 BUILD = pathlib.Path(__file__).parents[2] / "build/release"
@@ -125,8 +124,13 @@ def compare(work, options):
     return {**row, "results": results}
 
 
+def start_up_row(options):
+    command = [sys.executable, WORKER.with_name("start_up.py"), options.ddpm]
+    return json.loads(subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout)
+
+
 def print_table(rows):
-    print("| work | ours, ms | best of PyTorch, ms | ratio | wanted | convolutions' share of ours |")
+    print("| work | ours, ms | best of PyTorch, ms | ratio | wanted | the floor's share of ours |")
     print("|---|--:|--:|--:|--:|--:|")
     for row in rows:
         peer = f"{row['peer']}: {row['peer_ms']:.2f}" if row["peer"] else "-"
@@ -164,7 +168,7 @@ def main():
     rows = []
     for name in options.work:
         try:
-            rows.append(start_up_row(options.ddpm) if name == START_UP else compare(parse_work(name), options))
+            rows.append(start_up_row(options) if name == START_UP else compare(parse_work(name), options))
         except Failed as failure:
             print(f"{name} failed: {failure}\n", flush=True)
         if options.json:
