@@ -19,9 +19,10 @@ enum BackwardArray {
   kLevel = kSumDzCentred
 };
 using BackwardScratch = ClusterScratch<kBackwardArrays>;
-constexpr int kBackwardBlocks = 3;  // of a multiprocessor
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+
+constexpr int kBackwardBlocks = 3;  // of a multiprocessor
 
 template <typename T>
 __device__ void load_constants(const GroupNormShape& shape, const ClusterPlace& place,

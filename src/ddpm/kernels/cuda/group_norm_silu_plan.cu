@@ -50,7 +50,7 @@ bool group_norm_silu_clusters(const GroupNormShape& shape) {
     return false;
   }
   const int64_t elements = static_cast<int64_t>(shape.pixels) * shape.channels;
-  return major >= 9 && shape.groups >= 1 && shape.channels % shape.groups == 0 &&
+  return major >= 9 && cluster_kernels_are_compiled() && shape.groups >= 1 && shape.channels % shape.groups == 0 &&
          shape.channels % kVector == 0 && shape.rest_channels % kVector == 0 &&
          shape.channels / kVector <= kMaxLanes && shape.images > 0 && shape.images < (1 << 24) &&
          shape.pixels > 0 && elements < (int64_t{1} << 30);
