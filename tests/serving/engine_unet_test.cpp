@@ -1,0 +1,100 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <mutex>
+
+#include "ddpm/pipeline/pipeline.h"
+#include "ddpm/serving/engine.h"
+#include "pipeline/small_model.h"
+#include "support/tensor_matchers.h"
+
+namespace ddpm {
+namespace {
+
+using testing::small_model;
+using testing::tensors_near;
+
+/// Convolutions of another batch size add in another order: a network's rounding, over 12 steps.
+constexpr double kNetworkTolerance = 2e-4;
+
+/// A folder with a model of 3 classes and a null class, in its place among temporary files.
+std::filesystem::path saved_model() {
+  ModelFolder folder = small_model(4);
+  folder.extras.class_names.pop_back();
+  folder.extras.null_class = 3;
+  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_unet_model";
+  write_model_folder(path, folder, /*overwrite=*/true);
+  return path;
+}
+
+PipelineOptions on_cpu() { return {.device = "cpu"}; }
+
+/// The images of a request, by their number in it.
+struct Drawn {
+  std::map<int64_t, Tensor> images;
+  EngineEvents events() {
+    return {.image = [this](const ImageResult& result) { images[result.image] = result.x; }};
+  }
+};
+
+Tensor sampled_alone(const Pipeline& pipeline, const EngineRequest& request) {
+  return sample_images(
+      pipeline, request.sampler,
+      {.seed = request.seed,
+       .first_image = request.first_image,
+       .num_images = request.num_images,
+       .class_labels = at::full({request.num_images}, request.class_labels.front(), at::kLong),
+       .guidance = request.guidance});
+}
+
+TEST(EngineUnetTest, MixedRequestsDrawWhatSampleImagesDraws) {
+  const auto path = saved_model();
+  const Pipeline pipeline = load_pipeline(path, on_cpu());
+  std::vector<EngineRequest> requests;
+  const SamplerKind kinds[] = {SamplerKind::kDdpm, SamplerKind::kDpmpp2m, SamplerKind::kUnipc,
+                               SamplerKind::kHeun, SamplerKind::kDpmpp2mSde};
+  for (size_t i = 0; i < 10; ++i) {
+    EngineRequest request{.model = "unet",
+                          .seed = i,
+                          .num_images = 1 + static_cast<int64_t>(i % 3),
+                          .sampler = {.kind = kinds[i % 5], .steps = 6 + int64_t(i % 7)},
+                          .class_labels = {static_cast<int64_t>(i % 3)}};
+    if (i % 2 == 1) request.guidance.scale = 2.5;
+    requests.push_back(request);
+  }
+  std::vector<Drawn> drawn(requests.size());
+  const auto model = std::make_shared<EngineModel>(engine_model("unet", path, on_cpu()));
+  Engine engine({model}, {.max_batch = 8});
+  for (size_t i = 0; i < requests.size(); ++i) engine.submit(requests[i], drawn[i].events());
+  ASSERT_TRUE(engine.drain(EngineClock::now() + std::chrono::minutes(2)));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(i);
+    const Tensor expected = sampled_alone(pipeline, requests[i]);
+    for (int64_t image = 0; image < requests[i].num_images; ++image) {
+      EXPECT_TRUE(tensors_near(drawn[i].images.at(image), expected[image], kNetworkTolerance));
+    }
+  }
+}
+
+TEST(EngineUnetTest, AModelSaysItselfBeforeItsWeightsAreRead) {
+  const EngineModel model = engine_model("unet", saved_model(), on_cpu());
+  EXPECT_EQ(model.image_shape, (std::vector<int64_t>{1, 8, 8}));
+  EXPECT_EQ(model.num_labels, 4);
+  EXPECT_EQ(model.null_class, 3);
+  EXPECT_EQ(model.schedule.num_timesteps(), 50);
+  EXPECT_GT(model.size_bytes, 10'000);
+}
+
+TEST(EngineUnetTest, ModelsThatNeedMoreThanNoiseAreRefused) {
+  ModelFolder folder = small_model();
+  folder.extras.self_conditioning = true;
+  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_self_conditioned";
+  write_model_folder(path, folder, /*overwrite=*/true);
+  EXPECT_THROW(engine_model("unet", path, on_cpu()), std::invalid_argument);
+  EXPECT_THROW(engine_model("unet", path / "absent", on_cpu()), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace ddpm
