@@ -131,14 +131,13 @@ LoadedImages load_evaluation_images(const EvalModelFlags& flags, const ModelUnde
 EvaluatedModel evaluated_model(const ModelUnderTest& model, const ImageSet& set) {
   const Pipeline& pipeline = model.pipeline;
   const bool labelled = takes_labels(model, set);
-  return {
-      .schedule = pipeline.schedule,
-      .prediction = pipeline.folder.diffusion.prediction,
-      .loss = loss_of(model),
-      .network = [&pipeline, labelled](const Tensor& x_t, const Tensor& t, const Tensor& labels) {
-        // A self-conditioned network's function remembers: a new one has no guess.
-        return make_denoise_fn(pipeline, labelled ? labels : Tensor())(x_t, t);
-      }};
+  return {.schedule = pipeline.schedule,
+          .prediction = pipeline.folder.diffusion.prediction,
+          .loss = loss_of(model),
+          .network = [network = make_labelled_denoise_fn(pipeline), labelled](
+                         const Tensor& x_t, const Tensor& t, const Tensor& labels) {
+            return network(x_t, t, labelled ? labels : Tensor());
+          }};
 }
 
 HeldOutOptions held_out_options(const EvalModelFlags& flags, Progress& progress) {

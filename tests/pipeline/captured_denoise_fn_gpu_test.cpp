@@ -66,6 +66,23 @@ TEST_P(CapturedDenoiseFnGpuTest, ReplaysHaveTheBitsOfCallsAtMixedTimesteps) {
   EXPECT_FALSE(at::equal(answers[4], answers[5]));
 }
 
+TEST_P(CapturedDenoiseFnGpuTest, LabelsMayDifferFromCallToCall) {
+  const c10::NoGradGuard no_grad;
+  const ModelFolder folder = small_model(/*num_classes=*/4);
+  const auto net = network(folder);
+  const LabelledDenoiseFn captured = labelled_denoise_fn(net, view(folder, true), GetParam());
+  const LabelledDenoiseFn plain = labelled_denoise_fn(net, view(folder, false), GetParam());
+  const Tensor x = on_gpu(at::randn({5, 1, 8, 8}));
+  Tensor last;
+  for (int64_t i = 0; i < 4; ++i) {
+    const Tensor labels = on_gpu((at::arange(5) + i).remainder(4));
+    const Tensor answer = captured(x, mixed_timesteps(), labels);
+    EXPECT_TRUE(at::equal(answer, plain(x, mixed_timesteps(), labels))) << i;
+    EXPECT_FALSE(last.defined() && at::equal(answer, last)) << i;
+    last = answer;
+  }
+}
+
 TEST_P(CapturedDenoiseFnGpuTest, SamplesAreTheSameWithClassesGuidanceAndGuesses) {
   ModelFolder folder = small_model(/*num_classes=*/4);
   folder.model.unet2d.in_channels = 2;

@@ -132,5 +132,18 @@ TEST(GuidedDenoiserTest, GuidedSamplesDoNotDependOnTheirBatch) {
   EXPECT_TRUE(tensors_near(sample_images(pipeline, options, request), whole, 1e-4));
 }
 
+TEST(GuidedDenoiserTest, LabelsMayDifferFromCallToCall) {
+  Pipeline pipeline = model_in_memory(/*num_classes=*/4, /*null_class=*/false);
+  const LabelledDenoiseFn denoise = make_labelled_denoise_fn(pipeline);
+  const Tensor x = at::ones({2, 1, 8, 8});
+  const Tensor t = at::tensor({3, 40}, at::kLong);
+  for (const int64_t label : {0, 3}) {
+    const Tensor labels = at::tensor({label, int64_t{1}}, at::kLong);
+    EXPECT_TRUE(at::equal(denoise(x, t, labels), make_denoise_fn(pipeline, labels)(x, t))) << label;
+  }
+  pipeline.folder.extras.super_resolution = 2;
+  EXPECT_THROW(make_labelled_denoise_fn(pipeline), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace ddpm

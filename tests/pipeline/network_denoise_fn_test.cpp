@@ -50,6 +50,16 @@ TEST(NetworkDenoiseFnTest, ASelfConditionedNetworkSeesItsLastGuess) {
       ThrowsMessage<std::invalid_argument>(HasSubstr("expected Long, got Float")));
 }
 
+TEST(NetworkDenoiseFnTest, ALabelledFunctionRemembersNothing) {
+  const auto network = std::make_shared<GuessingNetwork>();
+  const NetworkView view{make_schedule(make_linear_betas(10, 0.01, 0.2)), PredictionType::kSample,
+                         /*self_conditioning=*/true};
+  const LabelledDenoiseFn denoise = labelled_denoise_fn(network, view, at::kFloat);
+  const Tensor t = at::tensor({4}, at::kLong);
+  for (int i = 0; i < 2; ++i) denoise(at::full({1, 1, 2, 2}, -0.75), t, {});
+  EXPECT_EQ(network->guesses[1].abs().max().item<float>(), 0);
+}
+
 /// v of data of unit variance, as a function of x_t and the noise level; or EDM's F for the same.
 class UnitGaussianNetwork : public NetworkImpl {
  public:

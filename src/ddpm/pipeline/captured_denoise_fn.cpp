@@ -4,6 +4,8 @@
 #include <c10/core/GradMode.h>
 
 #include <list>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "ddpm/core/captured_work.h"
@@ -12,41 +14,52 @@ namespace ddpm {
 namespace {
 
 // Of one function: a batch's own shape, and those of a server's other batches.
-constexpr size_t kMaxGraphs = 8;
+constexpr size_t kMaxGraphs = 16;
+
+bool is_alike(const Tensor& a, const Tensor& b) {
+  if (!a.defined() || !b.defined()) return a.defined() == b.defined();
+  return a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type() && a.device() == b.device();
+}
 
 /// The calls of one shape, in fixed storage.
-struct CapturedCall {
-  CapturedCall(const Tensor& x_like, const Tensor& t_like)
-      : x(at::empty_like(x_like)),
-        t(at::empty_like(t_like)),
-        replay("network_denoise_fn", x_like.device(), /*warm_up_runs=*/1) {}
+class CapturedCall {
+ public:
+  CapturedCall(const Tensor& x, const Tensor& t, const Tensor& labels)
+      : x_(at::empty_like(x)),
+        t_(at::empty_like(t)),
+        labels_(labels.defined() ? at::empty_like(labels) : labels),
+        replay_("network_denoise_fn", x.device(), /*warm_up_runs=*/1) {}
 
-  bool fits(const Tensor& other_x, const Tensor& other_t) const {
-    return x.sizes() == other_x.sizes() && t.sizes() == other_t.sizes() &&
-           x.scalar_type() == other_x.scalar_type() && t.scalar_type() == other_t.scalar_type() &&
-           x.device() == other_x.device();
+  bool fits(const Tensor& x, const Tensor& t, const Tensor& labels) const {
+    return is_alike(x, x_) && is_alike(t, t_) && is_alike(labels, labels_);
   }
 
-  Tensor x, t, output;
-  CapturedWork replay;
+  Tensor run(const LabelledDenoiseFn& denoise, const Tensor& x, const Tensor& t,
+             const Tensor& labels) {
+    x_.copy_(x);
+    t_.copy_(t);
+    if (labels.defined()) labels_.copy_(labels);
+    replay_.run([&] { output_ = denoise(x_, t_, labels_); });
+    return output_.clone();
+  }
+
+ private:
+  Tensor x_, t_, labels_, output_;
+  CapturedWork replay_;
 };
 
 class CapturedDenoiser {
  public:
-  CapturedDenoiser(DenoiseFn denoise, const NetworkImpl& network)
+  CapturedDenoiser(LabelledDenoiseFn denoise, const NetworkImpl& network)
       : denoise_(std::move(denoise)), tensors_(network.parameters()) {
     const std::vector<Tensor> buffers = network.buffers();
     tensors_.insert(tensors_.end(), buffers.begin(), buffers.end());
   }
 
-  Tensor operator()(const Tensor& x, const Tensor& t) {
-    if (!x.is_cuda() || c10::GradMode::is_enabled()) return denoise_(x, t);
+  Tensor operator()(const Tensor& x, const Tensor& t, const Tensor& labels) {
+    if (!x.is_cuda() || c10::GradMode::is_enabled()) return denoise_(x, t, labels);
     forget_calls_if_weights_moved();
-    CapturedCall& call = call_like(x, t);
-    call.x.copy_(x);
-    call.t.copy_(t);
-    call.replay.run([&] { call.output = denoise_(call.x, call.t); });
-    return call.output.clone();
+    return call_like(x, t, labels).run(denoise_, x, t, labels);
   }
 
  private:
@@ -59,15 +72,18 @@ class CapturedDenoiser {
     places_ = std::move(places);
   }
 
-  CapturedCall& call_like(const Tensor& x, const Tensor& t) {
-    for (CapturedCall& call : calls_) {
-      if (call.fits(x, t)) return call;
+  /// The one of that shape, which becomes the last.
+  CapturedCall& call_like(const Tensor& x, const Tensor& t, const Tensor& labels) {
+    for (auto call = calls_.begin(); call != calls_.end(); ++call) {
+      if (!call->fits(x, t, labels)) continue;
+      calls_.splice(calls_.end(), calls_, call);
+      return calls_.back();
     }
     if (calls_.size() == kMaxGraphs) calls_.pop_front();
-    return calls_.emplace_back(x, t);
+    return calls_.emplace_back(x, t, labels);
   }
 
-  DenoiseFn denoise_;
+  LabelledDenoiseFn denoise_;
   std::vector<Tensor> tensors_;      ///< The network's own.
   std::vector<const void*> places_;  ///< Their storage when calls_ were captured.
   std::list<CapturedCall> calls_;
@@ -75,9 +91,12 @@ class CapturedDenoiser {
 
 }  // namespace
 
-DenoiseFn captured_denoise_fn(const DenoiseFn& denoise, const NetworkImpl& network) {
+LabelledDenoiseFn captured_denoise_fn(const LabelledDenoiseFn& denoise,
+                                      const NetworkImpl& network) {
   return [denoiser = std::make_shared<CapturedDenoiser>(denoise, network)](
-             const Tensor& x_t, const Tensor& t) { return (*denoiser)(x_t, t); };
+             const Tensor& x_t, const Tensor& t, const Tensor& class_labels) {
+    return (*denoiser)(x_t, t, class_labels);
+  };
 }
 
 }  // namespace ddpm

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/model/network.h"
+#include "ddpm/pipeline/network_denoise_fn.h"
 #include "ddpm/sampling/classifier_guidance.h"
 #include "ddpm/sampling/guidance.h"
 
@@ -157,6 +159,22 @@ Tensor classifier_labels(const ModelFolder& model, const ModelFolder& classifier
 
 int64_t count_classes(const ModelFolder& folder) {
   return folder.extras.null_class >= 0 ? folder.extras.null_class : count_labels(folder);
+}
+
+LabelledDenoiseFn make_labelled_denoise_fn(const Pipeline& pipeline) {
+  check_draws_images(pipeline.folder);
+  const ModelExtras& extras = pipeline.folder.extras;
+  check_arg(extras.super_resolution == 0, "[make_labelled_denoise_fn] expected a model that draws ",
+            "from noise alone, got one that enlarges images ", extras.super_resolution, " times");
+  const NetworkView view{.schedule = pipeline.schedule,
+                         .prediction = pipeline.folder.diffusion.prediction,
+                         .self_conditioning = extras.self_conditioning};
+  const LabelledDenoiseFn answer = labelled_denoise_fn(
+      pipeline.network, view, pipeline.network->parameters().front().scalar_type());
+  return [answer](const Tensor& x_t, const Tensor& t, const Tensor& class_labels) {
+    const bool is_sent = class_labels.defined() && class_labels.is_cpu();
+    return answer(x_t, t, is_sent ? send_to_device(class_labels, x_t.device()) : class_labels);
+  };
 }
 
 Denoiser make_denoiser(const Pipeline& pipeline, const Conditioning& conditioning) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "ddpm/config/guidance_config.h"
+#include "ddpm/pipeline/captured_denoise_fn.h"
 #include "ddpm/pipeline/pipeline.h"
 #include "ddpm/sampling/denoiser.h"
 
@@ -30,6 +31,13 @@ int64_t count_classes(const ModelFolder& folder);
 ///         model's null class, or without names the numbers of classes differ.
 Tensor classifier_labels(const ModelFolder& model, const ModelFolder& classifier,
                          const Tensor& class_labels);
+
+/// The network for labels that differ from call to call, as those of a server's batches and of an
+/// evaluation do. Make it once: a GPU's graphs are kept in it. A self-conditioned network gets no
+/// guess. Labels may lie on the CPU.
+///
+/// @throws std::invalid_argument as check_draws_images(), or if the model enlarges images.
+LabelledDenoiseFn make_labelled_denoise_fn(const Pipeline& pipeline);
 
 /// A model as samplers and editing take it: its network for these labels, guided. With a guide,
 /// autoguidance: the guide gets the same labels if it has classes. Without, classifier-free

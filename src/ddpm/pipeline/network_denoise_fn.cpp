@@ -2,12 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <utility>
-
 #include "ddpm/core/check.h"
 #include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/prediction.h"
-#include "ddpm/pipeline/captured_denoise_fn.h"
 #include "ddpm/sampling/classifier_guidance.h"
 
 namespace ddpm {
@@ -22,29 +19,47 @@ Tensor with_low_resolution(const Tensor& x, const Tensor& low_resolution) {
   return at::cat({x, low_resolution.repeat({times, 1, 1, 1})}, /*dim=*/1);
 }
 
-/// The network's answer, a pure function.
-DenoiseFn answer_of(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
-                    at::ScalarType dtype, const Tensor& class_labels) {
-  const auto answer = [network, dtype, class_labels, low_resolution = view.low_resolution](
-                          const Tensor& x, const Tensor& t) {
+/// The network's answer, a pure function. x holds a guess's channels where the network sees one.
+LabelledDenoiseFn answer_of(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
+                            at::ScalarType dtype) {
+  const auto answer = [network, dtype, low_resolution = view.low_resolution](
+                          const Tensor& x, const Tensor& t, const Tensor& class_labels) {
     const auto like_weights =
         x.options().dtype(dtype).memory_format(at::MemoryFormat::ChannelsLast);
     return network->forward(with_low_resolution(x, low_resolution).to(like_weights), t,
                             {.class_labels = class_labels});
   };
   if (view.prediction != PredictionType::kEdm) return answer;
-  return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t) {
+  return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t,
+                                            const Tensor& class_labels) {
     const EdmInput input = edm_input(schedule.sigma_data, x_t, alpha_bars_at(schedule, t));
-    return answer(input.x, input.c_noise);
+    return answer(input.x, input.c_noise, class_labels);
   };
+}
+
+LabelledDenoiseFn captured_if_asked(const LabelledDenoiseFn& denoise, const NetworkView& view,
+                                    const NetworkImpl& network) {
+  return view.capture ? captured_denoise_fn(denoise, network) : denoise;
 }
 
 }  // namespace
 
-DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const NetworkView& view,
+LabelledDenoiseFn labelled_denoise_fn(const std::shared_ptr<NetworkImpl>& network,
+                                      const NetworkView& view, at::ScalarType dtype) {
+  const LabelledDenoiseFn answer = answer_of(network, view, dtype);
+  if (!view.self_conditioning) return captured_if_asked(answer, view, *network);
+  const auto without_guess = [answer](const Tensor& x_t, const Tensor& t,
+                                      const Tensor& class_labels) {
+    return answer(at::cat({x_t, at::zeros_like(x_t)}, /*dim=*/1), t, class_labels);
+  };
+  return captured_if_asked(without_guess, view, *network);
+}
+
+DenoiseFn network_denoise_fn(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
                              at::ScalarType dtype, const Tensor& class_labels) {
-  const DenoiseFn pure = answer_of(network, view, dtype, class_labels);
-  const DenoiseFn answer = view.capture ? captured_denoise_fn(pure, *network) : pure;
+  const DenoiseFn answer =
+      [labelled = captured_if_asked(answer_of(network, view, dtype), view, *network), class_labels](
+          const Tensor& x_t, const Tensor& t) { return labelled(x_t, t, class_labels); };
   if (!view.self_conditioning) return answer;
   return [answer, view, guess = Tensor()](const Tensor& x_t, const Tensor& t) mutable {
     check_arg(

@@ -5,6 +5,7 @@
 #include "ddpm/core/tensor.h"
 #include "ddpm/diffusion/noise_schedule.h"
 #include "ddpm/model/network.h"
+#include "ddpm/pipeline/captured_denoise_fn.h"
 #include "ddpm/sampling/denoise_fn.h"
 
 namespace ddpm {
@@ -35,7 +36,13 @@ struct NetworkView {
 /// each call also gives the network self_condition of the call before, zeros at first; the function
 /// then remembers, so it serves the calls of one batch, and throws std::invalid_argument for
 /// fractional timesteps.
-DenoiseFn network_denoise_fn(std::shared_ptr<NetworkImpl> network, const NetworkView& view,
+DenoiseFn network_denoise_fn(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
                              at::ScalarType dtype, const Tensor& class_labels = {});
+
+/// As network_denoise_fn, for labels that differ from call to call, as those of a server's batches
+/// do: make it once, so that its graphs are kept. It remembers nothing: a self-conditioned network
+/// gets no guess (zeros).
+LabelledDenoiseFn labelled_denoise_fn(const std::shared_ptr<NetworkImpl>& network,
+                                      const NetworkView& view, at::ScalarType dtype);
 
 }  // namespace ddpm
