@@ -15,7 +15,8 @@ Tensor like_images(Fill fill, RandomKey key, at::ArrayRef<uint64_t> images, uint
   const auto count = static_cast<int64_t>(images.size());
   std::vector<int64_t> shape{count};
   shape.insert(shape.end(), image_shape.begin(), image_shape.end());
-  const Tensor draws = at::empty(shape, at::kFloat);
+  const bool is_sent = device.is_cuda();  // from pinned memory, which the host does not wait for
+  const Tensor draws = at::empty(shape, at::TensorOptions(at::kFloat).pinned_memory(is_sent));
   if (draws.numel() == 0) return draws.to(device);
 
   const int64_t per_image = draws.numel() / count;
@@ -25,7 +26,7 @@ Tensor like_images(Fill fill, RandomKey key, at::ArrayRef<uint64_t> images, uint
       fill(key, images[static_cast<size_t>(i)], step, out + i * per_image, per_image);
     }
   });
-  return draws.to(device);
+  return draws.to(device, /*non_blocking=*/is_sent);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
-#include "ddpm/evaluation/send_to_device.h"
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/kernels/q_sample_uint8.h"
 
 namespace ddpm {

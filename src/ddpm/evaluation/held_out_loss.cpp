@@ -9,10 +9,10 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/philox.h"
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/diffusion/forward_process.h"
 #include "ddpm/diffusion/prediction.h"
 #include "ddpm/evaluation/held_out_batch.h"
-#include "ddpm/evaluation/send_to_device.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/data/permutation.h"
-#include "ddpm/evaluation/send_to_device.h"
 
 namespace ddpm {
 namespace {

@@ -7,11 +7,11 @@
 #include <cmath>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/diffusion/forward_process.h"
 #include "ddpm/diffusion/posterior.h"
 #include "ddpm/diffusion/prediction.h"
 #include "ddpm/evaluation/held_out_batch.h"
-#include "ddpm/evaluation/send_to_device.h"
 #include "ddpm/loss/vlb.h"
 
 namespace ddpm {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/sampling/levels.h"
 
 namespace ddpm {
@@ -73,7 +74,7 @@ Tensor of_each_option(at::ArrayRef<const GuidanceOptions*> options, at::Device d
                       const Number& number) {
   std::vector<double> values;
   for (const GuidanceOptions* option : options) values.push_back(number(*option));
-  return at::tensor(values, at::kDouble).to(at::kFloat).view({-1, 1, 1, 1}).to(device);
+  return send_to_device(at::tensor(values, at::kDouble).to(at::kFloat).view({-1, 1, 1, 1}), device);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/host_lead.h"
 #include "ddpm/core/philox.h"
 #include "ddpm/sampling/sampler_state.h"
 
@@ -57,7 +58,9 @@ Tensor run_plan(const SamplerPlan& plan, const SamplerOptions& options, const De
   SamplerState state{.x = x};
   int64_t step = 0;
   bool begins_step = true;
+  HostLead lead(x.device());
   for (const SamplerCall& call : plan.calls) {
+    lead.wait();
     const Tensor output = denoise(state.x, call_timesteps(plan, state));
     const bool takes_noise = call.next.noise != 0 && noise;
     AdvanceResult result =
@@ -65,6 +68,7 @@ Tensor run_plan(const SamplerPlan& plan, const SamplerOptions& options, const De
     if (trace && begins_step) trace(trace_of_call(call, step++, state.x, result.pred_x_start));
     begins_step = call.ends_step;
     state = std::move(result.state);
+    lead.mark();
   }
   return state.x;
 }

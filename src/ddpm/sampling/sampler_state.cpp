@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/kernels/sampler_update.h"
 
 namespace ddpm {
@@ -75,11 +76,6 @@ Tensor scale_noise(const SamplerCall& call, const Tensor& v, const Tensor& noise
   return (log_variance / 2).exp() * noise;
 }
 
-/// The host's numbers on x's device, without waiting for what that is at.
-Tensor beside(const Tensor& x, const Tensor& numbers) {
-  return x.is_cuda() ? numbers.pin_memory().to(x.device(), /*non_blocking=*/true) : numbers;
-}
-
 /// [N, K] on x's device: coefficients of x, pred_x_start, each memory slot and noise.
 Tensor each_coefficient(const std::vector<UpdateRow>& rows, const Tensor& x) {
   constexpr size_t kTerms = kMemorySlots + 3;
@@ -90,7 +86,8 @@ Tensor each_coefficient(const std::vector<UpdateRow>& rows, const Tensor& x) {
     values.push_back(row.noise);
   }
   const auto count = static_cast<int64_t>(rows.size());
-  return beside(x, at::tensor(values, at::kDouble).view({count, static_cast<int64_t>(kTerms)}));
+  return send_to_device(at::tensor(values, at::kDouble).view({count, static_cast<int64_t>(kTerms)}),
+                        x.device());
 }
 
 Tensor take_rows(const std::vector<UpdateRow>& rows, const RowValues& values) {
@@ -113,7 +110,8 @@ Tensor of_each(at::ArrayRef<const SamplerCall*> calls, const Tensor& x, const Nu
   for (const SamplerCall* call : calls) values.push_back(number(*call));
   std::vector<int64_t> shape(static_cast<size_t>(x.dim()), 1);
   shape[0] = static_cast<int64_t>(values.size());
-  return beside(x, at::tensor(values, at::kDouble).to(x.scalar_type()).view(shape));
+  return send_to_device(at::tensor(values, at::kDouble).to(x.scalar_type()).view(shape),
+                        x.device());
 }
 
 Tensor scale_noise_each(at::ArrayRef<const SamplerCall*> calls, const Tensor& v,

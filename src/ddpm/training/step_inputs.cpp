@@ -16,8 +16,9 @@ namespace ddpm {
 namespace {
 
 // From pinned memory the copy runs while the host goes on; the allocator keeps it until then.
-void send(const Tensor& host, Tensor& buffer) {
-  buffer.copy_(buffer.is_cuda() ? host.pin_memory() : host, /*non_blocking=*/true);
+void send(const Tensor& values, Tensor& buffer) {
+  buffer.copy_(buffer.is_cuda() && values.is_cpu() ? values.pin_memory() : values,
+               /*non_blocking=*/true);
 }
 
 Tensor empty_on(const Tensor& example, at::Device device) {
@@ -63,12 +64,13 @@ Tensor drop_labels(const RunConfig& config, const Tensor& labels, int64_t step) 
 }
 
 Tensor draw_noise(const RunConfig& config, at::ArrayRef<uint64_t> samples,
-                  at::IntArrayRef image_shape) {
+                  at::IntArrayRef image_shape, at::Device device) {
   const uint64_t seed = config.train.seed;
-  Tensor noise = normal_like_images({seed, RandomStream::kTrainNoise}, samples, 0, image_shape);
+  Tensor noise =
+      normal_like_images({seed, RandomStream::kTrainNoise}, samples, 0, image_shape, device);
   if (config.train.offset_noise > 0) {
-    const Tensor offset =
-        normal_like_images({seed, RandomStream::kOffsetNoise}, samples, 0, {image_shape[0], 1, 1});
+    const Tensor offset = normal_like_images({seed, RandomStream::kOffsetNoise}, samples, 0,
+                                             {image_shape[0], 1, 1}, device);
     noise.add_(offset, config.train.offset_noise);
   }
   return noise;
@@ -127,11 +129,12 @@ void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
   if (!inputs.images.defined()) make_buffers(config, batch, inputs);
   const std::vector<uint64_t> samples = samples_of(config, step);
   const auto image_shape = batch.images.sizes().slice(1);
-  const Tensor noise = draw_noise(config, samples, image_shape);
+  const at::Device device = inputs.step.device();
+  const Tensor noise = draw_noise(config, samples, image_shape, device);
   send(noise, inputs.noise);
   if (inputs.input_noise.defined()) {
     const Tensor more = normal_like_images({config.train.seed, RandomStream::kInputNoise}, samples,
-                                           /*step=*/0, image_shape);
+                                           /*step=*/0, image_shape, device);
     send(noise + config.train.input_perturbation * more, inputs.input_noise);
   }
   if (inputs.t_draw.defined()) {

@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <map>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -25,10 +23,6 @@ namespace ddpm {
 namespace {
 
 constexpr int64_t kWarmUpSteps = 3;  // before a step is captured
-constexpr const char* kFirstMoment = "exp_avg.";
-constexpr const char* kSecondMoment = "exp_avg_sq.";
-
-std::string power_ema_prefix(size_t index) { return "power_ema." + std::to_string(index) + "."; }
 
 AdamEmaOptions optimizer_options(const OptimizerConfig& config) {
   return {.decoupled_weight_decay = config.kind == OptimizerKind::kAdamW,
@@ -40,17 +34,6 @@ AdamEmaOptions optimizer_options(const OptimizerConfig& config) {
 }
 
 bool is_classifier(const RunConfig& config) { return config.model.kind == ModelKind::kClassifier; }
-
-// Moves the tensors whose names start with `prefix` out of `tensors`, without the prefix.
-NamedTensors take_prefixed(std::map<std::string, Tensor>& tensors, const std::string& prefix) {
-  NamedTensors taken;
-  std::erase_if(tensors, [&](const auto& item) {
-    const bool has_prefix = item.first.starts_with(prefix);
-    if (has_prefix) taken.emplace_back(item.first.substr(prefix.size()), item.second);
-    return has_prefix;
-  });
-  return taken;
-}
 
 }  // namespace
 
@@ -68,6 +51,7 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
       statistics_(make_step_statistics(device, is_classifier(config))),
       losses_(make_step_losses(device, is_classifier(config))),
       inputs_(make_step_inputs(config, device)),
+      lead_(device),
       replay_("TrainStep", device, kWarmUpSteps, config.train.capture == Capture::kAuto) {
   check_arg(config.train.batch_size % config.train.accumulation == 0,
             "[TrainStep] train.accumulation must divide train.batch_size: expected a divisor of ",
@@ -90,6 +74,7 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
 }
 
 void TrainStep::prepare(const Batch& batch, int64_t step) {
+  lead_.wait();
   fill_step_inputs(config_, batch, step, inputs_);
   step_ = step;
   lr_ = learning_rate(config_.optimizer, step, config_.train.steps);
@@ -102,6 +87,7 @@ void TrainStep::run() {
   at::manual_seed(random_bits({config_.train.seed, RandomStream::kDropout},
                               static_cast<uint64_t>(step_), /*step=*/0));
   replay_.run([this] { run_as_it_is(); });
+  lead_.mark();
 }
 
 void TrainStep::run_as_it_is() {
@@ -249,75 +235,6 @@ void TrainStep::use_trained() {
   const at::NoGradGuard no_grad;
   parameters_.use_trained();
   network_->train();
-}
-
-template <typename Visitor>
-void TrainStep::visit_device_state(Visitor&& visit) {
-  visit("optimizer.step", optimizer_.step);
-  visit("optimizer.nonfinite_total", optimizer_.nonfinite_total);
-  visit("optimizer.nonfinite_in_a_row", optimizer_.nonfinite_in_a_row);
-  statistics_.visit_tensors(
-      [&](const std::string& name, Tensor& tensor) { visit("statistics." + name, tensor); });
-  if (!history_) return;
-  history_->visit_tensors(
-      [&](const std::string& name, Tensor& tensor) { visit("loss_history." + name, tensor); });
-}
-
-NamedTensors TrainStep::weights_state() const {
-  return parameters_.named_state(parameters_.master(), parameters_.buffers());
-}
-
-NamedTensors TrainStep::ema_state() const {
-  return parameters_.named_state(optimizer_.ema, ema_buffers_);
-}
-
-NamedTensors TrainStep::power_ema_state(size_t index) const {
-  const PowerAverage& average = power_emas_.at(index);
-  return parameters_.named_state(average.weights, average.buffers);
-}
-
-NamedTensors TrainStep::optimizer_state() {
-  NamedTensors state;
-  for (const auto& [name, tensor] : parameters_.named_parameters(optimizer_.m)) {
-    state.emplace_back(kFirstMoment + name, tensor);
-  }
-  for (const auto& [name, tensor] : parameters_.named_parameters(optimizer_.v)) {
-    state.emplace_back(kSecondMoment + name, tensor);
-  }
-  for (size_t i = 0; i < power_emas_.size(); ++i) {
-    for (const auto& [name, tensor] : power_ema_state(i)) {
-      state.emplace_back(power_ema_prefix(i) + name, tensor);
-    }
-  }
-  visit_device_state(
-      [&](const std::string& name, Tensor& tensor) { state.emplace_back(name, tensor.clone()); });
-  return state;
-}
-
-void TrainStep::load(const NamedTensors& weights, const NamedTensors& ema,
-                     const NamedTensors& optimizer) {
-  const at::NoGradGuard no_grad;
-  std::map<std::string, Tensor> rest(optimizer.begin(), optimizer.end());
-  const NamedTensors first = take_prefixed(rest, kFirstMoment);
-  const NamedTensors second = take_prefixed(rest, kSecondMoment);
-  for (size_t i = 0; i < power_emas_.size(); ++i) {
-    parameters_.assign_state(take_prefixed(rest, power_ema_prefix(i)), power_emas_[i].weights,
-                             power_emas_[i].buffers);
-  }
-  parameters_.assign_state(ema, optimizer_.ema, ema_buffers_);
-  parameters_.assign_state(weights, parameters_.master(), parameters_.buffers());
-  parameters_.assign_parameters(first, optimizer_.m);
-  parameters_.assign_parameters(second, optimizer_.v);
-  visit_device_state([&](const std::string& name, Tensor& tensor) {
-    const auto found = rest.find(name);
-    check_arg(found != rest.end() && found->second.sizes() == tensor.sizes(),
-              "[TrainStep] the optimizer's state must hold '", name, "' of shape ", tensor.sizes());
-    tensor.copy_(found->second);
-    rest.erase(found);
-  });
-  check_arg(rest.empty(), "[TrainStep] the optimizer's state has an unknown tensor '",
-            rest.empty() ? "" : rest.begin()->first, "'");
-  parameters_.refresh_weights();
 }
 
 }  // namespace ddpm

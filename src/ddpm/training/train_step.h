@@ -8,6 +8,7 @@
 #include "ddpm/checkpoint/safetensors.h"
 #include "ddpm/config/run_config.h"
 #include "ddpm/core/captured_work.h"
+#include "ddpm/core/host_lead.h"
 #include "ddpm/core/tensor.h"
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/diffusion/noise_schedule.h"
@@ -38,6 +39,8 @@ class TrainStep {
   /// @throws std::invalid_argument if accumulation does not divide batch_size.
   TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> network, at::Device device);
 
+  /// Waits until a GPU has all but the last step done.
+  ///
   /// @param batch config.train.batch_size images.
   /// @param step  the step's number, from 0.
   void prepare(const Batch& batch, int64_t step);
@@ -113,6 +116,7 @@ class TrainStep {
   double lr_ = 0;
   double ema_decay_ = 0;
   int64_t step_ = 0;
+  HostLead lead_;
   CapturedWork replay_;  // last: its graph uses everything above
 };
 

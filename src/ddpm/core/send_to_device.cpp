@@ -1,4 +1,4 @@
-#include "ddpm/evaluation/send_to_device.h"
+#include "ddpm/core/send_to_device.h"
 
 #include <ATen/ATen.h>
 
