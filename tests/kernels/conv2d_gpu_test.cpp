@@ -127,5 +127,36 @@ TEST_P(Conv2dGpuTest, AnswersTheSameWithoutGradients) {
   EXPECT_TRUE(at::equal(conv2d(args), with_gradients));
 }
 
+TEST(Conv2dOfTwoMapsGpuTest, IsThatOfTheMapsSideBySide) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  at::manual_seed(2);
+  const auto maps = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  const auto map_of = [&](int64_t channels) {
+    return at::randn({2, channels, 8, 8}, maps).contiguous(at::MemoryFormat::ChannelsLast);
+  };
+  std::vector<Tensor> inputs{map_of(64), map_of(32), at::randn({128, 96, 1, 1}, maps)};
+  const Tensor d_y = map_of(128);
+  std::vector<Tensor> exact;
+  for (Tensor& input : inputs) {
+    exact.push_back(input.to(at::kCPU, at::kDouble).requires_grad_(true));
+    input.requires_grad_(true);
+  }
+  const auto run = [](const std::vector<Tensor>& of, const Tensor& d_output) {
+    const Tensor y = conv2d({.x = of[0], .x_rest = of[1], .weight = of[2]});
+    y.backward(d_output);
+    return y.detach();
+  };
+  std::vector<Tensor> expected{run(exact, d_y.to(at::kCPU, at::kDouble))};
+  std::vector<Tensor> got{run(inputs, d_y)};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    expected.push_back(exact[i].grad());
+    got.push_back(inputs[i].grad());
+  }
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const Tensor error = got[i].to(at::kCPU, at::kDouble) - expected[i];
+    EXPECT_LT((error.norm() / expected[i].norm()).item<double>(), 1e-2) << "result " << i;
+  }
+}
+
 }  // namespace
 }  // namespace ddpm

@@ -2,8 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include "ddpm/core/check.h"
+#include "ddpm/kernels/attention.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/linear.h"
 
 namespace ddpm {
 
@@ -27,27 +28,27 @@ AttentionImpl::AttentionImpl(int64_t channels, const AttentionOptions& options)
                                 LinearImpl::Options{.init = last_init(options.weight_init)}));
 }
 
+Tensor AttentionImpl::project(const Tensor& sequence) {
+  return linear({.x = sequence,
+                 .weight = at::cat({to_q_->weight(), to_k_->weight(), to_v_->weight()}),
+                 .bias = at::cat({to_q_->bias(), to_k_->bias(), to_v_->bias()})});
+}
+
 Tensor AttentionImpl::forward(const Tensor& x) {
-  const int64_t images = x.size(0);
-  const int64_t pixels = x.size(2) * x.size(3);
-  Tensor normed = x;
+  GroupNormFork fork{.y = x, .x = x, .x_rest = {}};
   if (group_norm_) {
     GroupNormSiluArgs args = group_norm_->args(x);
     args.silu = false;
-    normed = group_norm_silu(args);
+    fork = group_norm_silu_fork(args);
   }
   // A channels_last map is a sequence of pixels already.
-  const Tensor sequence = normed.permute({0, 2, 3, 1}).reshape({images, pixels, x.size(1)});
-  const auto heads_of = [&](Linear& project) {
-    return project->forward(sequence).view({images, pixels, num_heads_, -1}).transpose(1, 2);
+  const auto sequence_of = [&](const Tensor& map) {
+    return map.permute({0, 2, 3, 1}).reshape({x.size(0), x.size(2) * x.size(3), x.size(1)});
   };
-  const Tensor attended =
-      at::scaled_dot_product_attention(heads_of(to_q_), heads_of(to_k_), heads_of(to_v_));
-  const Tensor merged = attended.transpose(1, 2).reshape({images, pixels, -1});
-  const Tensor update = to_out_->forward(merged)
-                            .view({images, x.size(2), x.size(3), x.size(1)})
-                            .permute({0, 3, 1, 2});
-  const Tensor sum = x + update;
+  const Tensor attended = attention(project(sequence_of(fork.y)), num_heads_);
+  const Tensor sum = to_out_->forward(attended, sequence_of(fork.x))
+                         .view({x.size(0), x.size(2), x.size(3), x.size(1)})
+                         .permute({0, 3, 1, 2});
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
 }
 

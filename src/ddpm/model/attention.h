@@ -29,6 +29,9 @@ class AttentionImpl : public torch::nn::Module {
   Tensor forward(const Tensor& x);
 
  private:
+  /// Queries, keys and values of a sequence [N, pixels, channels], side by side.
+  Tensor project(const Tensor& sequence);
+
   AttentionOptions options_;
   int64_t num_heads_;
   GroupNorm group_norm_{nullptr};

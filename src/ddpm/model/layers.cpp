@@ -7,6 +7,7 @@
 
 #include "ddpm/core/philox.h"
 #include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/linear.h"
 #include "ddpm/kernels/relu_batch_norm.h"
 
 namespace ddpm {
@@ -91,7 +92,9 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, Options option
   if (options.bias) bias_ = register_parameter("bias", at::zeros({out_features}));
 }
 
-Tensor LinearImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
+Tensor LinearImpl::forward(const Tensor& x, const Tensor& residual) {
+  return linear({.x = x, .weight = weight_, .bias = bias_, .residual = residual});
+}
 
 void LinearImpl::initialize(uint64_t seed, uint64_t first_tensor) {
   draw(init_, weight_, bias_, seed, first_tensor);

@@ -73,7 +73,10 @@ class LinearImpl : public LayerImpl {
   LinearImpl(int64_t in_features, int64_t out_features)
       : LinearImpl(in_features, out_features, Options()) {}
 
-  Tensor forward(const Tensor& x);
+  /// @param residual like the result, which it is added to; undefined: nothing.
+  Tensor forward(const Tensor& x, const Tensor& residual = {});
+  const Tensor& weight() const { return weight_; }  ///< [out_features, in_features]
+  const Tensor& bias() const { return bias_; }      ///< [out_features], or undefined.
   void initialize(uint64_t seed, uint64_t first_tensor) override;
 
  private:

@@ -72,7 +72,7 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
-    enum Input { kX, kWeight, kBias, kResidual, kNumInputs };
+    enum ConvInput { kX, kWeight, kBias, kResidual, kNumInputs };
     const variable_list saved = ctx->get_saved_variables();
     const Tensor& x = saved[kX];
     const Tensor& weight = saved[kWeight];

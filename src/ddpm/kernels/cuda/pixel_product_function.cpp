@@ -57,7 +57,7 @@ class PixelProduct : public torch::autograd::Function<PixelProduct> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
-    enum Input { kX, kWeight, kXRest, kBias, kResidual, kNumInputs };
+    enum ProductInput { kX, kWeight, kXRest, kBias, kResidual, kNumInputs };
     const variable_list saved = ctx->get_saved_variables();
     const Tensor& x = saved[kX];
     const Tensor& x_rest = saved[kXRest];
