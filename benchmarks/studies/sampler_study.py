@@ -7,7 +7,7 @@ compares with ancestral sampling over all timesteps.
 
 Every set has its own seed. Compared are the mean and the standard deviation of all pixels, and the Frechet distance of
 the classifier's features (not FID) to the ancestral set; the first row is a second ancestral set: what chance leaves.
-A sample that is not finite stops the program that draws it, and so this one.
+Each set is drawn as a picture too, since that refuses NaN, where an .npz does not, and stops this program.
 """
 import argparse
 import collections
@@ -66,7 +66,8 @@ def main():
         path = args.out / f"{sampler}-{steps}-seed-{seed}.npz"
         if not path.exists():
             subprocess.run([args.program, "sample", args.model, "-n", str(args.samples), "--batch", str(args.batch),
-                            "--sampler", sampler, "--steps", str(steps), "--seed", str(seed), "-q", "-o", path,
+                            "--sampler", sampler, "--steps", str(steps), "--seed", str(seed), "-q",
+                            "-o", path.with_suffix(".png"), "-o", path,
                             *(shlex.split(args.flags) if seed > 1 else [])],
                            env=pool.environment(), stdout=subprocess.DEVNULL, check=True)
         return path
