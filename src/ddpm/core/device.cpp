@@ -7,6 +7,11 @@
 #include <cstdlib>
 #include <malloc.h>
 #include <string_view>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #include "ddpm/core/caching_allocator.h"
 #include "ddpm/core/check.h"
@@ -26,7 +31,30 @@ at::Device select_gpu(const std::string& name, int64_t index) {
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
+#if defined(__x86_64__)
+/// AVX512_BF16 is bit 5 of EAX in leaf 7, subleaf 1; AMX_BF16 is bit 22 of EDX in leaf 7, subleaf
+/// 0.
+bool x86_computes_bf16() {
+  if (__builtin_cpu_supports("avx512f") == 0) return false;  // nor if the system saves no state
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
+  const bool avx512 = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1) != 0;
+  return amx || avx512;
+}
+#endif
+
 }  // namespace
+
+bool cpu_computes_bf16() {
+#if defined(__x86_64__)
+  static const bool computes = x86_computes_bf16();
+  return computes;
+#elif defined(__aarch64__) && defined(__linux__)
+  return (getauxval(AT_HWCAP2) >> 14 & 1) != 0;  // HWCAP2_BF16
+#else
+  return false;
+#endif
+}
 
 at::Device select_device(const std::string& name) {
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);

@@ -20,6 +20,10 @@ at::Device select_device(const std::string& name);
 /// @throws std::invalid_argument unless 0 <= threads <= 4096.
 void configure_cpu(int64_t threads);
 
+/// True if this CPU multiplies bfloat16 (AVX-512 or AMX on x86, the bf16 extension on ARM): a
+/// network in bf16 is then faster than in fp32, and slower elsewhere.
+bool cpu_computes_bf16();
+
 /// Prepares the process for work on GPUs that repeats bit for bit, which an exact resume needs:
 /// only deterministic algorithms, in cuDNN, cuBLAS and LibTorch. Call it once, before the first
 /// tensor on a GPU. An operator that has no deterministic form throws when it is called.

@@ -1,12 +1,17 @@
 #include "ddpm/kernels/adam_ema.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "ddpm/core/check.h"
+#include "ddpm/kernels/cpu/adam_ema_kernels.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/fused_adam_ema.h"
 #endif
@@ -14,12 +19,10 @@
 namespace ddpm {
 namespace {
 
-// On a CPU the weights pass in pieces that stay in the cache from one operation to the next.
-constexpr int64_t kCpuPiece = 1 << 17;
-
-int64_t piece_size(const Tensor& master) {
-  return std::max<int64_t>(1, master.is_cpu() ? kCpuPiece : master.numel());
-}
+// Gradients whose squares are one sum of the norm, whatever the number of threads.
+constexpr int64_t kNormPiece = 1 << 16;
+// Fewer weights are not worth waking a thread for.
+constexpr int64_t kWeightsPerThread = 1 << 14;
 
 void check_flat(const char* name, const Tensor& values, int64_t size, at::ScalarType dtype) {
   check_arg(values.dim() == 1 && values.size(0) == size && values.is_contiguous() &&
@@ -42,13 +45,19 @@ void check_adam_ema_args(const AdamEmaState& state, const Tensor& master, const 
 }
 
 /// In float64: a float32 sum of squares over tens of millions of weights would lose four digits.
-Tensor gradient_norm(const Tensor& grad, int64_t piece) {
-  std::vector<Tensor> norms;
-  for (const Tensor& part : grad.split(piece)) {
-    norms.push_back(at::linalg_vector_norm(part, /*ord=*/2, /*dim=*/at::OptionalIntArrayRef(),
-                                           /*keepdim=*/false, at::kDouble));
-  }
-  return at::linalg_vector_norm(at::stack(norms));
+Tensor gradient_norm(const Tensor& grad) {
+  const int64_t size = grad.numel();
+  const int64_t pieces = (size + kNormPiece - 1) / kNormPiece;
+  std::vector<double> sums(static_cast<size_t>(pieces));
+  const bool is_bf16 = grad.scalar_type() == at::kBFloat16;
+  const void* const values = grad.const_data_ptr();
+  at::parallel_for(0, pieces, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      sums[static_cast<size_t>(piece)] = cpu::sum_of_squares(
+          values, is_bf16, piece * kNormPiece, std::min(size, (piece + 1) * kNormPiece));
+    }
+  });
+  return at::scalar_tensor(std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0)), at::kDouble);
 }
 
 /// What a step multiplies by; [] float32 on the device.
@@ -83,36 +92,32 @@ StepScalars begin_step(const AdamEmaOptions& options, AdamEmaState& state, const
           .one_minus_ema = (1 - state.ema_decay).to(at::kFloat)};
 }
 
-/// A piece of all that a step reads and writes; views.
-struct Piece {
-  Tensor master, grad, m, v, ema, weights;
-};
-
-/// Takes `value` in, unless the step is skipped.
-void take_in(const Tensor& finite, const Tensor& value, Tensor& target) {
-  at::where_out(target, finite, value, target);
+cpu::AdamEmaNumbers numbers_of(const AdamEmaOptions& options, const StepScalars& scalars) {
+  const auto value = [](const Tensor& scalar) { return *scalar.const_data_ptr<float>(); };
+  return {.finite = *scalars.finite.const_data_ptr<bool>(),
+          .decoupled_weight_decay = options.decoupled_weight_decay,
+          .weight_decay = static_cast<float>(options.weight_decay),
+          .beta2 = static_cast<float>(options.beta2),
+          .one_minus_beta1 = static_cast<float>(1 - options.beta1),
+          .one_minus_beta2 = static_cast<float>(1 - options.beta2),
+          .eps = static_cast<float>(options.eps),
+          .clip = value(scalars.clip),
+          .step_size = value(scalars.step_size),
+          .sqrt_bias2 = value(scalars.sqrt_bias2),
+          .weight_factor = value(scalars.weight_factor),
+          .one_minus_ema = value(scalars.one_minus_ema)};
 }
 
-void update_piece(const AdamEmaOptions& options, const StepScalars& scalars, Piece piece) {
-  Tensor grad = piece.grad.to(at::kFloat) * scalars.clip;
-  Tensor master = piece.master;
-  if (options.weight_decay != 0.0) {
-    if (options.decoupled_weight_decay) {
-      master = master * scalars.weight_factor;
-    } else {
-      grad.add_(master, options.weight_decay);
-    }
-  }
-  const Tensor m = at::lerp(piece.m, grad, 1 - options.beta1);
-  const Tensor v = (piece.v * options.beta2).addcmul_(grad, grad, 1 - options.beta2);
-  const Tensor denominator = v.sqrt().div_(scalars.sqrt_bias2).add_(options.eps);
-  master = master - (m / denominator).mul_(scalars.step_size);
-
-  take_in(scalars.finite, m, piece.m);
-  take_in(scalars.finite, v, piece.v);
-  take_in(scalars.finite, at::lerp(piece.ema, master, scalars.one_minus_ema), piece.ema);
-  take_in(scalars.finite, master, piece.master);
-  if (piece.weights.defined()) piece.weights.copy_(piece.master);
+cpu::AdamEmaArrays arrays_of(const AdamEmaState& state, const Tensor& master, const Tensor& grad,
+                             const Tensor& weights) {
+  cpu::AdamEmaArrays arrays{.master = master.mutable_data_ptr<float>(),
+                            .grad = grad.const_data_ptr(),
+                            .grad_is_bf16 = grad.scalar_type() == at::kBFloat16,
+                            .m = state.m.mutable_data_ptr<float>(),
+                            .v = state.v.mutable_data_ptr<float>(),
+                            .ema = state.ema.mutable_data_ptr<float>()};
+  if (weights.defined()) arrays.weights = static_cast<uint16_t*>(weights.mutable_data_ptr());
+  return arrays;
 }
 
 }  // namespace
@@ -140,24 +145,14 @@ Tensor adam_ema_step(const AdamEmaOptions& options, AdamEmaState& state, const T
     return cuda::fused_adam_ema_step(options, state, master, grad, loss, weights);
   }
 #endif
-  const int64_t size = master.numel();
-  const int64_t piece = piece_size(master);
-  const Tensor norm = gradient_norm(grad, piece);
+  const Tensor norm = gradient_norm(grad);
   Tensor finite = at::isfinite(norm);
   if (loss.defined()) finite = finite.logical_and(at::isfinite(loss.reshape({})));
-  const StepScalars scalars = begin_step(options, state, norm, finite);
-  for (int64_t begin = 0; begin < size; begin += piece) {
-    const auto part = [&](const Tensor& flat) {
-      return flat.defined() ? flat.narrow(/*dim=*/0, begin, std::min(piece, size - begin)) : flat;
-    };
-    update_piece(options, scalars,
-                 {.master = part(master.detach()),
-                  .grad = part(grad),
-                  .m = part(state.m),
-                  .v = part(state.v),
-                  .ema = part(state.ema),
-                  .weights = part(weights)});
-  }
+  const cpu::AdamEmaNumbers numbers = numbers_of(options, begin_step(options, state, norm, finite));
+  const cpu::AdamEmaArrays arrays = arrays_of(state, master, grad, weights);
+  at::parallel_for(0, master.numel(), kWeightsPerThread, [&](int64_t begin, int64_t end) {
+    cpu::adam_ema_update(arrays, numbers, begin, end);
+  });
   return norm.to(at::kFloat);
 }
 

@@ -1,18 +1,43 @@
 #include "ddpm/kernels/conv2d.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <array>
 #include <utility>
 
 #include "ddpm/core/check.h"
+#include "ddpm/kernels/cpu/packed_weight.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #endif
 
 namespace ddpm {
+namespace {
+
+bool takes_packed_weight(const Conv2dArgs& args) {
+  return args.packed != nullptr && !at::GradMode::is_enabled() &&
+         args.x.scalar_type() == args.weight.scalar_type() && args.packed->is_of({args.weight});
+}
+
+void check_residual(const Conv2dArgs& args) {
+  if (!args.residual.defined()) return;
+  const auto side = [&](int64_t dim) {
+    const int64_t kernel = args.weight.size(dim);
+    if (args.transposed) return (args.x.size(dim) - 1) * args.stride - 2 * args.padding + kernel;
+    return (args.x.size(dim) + 2 * args.padding - kernel) / args.stride + 1;
+  };
+  const std::array<int64_t, 4> result{args.x.size(0), args.weight.size(args.transposed ? 1 : 0),
+                                      side(2), side(3)};
+  check_arg(args.residual.sizes() == at::IntArrayRef(result),
+            "[conv2d] residual must be like the result: expected ", at::IntArrayRef(result),
+            ", got ", args.residual.sizes());
+}
+
+}  // namespace
 
 Tensor conv2d(const Conv2dArgs& args) {
+  check_residual(args);
 #ifdef DDPM_CUDA
   if (cuda::conv2d_is_fused(args)) return cuda::fused_conv2d(args);
 #endif
@@ -21,17 +46,20 @@ Tensor conv2d(const Conv2dArgs& args) {
     whole.x = at::cat({args.x, std::exchange(whole.x_rest, {})}, /*dim=*/1);
     return conv2d(whole);
   }
+  if (takes_packed_weight(args)) {
+    const Tensor residual = args.residual.defined()
+                                ? args.residual.contiguous(at::MemoryFormat::ChannelsLast)
+                                : Tensor();
+    return packed_conv2d(args.x.contiguous(at::MemoryFormat::ChannelsLast), *args.packed, args.bias,
+                         residual, args.stride, args.padding);
+  }
   const std::array<int64_t, 2> stride{args.stride, args.stride};
   const std::array<int64_t, 2> padding{args.padding, args.padding};
   const Tensor y = at::convolution(args.x, args.weight, args.bias, stride, padding,
                                    /*dilation=*/{1, 1}, args.transposed,
                                    /*output_padding=*/{0, 0}, /*groups=*/1)
                        .contiguous(at::MemoryFormat::ChannelsLast);
-  if (!args.residual.defined()) return y;
-  check_arg(args.residual.sizes() == y.sizes(),
-            "[conv2d] residual must be like the result: expected ", y.sizes(), ", got ",
-            args.residual.sizes());
-  return y + args.residual;
+  return args.residual.defined() ? y + args.residual : y;
 }
 
 }  // namespace ddpm

@@ -6,6 +6,8 @@
 
 namespace ddpm {
 
+class PackedWeight;
+
 /// What conv2d computes. Tensors that are left undefined take no part.
 struct Conv2dArgs {
   Tensor x;              ///< [N, C, H, W] float, channels_last.
@@ -16,6 +18,9 @@ struct Conv2dArgs {
   int64_t stride = 1;    ///< of both sides, as padding.
   int64_t padding = 0;
   bool transposed = false;
+  /// The weight as PackedWeight::of_conv2d packed it; taken on a CPU where no gradients are wanted
+  /// and the weight has not changed since.
+  const PackedWeight* packed = nullptr;
 };
 
 /// A convolution with what a res block adds to it:

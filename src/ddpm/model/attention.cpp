@@ -1,6 +1,7 @@
 #include "ddpm/model/attention.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "ddpm/kernels/attention.h"
 #include "ddpm/kernels/group_norm_silu.h"
@@ -28,7 +29,16 @@ AttentionImpl::AttentionImpl(int64_t channels, const AttentionOptions& options)
                                 LinearImpl::Options{.init = last_init(options.weight_init)}));
 }
 
+void AttentionImpl::prepare_for_sampling() {
+  packed_qkv_ = PackedWeight::of_linear({to_q_->weight(), to_k_->weight(), to_v_->weight()});
+  qkv_bias_ = at::cat({to_q_->bias(), to_k_->bias(), to_v_->bias()}).detach();
+}
+
 Tensor AttentionImpl::project(const Tensor& sequence) {
+  if (!at::GradMode::is_enabled() &&
+      packed_qkv_.is_of({to_q_->weight(), to_k_->weight(), to_v_->weight()})) {
+    return packed_linear(sequence, packed_qkv_, qkv_bias_, /*residual=*/{});
+  }
   return linear({.x = sequence,
                  .weight = at::cat({to_q_->weight(), to_k_->weight(), to_v_->weight()}),
                  .bias = at::cat({to_q_->bias(), to_k_->bias(), to_v_->bias()})});

@@ -22,11 +22,12 @@ struct AttentionOptions {
 ///
 /// with num_heads, or channels / head_channels, heads, and scores scaled by the root of their
 /// width. Names: group_norm, to_q, to_k, to_v, to_out.0.
-class AttentionImpl : public torch::nn::Module {
+class AttentionImpl : public torch::nn::Module, public PreparableModule {
  public:
   AttentionImpl(int64_t channels, const AttentionOptions& options);
   /// @param x [N, channels, H, W] channels_last. @return like x.
   Tensor forward(const Tensor& x);
+  void prepare_for_sampling() override;
 
  private:
   /// Queries, keys and values of a sequence [N, pixels, channels], side by side.
@@ -36,6 +37,8 @@ class AttentionImpl : public torch::nn::Module {
   int64_t num_heads_;
   GroupNorm group_norm_{nullptr};
   Linear to_q_{nullptr}, to_k_{nullptr}, to_v_{nullptr}, to_out_{nullptr};
+  PackedWeight packed_qkv_;
+  Tensor qkv_bias_;  ///< of packed_qkv_.
 };
 TORCH_MODULE(Attention);
 

@@ -62,7 +62,8 @@ Conv2dArgs Conv2dImpl::args(const Tensor& x) const {
           .weight = weight_,
           .stride = options_.stride,
           .padding = options_.padding,
-          .transposed = options_.transposed};
+          .transposed = options_.transposed,
+          .packed = &packed_};
 }
 
 Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual) {
@@ -86,6 +87,11 @@ void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {
   draw(options_.init, weight_, bias_, seed, first_tensor);
 }
 
+void Conv2dImpl::prepare_for_sampling() {
+  if (options_.transposed) return;
+  packed_ = PackedWeight::of_conv2d(weight_, options_.stride, options_.padding);
+}
+
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, Options options)
     : init_(options.init) {
   weight_ = register_parameter("weight", at::zeros({out_features, in_features}));
@@ -93,8 +99,13 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, Options option
 }
 
 Tensor LinearImpl::forward(const Tensor& x, const Tensor& residual) {
+  if (!at::GradMode::is_enabled() && packed_.is_of({weight_})) {
+    return packed_linear(x, packed_, bias_, residual);
+  }
   return linear({.x = x, .weight = weight_, .bias = bias_, .residual = residual});
 }
+
+void LinearImpl::prepare_for_sampling() { packed_ = PackedWeight::of_linear({weight_}); }
 
 void LinearImpl::initialize(uint64_t seed, uint64_t first_tensor) {
   draw(init_, weight_, bias_, seed, first_tensor);
@@ -170,6 +181,14 @@ void EmbeddingImpl::initialize(uint64_t seed, uint64_t first_tensor) {
               draws.numel());
   const at::NoGradGuard no_grad;
   weight_.copy_(draws);
+}
+
+void prepare_for_sampling(torch::nn::Module& network) {
+  network.apply([](torch::nn::Module& module) {
+    if (auto* preparable = dynamic_cast<PreparableModule*>(&module)) {
+      preparable->prepare_for_sampling();
+    }
+  });
 }
 
 std::shared_ptr<torch::nn::Module> add_list(torch::nn::Module& parent, const std::string& name) {

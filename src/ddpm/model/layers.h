@@ -7,11 +7,24 @@
 #include <string>
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/model/weight_init.h"
 
 namespace ddpm {
+
+/// A module that can make its weights ready for many calls without gradients.
+class PreparableModule {
+ public:
+  virtual ~PreparableModule() = default;
+  virtual void prepare_for_sampling() = 0;
+};
+
+/// Prepares every module of a network whose weights will stay: packs their copies in the order in
+/// which the CPU's kernels read them. Gradients, other devices and weights that change all the same
+/// go on with the weights as they are, until the network is prepared again.
+void prepare_for_sampling(torch::nn::Module& network);
 
 /// A module that holds tensors itself and knows how they are initialised, by default as PyTorch's.
 /// Weights are float32 zeros until then; those of convolutions are channels_last.
@@ -28,7 +41,7 @@ class LayerImpl : public torch::nn::Module {
 };
 
 /// A convolution with a square kernel.
-class Conv2dImpl : public LayerImpl {
+class Conv2dImpl : public LayerImpl, public PreparableModule {
  public:
   struct Options {
     int64_t kernel = 3;
@@ -53,17 +66,19 @@ class Conv2dImpl : public LayerImpl {
   Tensor forward_without_bias(const Tensor& x, const Tensor& x_rest = {});
   const Tensor& bias() const { return bias_; }  ///< [out_channels]
   void initialize(uint64_t seed, uint64_t first_tensor) override;
+  void prepare_for_sampling() override;
 
  private:
   Conv2dArgs args(const Tensor& x) const;
 
   Options options_;
   Tensor weight_, bias_;
+  PackedWeight packed_;
 };
 TORCH_MODULE(Conv2d);
 
 /// y = x W^T + b over the last dimension.
-class LinearImpl : public LayerImpl {
+class LinearImpl : public LayerImpl, public PreparableModule {
  public:
   struct Options {
     bool bias = true;
@@ -78,10 +93,12 @@ class LinearImpl : public LayerImpl {
   const Tensor& weight() const { return weight_; }  ///< [out_features, in_features]
   const Tensor& bias() const { return bias_; }      ///< [out_features], or undefined.
   void initialize(uint64_t seed, uint64_t first_tensor) override;
+  void prepare_for_sampling() override;
 
  private:
   LayerInit init_;
   Tensor weight_, bias_;
+  PackedWeight packed_;
 };
 TORCH_MODULE(Linear);
 

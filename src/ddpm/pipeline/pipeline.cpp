@@ -8,6 +8,7 @@
 #include "ddpm/config/run_config.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
+#include "ddpm/model/layers.h"
 #include "ddpm/model/low_resolution.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
@@ -126,6 +127,7 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
   pipeline.network->to(pipeline.device,
                        options.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat);
   pipeline.network->eval();
+  if (pipeline.device.is_cpu()) prepare_for_sampling(*pipeline.network);
   pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion).to(pipeline.device);
   return pipeline;
 }

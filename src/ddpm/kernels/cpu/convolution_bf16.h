@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ddpm/core/tensor.h"
+
+namespace ddpm::cpu {
+
+/// A convolution's weight [O, C, k, k] in the order in which its products read it: for each 64 (or
+/// fewer) output channels and each kernel row the matrix [k C, 64], two rows of it interleaved.
+struct Bf16Blocks {
+  Tensor blocks;  ///< bfloat16, flat.
+  int64_t out_channels = 0;
+  int64_t in_channels = 0;
+  int64_t kernel = 1;
+  int64_t width = 0;  ///< output channels of a block; those beyond out_channels are zeros.
+};
+
+/// True if this LibTorch and CPU have products of bfloat16 blocks for such a weight.
+bool has_bf16_blocks(const Tensor& weight);
+
+/// Of a weight [O, C, k, k] for which has_bf16_blocks().
+Bf16Blocks bf16_blocks_of(const Tensor& weight);
+
+/// y = conv(x, weight) + bias + residual in float32, rounded once; results do not depend on the
+/// number of threads.
+///
+/// @param x        [N, C, H, W] bfloat16, channels_last.
+/// @param bias     [O] bfloat16, or undefined.
+/// @param residual like y, channels_last, or undefined.
+/// @return         [N, O, H', W'] bfloat16, channels_last.
+Tensor convolve_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
+                     const Tensor& residual, int64_t stride, int64_t padding);
+
+/// x W^T + bias + residual over the last dimension of a contiguous x, kernel 1; as above.
+Tensor multiply_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
+                     const Tensor& residual);
+
+}  // namespace ddpm::cpu

@@ -1,0 +1,158 @@
+#include "ddpm/kernels/cpu/packed_weight.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "ddpm/kernels/conv2d.h"
+
+namespace ddpm {
+namespace {
+
+struct ConvolutionCase {
+  std::vector<int64_t> x;
+  int64_t out_channels;
+  int64_t kernel = 3;
+  int64_t stride = 1;
+  int64_t padding = 1;
+  bool bias = true;
+  bool residual = false;
+};
+
+// Odd channels, which oneDNN takes; rows shorter, as long as and longer than AMX's tiles, and not a
+// multiple of them; weights that fill the second cache; one pixel; few and many output channels.
+const std::vector<ConvolutionCase>& convolution_cases() {
+  static const std::vector<ConvolutionCase> cases{
+      {{2, 3, 9, 7}, 5},
+      {{1, 32, 4, 4}, 64, 3, 1, 1, true, true},
+      {{3, 64, 8, 8}, 48},
+      {{2, 32, 16, 16}, 3},
+      {{1, 96, 5, 20}, 70, 3, 1, 1, false, true},
+      {{1, 256, 6, 16}, 256},
+      {{2, 64, 32, 32}, 128, 3, 1, 1, true, true},
+      {{2, 32, 17, 17}, 64, 3, 2, 0},
+      {{1, 64, 9, 9}, 64, 3, 2, 1},
+      {{2, 64, 7, 5}, 96, 1, 1, 0, true, true},
+      {{1, 32, 1, 1}, 32, 1, 1, 0},
+      {{1, 32, 1, 1}, 32},
+      {{1, 64, 6, 6}, 32, 1, 2, 0},
+      {{1, 32, 12, 12}, 16, 5, 1, 2},
+  };
+  return cases;
+}
+
+Tensor draw_map(at::IntArrayRef sizes, at::ScalarType dtype) {
+  return at::randn(sizes).to(dtype).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+/// The largest error of a convolution with a packed weight, as a share of the largest result.
+double packed_error(const ConvolutionCase& c, at::ScalarType dtype) {
+  at::manual_seed(5);
+  const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, dtype);
+  const PackedWeight packed = PackedWeight::of_conv2d(weight, c.stride, c.padding);
+  Conv2dArgs args{.x = draw_map(c.x, dtype),
+                  .weight = weight,
+                  .stride = c.stride,
+                  .padding = c.padding,
+                  .packed = &packed};
+  if (c.bias) args.bias = at::randn({c.out_channels}).to(dtype);
+  Tensor expected = at::conv2d(args.x.to(at::kDouble), weight.to(at::kDouble),
+                               c.bias ? args.bias.to(at::kDouble) : Tensor(), c.stride, c.padding);
+  if (c.residual) {
+    args.residual = draw_map(expected.sizes(), dtype);
+    expected = expected + args.residual.to(at::kDouble);
+  }
+  const at::NoGradGuard no_grad;
+  const Tensor y = conv2d(args);
+  EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_EQ(y.scalar_type(), dtype);
+  return ((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>();
+}
+
+TEST(PackedWeightTest, Float32ConvolutionsAgreeWithFloat64) {
+  for (const ConvolutionCase& c : convolution_cases()) {
+    EXPECT_LE(packed_error(c, at::kFloat), 1e-5) << at::IntArrayRef(c.x) << c.out_channels;
+  }
+}
+
+// Half a unit in the last place of bf16 is up to 2^-8 of a value; sums are kept in float32.
+TEST(PackedWeightTest, Bf16ConvolutionsAreRoundedOnce) {
+  for (const ConvolutionCase& c : convolution_cases()) {
+    EXPECT_LE(packed_error(c, at::kBFloat16), 1.0 / 250) << at::IntArrayRef(c.x) << c.out_channels;
+  }
+}
+
+TEST(PackedWeightTest, LinearLayersOfOneInputAreOneProduct) {
+  at::manual_seed(6);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensor first = at::randn({40, 64}).to(dtype);
+    const Tensor second = at::randn({24, 64}).to(dtype);
+    const Tensor bias = at::randn({64}).to(dtype);
+    const PackedWeight packed = PackedWeight::of_linear({first, second});
+    if (!packed.is_of({first, second})) GTEST_SKIP() << "no packed kernels on this CPU";
+    const Tensor x = at::randn({3, 7, 64}).to(dtype);
+    const Tensor residual = at::randn({3, 7, 64}).to(dtype);
+    const at::NoGradGuard no_grad;
+    const Tensor expected = at::linear(x.to(at::kDouble), at::cat({first, second}).to(at::kDouble),
+                                       bias.to(at::kDouble)) +
+                            residual.to(at::kDouble);
+    const Tensor y = packed_linear(x, packed, bias, residual);
+    EXPECT_EQ(y.sizes(), expected.sizes());
+    const double tolerance = dtype == at::kFloat ? 1e-5 : 1.0 / 250;
+    EXPECT_LE((y.to(at::kDouble) - expected).abs().max().item<double>(),
+              tolerance * expected.abs().max().item<double>());
+  }
+}
+
+TEST(PackedWeightTest, Bf16ResultsDoNotDependOnTheNumberOfThreads) {
+  const int threads = at::get_num_threads();
+  const at::NoGradGuard no_grad;
+  for (const ConvolutionCase& c : convolution_cases()) {
+    at::manual_seed(7);
+    const Tensor x = draw_map(c.x, at::kBFloat16);
+    const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, at::kBFloat16);
+    const PackedWeight packed = PackedWeight::of_conv2d(weight, c.stride, c.padding);
+    if (!packed.blocks().blocks.defined()) continue;  // oneDNN promises nothing
+    const Conv2dArgs args{
+        .x = x, .weight = weight, .stride = c.stride, .padding = c.padding, .packed = &packed};
+    at::set_num_threads(1);
+    const Tensor alone = conv2d(args);
+    at::set_num_threads(3);
+    EXPECT_TRUE(at::equal(conv2d(args), alone));
+    at::set_num_threads(threads);
+  }
+}
+
+TEST(PackedWeightTest, AWeightThatChangedIsReadAsItIs) {
+  at::manual_seed(8);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const at::NoGradGuard no_grad;
+    Tensor weight = draw_map({32, 32, 3, 3}, dtype);
+    const PackedWeight packed = PackedWeight::of_conv2d(weight, 1, 1);
+    const Conv2dArgs args{
+        .x = draw_map({1, 32, 4, 4}, dtype), .weight = weight, .padding = 1, .packed = &packed};
+    const Tensor before = conv2d(args);
+    weight.mul_(2);
+    EXPECT_FALSE(packed.is_of({weight}));
+    EXPECT_TRUE(at::equal(conv2d(args), at::conv2d(args.x, weight, {}, 1, 1)));
+    EXPECT_FALSE(at::equal(conv2d(args), before));
+    weight.set_data(weight.clone());
+    EXPECT_FALSE(packed.is_of({weight}));
+  }
+}
+
+TEST(PackedWeightTest, GradientsFlowToTheWeightItself) {
+  const Tensor weight = draw_map({32, 32, 3, 3}, at::kFloat).requires_grad_();
+  const PackedWeight packed = PackedWeight::of_conv2d(weight, 1, 1);
+  conv2d(
+      {.x = draw_map({1, 32, 4, 4}, at::kFloat), .weight = weight, .padding = 1, .packed = &packed})
+      .sum()
+      .backward();
+  EXPECT_TRUE(weight.grad().defined());
+}
+
+}  // namespace
+}  // namespace ddpm
