@@ -16,6 +16,8 @@ endif()
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(hwy REQUIRED)
+find_package(Boost 1.81 CONFIG REQUIRED)  # headers only
+find_package(OpenSSL QUIET)               # without it there is no TLS
 find_package(PNG REQUIRED)
 find_package(JPEG REQUIRED)
 find_package(ZLIB REQUIRED)
