@@ -55,6 +55,8 @@ std::vector<uint8_t> animation_of(const SampleOutput& output) {
 }
 
 void write_array(const std::string& path, const SampleOutput& output) {
+  check_arg(!output.images.isnan().any().item<bool>(), "[", path,
+            "] images: expected numbers, got NaN from the network");
   const Tensor pixels = ((output.images.clamp(-1, 1) + 1) * 127.5).round().to(at::kByte);
   std::vector<std::pair<std::string, Tensor>> arrays{
       {"arr_0", pixels.permute({0, 2, 3, 1}).contiguous()}};

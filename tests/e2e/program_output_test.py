@@ -49,6 +49,19 @@ class ProgramOutputTest(program.ProgramTest):
         self.run_ok("sample", "run/model", "-n", 2, "--steps", 4, "-o", "b.npz")
         self.assertEqual((self.folder / "a.npz").read_bytes(), (self.folder / "b.npz").read_bytes())
 
+    def test_images_that_are_not_numbers_are_never_written(self):
+        self.train_tiny()
+        import safetensors.torch
+        weights = self.folder / "run/model/unet/diffusion_pytorch_model.safetensors"
+        tensors = safetensors.torch.load_file(weights)
+        tensors["conv_out.bias"][:] = float("nan")
+        safetensors.torch.save_file(tensors, weights, metadata={"format": "pt"})
+        for output in ("a.png", "a.npz", "folder"):
+            done = program.run("sample", "run/model", "-n", 2, "--steps", 2, "-o", output, cwd=self.folder)
+            self.assertEqual(done.returncode, 2, output)
+            self.assertRegex(done.stderr, "expected numbers, got NaN")
+            self.assertFalse((self.folder / output).exists(), output)
+
     def test_diffusers_loads_the_run(self):
         self.train_tiny()
         from diffusers import DDPMPipeline
