@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/sampling/guidance.h"
 
 namespace ddpm {
@@ -43,7 +44,7 @@ Tensor labels_of_rows(const EngineModel& model, const std::vector<BatchImage>& i
     labels.push_back(is_weak ? model.null_class
                              : images[static_cast<size_t>(of_rows[row])].class_label);
   }
-  return at::tensor(labels, at::kLong).to(model.device);
+  return send_to_device(at::tensor(labels, at::kLong), model.device);
 }
 
 /// The network's answer for the images, guided.
@@ -62,7 +63,7 @@ Tensor guided_answer(const EngineModel& model, const std::vector<BatchImage>& im
   const auto num_guided = static_cast<int64_t>(guided.size());
   const Tensor weak = output.narrow(/*dim=*/0, count, num_guided);
   if (num_guided == count) return guide_each(options, strong, weak, channels);
-  const Tensor index = at::tensor(guided, at::kLong).to(model.device);
+  const Tensor index = send_to_device(at::tensor(guided, at::kLong), model.device);
   const Tensor answers = guide_each(options, strong.index_select(/*dim=*/0, index), weak, channels);
   return strong.index_copy(/*dim=*/0, index, answers);
 }
@@ -144,7 +145,7 @@ Tensor noise_rows(const EngineModel& model, size_t count, const Fill& fill) {
     for (int64_t i = begin; i < end; ++i)
       fill(static_cast<size_t>(i), out + i * elements, elements);
   });
-  return noise.to(model.device);
+  return send_to_device(noise, model.device);
 }
 
 }  // namespace
@@ -175,12 +176,13 @@ AdvanceResult advance_batch(const EngineModel& model, const EngineNetwork& netwo
                             const std::vector<BatchImage>& images, int64_t rows,
                             const SamplerState& state) {
   const std::vector<int64_t> of_rows = image_of_rows(images, rows);
-  const Tensor t = timesteps_of_rows(images, of_rows).to(model.device);
+  const Tensor t = send_to_device(timesteps_of_rows(images, of_rows), model.device);
   const Tensor labels = labels_of_rows(model, images, of_rows);
   const bool is_plain = of_rows.size() == images.size();
-  const Tensor x = is_plain ? state.x
-                            : state.x.index_select(
-                                  /*dim=*/0, at::tensor(of_rows, at::kLong).to(model.device));
+  const Tensor x =
+      is_plain ? state.x
+               : state.x.index_select(
+                     /*dim=*/0, send_to_device(at::tensor(of_rows, at::kLong), model.device));
   const Tensor output = network(x, t, labels);
   const bool takes_noise = std::any_of(images.begin(), images.end(), [](const BatchImage& image) {
     return image.call->next.noise != 0;

@@ -181,6 +181,7 @@ double seconds_since(EngineClock::time_point start) {
 EngineLane::EngineLane(std::shared_ptr<const EngineModel> served, const EngineOptions& options)
     : model(std::move(served)),
       slots(model->image_shape, model->device, slot_capacity(*model, options)),
+      lead(model->device),
       max_rows(options.max_batch) {}
 
 bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_point now,
@@ -190,8 +191,10 @@ bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_
   const std::vector<Pick> picks = picks_of(lane, options);
   if (picks.empty()) return false;
   try {
+    lane.lead.wait();
     begin_images(lane, picks);
     const LaneCall call = call_network(lane, rows_of(lane, picks), options, stats);
+    lane.lead.mark();
     charge(lane, picks);
     report_call(lane, call, options, now, stats);
     count_call(picks.size(), seconds_since(start), stats);

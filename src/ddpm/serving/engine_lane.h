@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "ddpm/core/host_lead.h"
 #include "ddpm/serving/engine_batch.h"
 #include "ddpm/serving/engine_options.h"
 #include "ddpm/serving/engine_slots.h"
@@ -20,6 +21,7 @@ struct EngineLane {
   EngineSlots slots;
   std::vector<std::unique_ptr<OpenRequest>> waiting = {};  ///< By rank, then ticket.
   std::vector<std::unique_ptr<OpenRequest>> running = {};  ///< At most one a slot.
+  HostLead lead;     ///< Keeps the thread near a GPU's work: cancelling and joining stay prompt.
   int64_t max_rows;  ///< Of a network call; falls where memory runs out.
   uint64_t calls_unchecked =
       0;  ///< Network calls since one whose images were checked to be finite.

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "ddpm/core/send_to_device.h"
 #include "ddpm/sampling/sampler.h"
 #include "ddpm/serving/engine_lane.h"
 
@@ -17,7 +18,7 @@ using RowsOnCpu = std::map<std::size_t, Tensor>;
 RowsOnCpu copy_rows(const Tensor& batch, const std::vector<int64_t>& wanted) {
   RowsOnCpu rows;
   if (wanted.empty()) return rows;
-  const Tensor index = at::tensor(wanted, at::kLong).to(batch.device());
+  const Tensor index = send_to_device(at::tensor(wanted, at::kLong), batch.device());
   const Tensor copied = batch.index_select(/*dim=*/0, index).cpu();
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const Tensor row = copied.select(/*dim=*/0, static_cast<int64_t>(i));

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ddpm/core/send_to_device.h"
+
 namespace ddpm {
 namespace {
 
@@ -55,7 +57,7 @@ void EngineSlots::give_back(int64_t slot) {
 }
 
 Tensor EngineSlots::index(const std::vector<int64_t>& slots) const {
-  return at::tensor(slots, at::kLong).to(device_);
+  return send_to_device(at::tensor(slots, at::kLong), device_);
 }
 
 SamplerState EngineSlots::gather(const std::vector<int64_t>& slots, MemoryMask memories) const {
