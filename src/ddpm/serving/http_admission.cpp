@@ -60,6 +60,31 @@ void check_body(const HttpRoute& route, const HttpRequestHead& head) {
   }
 }
 
+/// The part of admit_request() that depends on the route.
+HttpAdmission admit_to_route(const HttpServiceState& state, const HttpRequestHead& head,
+                             HttpRequest& request, const std::vector<std::string>& segments) {
+  HttpRouter::Match match = state.router.find(request.method, segments);
+  if (match.route == nullptr && match.allow.empty()) {
+    throw HttpError(404, "not_found", "There is nothing at this path.");
+  }
+  if (match.route == nullptr && request.method == HttpMethod::kOptions) {
+    return {nullptr, answer_options(state, request, match.allow)};
+  }
+  if (match.route == nullptr) {
+    throw error_with(HttpError(405, "method_not_allowed", "This path takes " + match.allow + "."),
+                     "Allow", match.allow);
+  }
+  request.route = match.route->pattern;
+  request.parameters = std::move(match.parameters);
+  request.key = state.keys.find(head.headers);
+  if (match.route->access == HttpAccess::kKey && !state.keys.empty() && request.key < 0) {
+    throw error_with(HttpError(401, "unauthorized", "This request needs a valid API key."),
+                     "WWW-Authenticate", "Bearer");
+  }
+  check_body(*match.route, head);
+  return {match.route, std::nullopt};
+}
+
 void call_now(const HttpRoute& route, const std::shared_ptr<const HttpRequest>& request,
               const HttpResponder& responder) {
   try {
@@ -95,26 +120,7 @@ HttpAdmission admit_request(const HttpServiceState& state, const HttpRequestHead
   request.path = std::move(target.path);
   request.query = std::move(target.query);
   if (changes_something(request.method)) state.origins.check_origin(head.headers);
-  HttpRouter::Match match = state.router.find(request.method, target.segments);
-  if (match.route == nullptr && match.allow.empty()) {
-    throw HttpError(404, "not_found", "There is nothing at this path.");
-  }
-  if (match.route == nullptr && request.method == HttpMethod::kOptions) {
-    return {nullptr, answer_options(state, request, match.allow)};
-  }
-  if (match.route == nullptr) {
-    throw error_with(HttpError(405, "method_not_allowed", "This path takes " + match.allow + "."),
-                     "Allow", match.allow);
-  }
-  request.route = match.route->pattern;
-  request.parameters = std::move(match.parameters);
-  request.key = state.keys.find(head.headers);
-  if (match.route->access == HttpAccess::kKey && !state.keys.empty() && request.key < 0) {
-    throw error_with(HttpError(401, "unauthorized", "This request needs a valid API key."),
-                     "WWW-Authenticate", "Bearer");
-  }
-  check_body(*match.route, head);
-  return {match.route, std::nullopt};
+  return admit_to_route(state, head, request, target.segments);
 }
 
 void call_handler(HttpServiceState& state, const HttpRoute& route,

@@ -18,7 +18,7 @@
 namespace ddpm {
 
 /// One client's connection: its requests are read and answered one after another. Lives in its
-/// loop's thread; only deliver_from_anywhere() is for other threads.
+/// loop's thread.
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
   /// `address` has been entered in the state's connection count, and is taken out at the end.
@@ -64,6 +64,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   boost::asio::awaitable<bool> send(Turn& turn, HttpResponse response);
   boost::asio::awaitable<bool> send_body(const HttpPayload& payload, Turn& turn);
   boost::asio::awaitable<bool> send_stream(const HttpStreamBody& body, Turn& turn);
+  void follow(const std::shared_ptr<HttpStream>& stream);
   boost::asio::awaitable<bool> write(std::string_view bytes);
   HttpPayload compose(Turn& turn, HttpResponse response, std::string& head);
 

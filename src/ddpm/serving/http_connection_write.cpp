@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 
 #include "ddpm/core/log.h"
 #include "ddpm/serving/http_connection.h"
@@ -143,11 +144,14 @@ boost::asio::awaitable<bool> HttpConnection::send_body(const HttpPayload& payloa
   co_return true;
 }
 
-boost::asio::awaitable<bool> HttpConnection::send_stream(const HttpStreamBody& body, Turn& turn) {
-  HttpStream& stream = *body.stream;
-  const bool is_chunked = !turn.head.is_http_1_0;
-  stream.attach([loop = loop_, weak = weak_from_this(), watched = std::weak_ptr(body.stream)] {
-    loop->post([weak, watched] {
+/// Wakes this connection when something is written, however often that is: the loop is told once,
+/// until it has looked.
+void HttpConnection::follow(const std::shared_ptr<HttpStream>& stream) {
+  const auto is_told = std::make_shared<std::atomic<bool>>(false);
+  stream->attach([loop = loop_, weak = weak_from_this(), watched = std::weak_ptr(stream), is_told] {
+    if (is_told->exchange(true)) return;
+    loop->post([weak, watched, is_told] {
+      *is_told = false;
       const auto self = weak.lock();
       const auto written = watched.lock();
       if (!self || !written) return;
@@ -155,6 +159,12 @@ boost::asio::awaitable<bool> HttpConnection::send_stream(const HttpStreamBody& b
       self->wake_.set();
     });
   });
+}
+
+boost::asio::awaitable<bool> HttpConnection::send_stream(const HttpStreamBody& body, Turn& turn) {
+  HttpStream& stream = *body.stream;
+  const bool is_chunked = !turn.head.is_http_1_0;
+  follow(body.stream);
   bool goes_on = true;
   while (goes_on && !stream.is_finished()) {
     if (is_closed_ || stream.is_dropped() || input_.is_at_end()) {
