@@ -12,6 +12,12 @@ constexpr int64_t kBodyShareStep = 64 << 10;
   throw HttpError(431, "too_large", "The request's fields are too long.");
 }
 
+[[noreturn]] void refuse_for_now() {
+  HttpError error(503, "queue_full", "The server is reading too many bodies.");
+  error.headers = {{"Retry-After", "1"}};
+  throw error;
+}
+
 }  // namespace
 
 /// Waits until more has come. @throws HttpError 408 if the time is over, 400 if the client ended.
@@ -86,7 +92,7 @@ boost::asio::awaitable<void> HttpConnection::read_body(HttpRequestParser& parser
     input_.use(used);
     const auto size = static_cast<int64_t>(parser.body_bytes());
     if (!turn.body_share->grow_to((size / kBodyShareStep + 1) * kBodyShareStep)) {
-      throw HttpError(503, "queue_full", "The server is reading too many bodies.");
+      refuse_for_now();
     }
     if (used > 0 || parser.is_done()) continue;
     if (input_.is_full()) throw HttpError(400, "invalid_request", "A chunk is malformed.");

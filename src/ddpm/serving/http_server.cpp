@@ -1,5 +1,6 @@
 #include "ddpm/serving/http_server.h"
 
+#include <atomic>
 #include <future>
 #include <thread>
 
@@ -17,6 +18,7 @@ struct HttpServer::Parts {
   std::shared_ptr<HttpServiceState> state;
   std::vector<std::shared_ptr<HttpLoop>> loops;
   std::shared_ptr<HttpListener> listener;
+  std::atomic<int> port = 0;
 
   /// Returns when no connection is taken any more.
   void close_listener() {
@@ -42,12 +44,13 @@ void HttpServer::start() {
   auto listener = std::make_shared<HttpListener>(loops, parts_->state);
   listener->open();
   listener->start();
+  parts_->port = listener->port();
   parts_->loops = std::move(loops);
   parts_->listener = std::move(listener);
   for (const auto& loop : parts_->loops) loop->start();
 }
 
-int HttpServer::port() const { return parts_->listener ? parts_->listener->port() : 0; }
+int HttpServer::port() const { return parts_->port; }
 
 int HttpServer::num_connections() const { return parts_->state->connections.total(); }
 

@@ -66,9 +66,10 @@ class HttpServer {
   /// @throws std::runtime_error if it can't listen; the message says where and why.
   void start();
 
-  /// The TCP port listened on; 0: none.
+  /// The TCP port listened on, also after stop(); 0: none, or not yet. Any thread.
   int port() const;
 
+  /// Any thread.
   int num_connections() const;
 
   /// Takes no new connection, ends idle ones, and waits until the others are answered or the time
