@@ -85,6 +85,23 @@ TEST(PackedWeightTest, Bf16ConvolutionsAreRoundedOnce) {
   }
 }
 
+// Small maps go through the blocks, large ones through oneDNN; both have to be right for all.
+TEST(PackedWeightTest, BlocksAgreeWithFloat64) {
+  for (const ConvolutionCase& c : convolution_cases()) {
+    at::manual_seed(9);
+    const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, at::kBFloat16);
+    if (!cpu::has_bf16_blocks(weight)) continue;
+    const Tensor x = draw_map(c.x, at::kBFloat16);
+    const Tensor expected =
+        at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), {}, c.stride, c.padding);
+    const Tensor y =
+        cpu::convolve_bf16(x, cpu::bf16_blocks_of(weight), {}, {}, c.stride, c.padding);
+    EXPECT_LE(((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>(),
+              1.0 / 250)
+        << at::IntArrayRef(c.x) << c.out_channels;
+  }
+}
+
 TEST(PackedWeightTest, LinearLayersOfOneInputAreOneProduct) {
   at::manual_seed(6);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
@@ -114,14 +131,13 @@ TEST(PackedWeightTest, Bf16ResultsDoNotDependOnTheNumberOfThreads) {
     at::manual_seed(7);
     const Tensor x = draw_map(c.x, at::kBFloat16);
     const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, at::kBFloat16);
-    const PackedWeight packed = PackedWeight::of_conv2d(weight, c.stride, c.padding);
-    if (!packed.blocks().blocks.defined()) continue;  // oneDNN promises nothing
-    const Conv2dArgs args{
-        .x = x, .weight = weight, .stride = c.stride, .padding = c.padding, .packed = &packed};
+    if (!cpu::has_bf16_blocks(weight)) continue;
+    const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(weight);
+    const auto run = [&] { return cpu::convolve_bf16(x, blocks, {}, {}, c.stride, c.padding); };
     at::set_num_threads(1);
-    const Tensor alone = conv2d(args);
+    const Tensor alone = run();
     at::set_num_threads(3);
-    EXPECT_TRUE(at::equal(conv2d(args), alone));
+    EXPECT_TRUE(at::equal(run(), alone));
     at::set_num_threads(threads);
   }
 }

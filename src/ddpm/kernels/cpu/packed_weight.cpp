@@ -1,11 +1,14 @@
 #include "ddpm/kernels/cpu/packed_weight.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/List.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <array>
+#include <mutex>
 #include <optional>
 #include <string_view>
 
@@ -54,64 +57,118 @@ bool has_packed_kernels(const Tensor& weight) {
 #endif
 }
 
+// Where more multiplications than these fall to each thread, oneDNN's kernels are ahead; below,
+// what each of its calls takes before it starts (40 us) counts for more. On two cores with AMX: at
+// 256 channels 139 to 174 us on 16x16 pixels, but 82 to 63 us on 8x8 and 59 to 30 us on 4x4.
+constexpr int64_t kBlockProductsPerThread = 50'000'000;
+constexpr int64_t kFewestChannels = 64;  // fewer take as long
+
 OptionalTensor given(const Tensor& tensor) {
   return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
 }
 
 }  // namespace
 
-PackedWeight::PackedWeight(const std::vector<Tensor>& weights) {
-  for (const Tensor& weight : weights) sources_.push_back({weight.detach(), weight._version()});
-}
+struct PackedWeight::Forms {
+  /// A state of a weight: its memory, which is held so that nothing else can take its place, and
+  /// LibTorch's count of what was written there.
+  struct Source {
+    Tensor memory;
+    int64_t version = 0;
+  };
+
+  explicit Forms(const std::vector<Tensor>& weights) {
+    for (const Tensor& weight : weights) sources.push_back({weight.detach(), weight._version()});
+  }
+
+  /// [O, C, k, k]
+  Tensor whole() const {
+    std::vector<Tensor> parts;
+    for (const Source& source : sources) parts.push_back(source.memory);
+    const Tensor joined = at::cat(parts);
+    return is_linear ? joined.unsqueeze(2).unsqueeze(3) : joined;
+  }
+
+  std::vector<Source> sources;
+  bool is_linear = false;
+  int64_t stride = 1;
+  int64_t padding = 0;
+  mutable std::once_flag blocks_made, onednn_made;
+  mutable cpu::Bf16Blocks blocks;
+  mutable Tensor of_onednn;
+};
 
 PackedWeight PackedWeight::of_conv2d(const Tensor& weight, int64_t stride, int64_t padding) {
-  if (!has_packed_kernels(weight)) return {};
-  const at::NoGradGuard no_grad;
-  PackedWeight result({weight});
-  if (cpu::has_bf16_blocks(weight)) {
-    result.blocks_ = cpu::bf16_blocks_of(weight);
-  } else {
-    static const auto reorder =
-        operator_named<ReorderConv2d>("mkldnn::_reorder_convolution_weight");
-    result.of_onednn_ =
-        reorder.call(weight, Sides{padding, padding}, Sides{stride, stride}, Sides{1, 1},
-                     /*groups=*/1, /*input_size=*/std::nullopt);
-  }
+  PackedWeight result;
+  if (!has_packed_kernels(weight)) return result;
+  const auto forms = std::make_shared<Forms>(std::vector<Tensor>{weight});
+  forms->stride = stride;
+  forms->padding = padding;
+  result.forms_ = forms;
   return result;
 }
 
 PackedWeight PackedWeight::of_linear(const std::vector<Tensor>& weights) {
-  for (const Tensor& weight : weights) {
-    if (!has_packed_kernels(weight)) return {};
-  }
-  const at::NoGradGuard no_grad;
-  const Tensor whole = at::cat(weights);
-  PackedWeight result(weights);
-  if (cpu::has_bf16_blocks(whole)) {
-    result.blocks_ = cpu::bf16_blocks_of(whole.unsqueeze(2).unsqueeze(3));
-  } else {
-    static const auto reorder = operator_named<ReorderLinear>("mkldnn::_reorder_linear_weight");
-    result.of_onednn_ = reorder.call(whole, /*batch_size=*/std::nullopt);
-  }
+  PackedWeight result;
+  if (!std::all_of(weights.begin(), weights.end(), has_packed_kernels)) return result;
+  const auto forms = std::make_shared<Forms>(weights);
+  forms->is_linear = true;
+  result.forms_ = forms;
   return result;
 }
 
 bool PackedWeight::is_of(const std::vector<Tensor>& weights) const {
-  if (sources_.empty() || weights.size() != sources_.size()) return false;
+  if (!forms_ || weights.size() != forms_->sources.size()) return false;
   for (size_t i = 0; i < weights.size(); ++i) {
-    const Tensor& memory = sources_[i].memory;
+    const auto& [memory, version] = forms_->sources[i];
     if (weights[i].const_data_ptr() != memory.const_data_ptr() ||
-        weights[i].scalar_type() != memory.scalar_type() ||
-        weights[i]._version() != sources_[i].version) {
+        weights[i].scalar_type() != memory.scalar_type() || weights[i]._version() != version) {
       return false;
     }
   }
   return true;
 }
 
+int64_t PackedWeight::out_channels() const {
+  int64_t channels = 0;
+  for (const Forms::Source& source : forms_->sources) channels += source.memory.size(0);
+  return channels;
+}
+
+bool PackedWeight::prefers_blocks(int64_t pixels) const {
+  const Tensor& weight = forms_->sources.front().memory;
+  if (!cpu::has_bf16_blocks(weight)) return false;
+  const int64_t products =
+      pixels * (weight.numel() / weight.size(0)) * std::max(kFewestChannels, out_channels());
+  return products <= kBlockProductsPerThread * at::get_num_threads();
+}
+
+const cpu::Bf16Blocks& PackedWeight::blocks() const {
+  std::call_once(forms_->blocks_made, [&] {
+    const at::NoGradGuard no_grad;
+    forms_->blocks = cpu::bf16_blocks_of(forms_->whole());
+  });
+  return forms_->blocks;
+}
+
+const Tensor& PackedWeight::of_onednn() const {
+  std::call_once(forms_->onednn_made, [&] {
+    static const auto conv2d = operator_named<ReorderConv2d>("mkldnn::_reorder_convolution_weight");
+    static const auto linear = operator_named<ReorderLinear>("mkldnn::_reorder_linear_weight");
+    const at::NoGradGuard no_grad;
+    const Forms& f = *forms_;
+    const Tensor whole = f.whole();
+    f.of_onednn = f.is_linear ? linear.call(whole.flatten(1), /*batch_size=*/std::nullopt)
+                              : conv2d.call(whole, Sides{f.padding, f.padding},
+                                            Sides{f.stride, f.stride}, Sides{1, 1},
+                                            /*groups=*/1, /*input_size=*/std::nullopt);
+  });
+  return forms_->of_onednn;
+}
+
 Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
                      const Tensor& residual, int64_t stride, int64_t padding) {
-  if (weight.blocks().blocks.defined()) {
+  if (weight.prefers_blocks(x.size(0) * x.size(2) * x.size(3) / (stride * stride))) {
     return cpu::convolve_bf16(x, weight.blocks(), bias, residual, stride, padding);
   }
   static const auto plain = operator_named<Conv2dPointwise>("mkldnn::_convolution_pointwise");
@@ -130,7 +187,7 @@ Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& 
 
 Tensor packed_linear(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
                      const Tensor& residual) {
-  if (weight.blocks().blocks.defined()) {
+  if (weight.prefers_blocks(x.numel() / x.size(-1))) {
     const Tensor rest = residual.defined() ? residual.contiguous() : residual;
     return cpu::multiply_bf16(x.contiguous(), weight.blocks(), bias, rest);
   }

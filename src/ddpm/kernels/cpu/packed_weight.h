@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "ddpm/core/tensor.h"
@@ -8,9 +9,9 @@
 
 namespace ddpm {
 
-/// A layer's weight in the order in which the CPU's kernels read it, so that no call has to reorder
-/// it: for convolve_bf16, or for oneDNN. It is of use as long as the weight keeps the values that
-/// it was packed from.
+/// A layer's weight in the orders in which the CPU's kernels read it, so that no call has to
+/// reorder it: for convolve_bf16, and for oneDNN. Each is made by the first call that needs it.
+/// They are of use as long as the weight keeps the values that it has when it is given here.
 class PackedWeight {
  public:
   /// Packs nothing.
@@ -24,21 +25,17 @@ class PackedWeight {
   /// True if it holds what these weights hold now. Whoever changes a weight in place or gives it
   /// other storage makes this false.
   bool is_of(const std::vector<Tensor>& weights) const;
-  const cpu::Bf16Blocks& blocks() const { return blocks_; }  ///< empty where oneDNN takes it.
-  const Tensor& of_onednn() const { return of_onednn_; }
+  /// The sum of the O_i.
+  int64_t out_channels() const;
+
+  /// True if convolve_bf16 is the faster one for maps of so many pixels.
+  bool prefers_blocks(int64_t pixels) const;
+  const cpu::Bf16Blocks& blocks() const;
+  const Tensor& of_onednn() const;
 
  private:
-  /// A state of a weight: its memory, which is held so that nothing else can take its place, and
-  /// LibTorch's count of what was written there.
-  struct Source {
-    Tensor memory;
-    int64_t version = 0;
-  };
-  explicit PackedWeight(const std::vector<Tensor>& weights);
-
-  cpu::Bf16Blocks blocks_;
-  Tensor of_onednn_;
-  std::vector<Source> sources_;
+  struct Forms;
+  std::shared_ptr<const Forms> forms_;
 };
 
 /// The convolution conv2d() of a packed weight, without gradients.
