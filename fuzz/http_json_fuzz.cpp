@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "ddpm/serving/http_json.h"
-#include "ddpm/serving/http_message.h"
+#include "ddpm/serving/http/http_json.h"
+#include "ddpm/serving/http/http_message.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size_bytes) {
   const std::string_view text(reinterpret_cast<const char*>(data), size_bytes);

@@ -3,8 +3,8 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "ddpm/serving/http_message.h"
-#include "ddpm/serving/http_multipart.h"
+#include "ddpm/serving/http/http_message.h"
+#include "ddpm/serving/http/http_multipart.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size_bytes) {
   const std::string_view body(reinterpret_cast<const char*>(data), size_bytes);

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "ddpm/serving/http_request_parser.h"
+#include "ddpm/serving/http/http_request_parser.h"
 
 namespace {
 

@@ -3,9 +3,9 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "ddpm/serving/http_media_type.h"
-#include "ddpm/serving/http_message.h"
-#include "ddpm/serving/http_target.h"
+#include "ddpm/serving/http/http_media_type.h"
+#include "ddpm/serving/http/http_message.h"
+#include "ddpm/serving/http/http_target.h"
 
 namespace {
 

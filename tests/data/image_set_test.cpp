@@ -21,7 +21,7 @@ using ::testing::SizeIs;
 using testing::write_bytes;
 using Bytes = std::vector<uint8_t>;
 
-std::string refusal_of(const DataConfig& config) {
+std::string set_refusal_of(const DataConfig& config) {
   return message_of<std::invalid_argument>([&] { load_image_set(config); });
 }
 
@@ -60,24 +60,24 @@ TEST(ImageSetTest, ShapesNeedNoPath) {
   config.max_images = 3;
   EXPECT_EQ(load_image_set(config).name, "shapes");
   config.path = "somewhere";
-  EXPECT_THAT(refusal_of(config), HasSubstr("expected none for shapes"));
+  EXPECT_THAT(set_refusal_of(config), HasSubstr("expected none for shapes"));
 }
 
 TEST(ImageSetTest, WrongConfigsAreRefused) {
   const ScratchFolder folder;
-  EXPECT_THAT(refusal_of({}), HasSubstr("data.path is empty"));
-  EXPECT_THAT(refusal_of(config_for(folder / "absent")), HasSubstr("which is absent"));
+  EXPECT_THAT(set_refusal_of({}), HasSubstr("data.path is empty"));
+  EXPECT_THAT(set_refusal_of(config_for(folder / "absent")), HasSubstr("which is absent"));
   DataConfig config = config_for(folder.string());
   config.channels = 2;
-  EXPECT_THAT(refusal_of(config), HasSubstr("data.channels: expected 0, 1 or 3, got 2"));
+  EXPECT_THAT(set_refusal_of(config), HasSubstr("data.channels: expected 0, 1 or 3, got 2"));
   config.channels = 0;
   config.image_size = 20'000;
-  EXPECT_THAT(refusal_of(config), HasSubstr("data.image_size: expected 0 to 16384"));
+  EXPECT_THAT(set_refusal_of(config), HasSubstr("data.image_size: expected 0 to 16384"));
   write_bytes(folder / "file", {1});
   for (const DataKind kind : {DataKind::kCifar10, DataKind::kCifar100, DataKind::kFolder}) {
     config = config_for(folder / "file");
     config.kind = kind;
-    EXPECT_THAT(refusal_of(config), HasSubstr("expected a folder, got file"));
+    EXPECT_THAT(set_refusal_of(config), HasSubstr("expected a folder, got file"));
   }
 }
 

@@ -32,7 +32,7 @@ void run_script(const ScratchFolder& folder, const std::string& script) {
   testing::run_python({(folder / "make.py").string(), folder.string()});
 }
 
-std::string error_of(const fs::path& path) {
+std::string npz_error_of(const fs::path& path) {
   return message_of<std::runtime_error>([&] { read_npz(path, {"a"}); });
 }
 
@@ -73,15 +73,15 @@ np.savez("half.npz", a=np.zeros(2, np.float16))
 np.savez("big_endian.npz", a=np.zeros(2, ">f4"))
 np.savez("objects.npz", a=np.array([None]))
 )");
-  EXPECT_THAT(error_of(folder / "compressed.npz"), HasSubstr("got compressed ones"));
-  EXPECT_THAT(error_of(folder / "fortran.npz"), HasSubstr("expected C order"));
+  EXPECT_THAT(npz_error_of(folder / "compressed.npz"), HasSubstr("got compressed ones"));
+  EXPECT_THAT(npz_error_of(folder / "fortran.npz"), HasSubstr("expected C order"));
   for (const char* name : {"half.npz", "big_endian.npz", "objects.npz"}) {
-    EXPECT_THAT(error_of(folder / name), HasSubstr("dtype: expected uint8, int64")) << name;
-    EXPECT_THAT(error_of(folder / name), HasSubstr(name));
+    EXPECT_THAT(npz_error_of(folder / name), HasSubstr("dtype: expected uint8, int64")) << name;
+    EXPECT_THAT(npz_error_of(folder / name), HasSubstr(name));
   }
   write_bytes(folder / "text.npz", {'h', 'i'});
-  EXPECT_THAT(error_of(folder / "text.npz"), HasSubstr("expected an .npz file"));
-  EXPECT_THAT(error_of(folder / "absent.npz"), HasSubstr("absent.npz"));
+  EXPECT_THAT(npz_error_of(folder / "text.npz"), HasSubstr("expected an .npz file"));
+  EXPECT_THAT(npz_error_of(folder / "absent.npz"), HasSubstr("absent.npz"));
 }
 
 TEST(NpzReaderTest, EveryChangedByteIsReadOrRefused) {

@@ -1,4 +1,4 @@
-#include "ddpm/serving/engine_core.h"
+#include "ddpm/serving/engine/engine_core.h"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>

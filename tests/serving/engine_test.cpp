@@ -1,4 +1,4 @@
-#include "ddpm/serving/engine.h"
+#include "ddpm/serving/engine/engine.h"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>

@@ -6,7 +6,7 @@
 #include <mutex>
 
 #include "ddpm/pipeline/pipeline.h"
-#include "ddpm/serving/engine.h"
+#include "ddpm/serving/engine/engine.h"
 #include "pipeline/small_model.h"
 #include "support/tensor_matchers.h"
 

@@ -11,8 +11,8 @@
 
 #include "ddpm/diffusion/betas.h"
 #include "ddpm/sampling/sampler.h"
-#include "ddpm/serving/engine_admission.h"
-#include "ddpm/serving/engine_core.h"
+#include "ddpm/serving/engine/engine_admission.h"
+#include "ddpm/serving/engine/engine_core.h"
 
 namespace ddpm::testing {
 

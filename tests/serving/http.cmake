@@ -10,6 +10,7 @@ add_executable(http_test ${http_tests})
 target_include_directories(http_test PRIVATE ${CMAKE_CURRENT_LIST_DIR}/..)
 target_link_libraries(http_test PRIVATE
   ddpm::http ddpm_warnings GTest::gtest GTest::gmock GTest::gtest_main)
+target_compile_options(http_test PRIVATE $<$<CONFIG:Release>:-O1>)
 if(DDPM_UNITY GREATER 1)
   set_target_properties(http_test PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
 endif()

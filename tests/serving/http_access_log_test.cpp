@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_access_log.h"
+#include "ddpm/serving/http/http_access_log.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

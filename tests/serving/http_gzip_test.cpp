@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_gzip.h"
+#include "ddpm/serving/http/http_gzip.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_json.h"
+#include "ddpm/serving/http/http_json.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_keys.h"
+#include "ddpm/serving/http/http_keys.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_message.h"
+#include "ddpm/serving/http/http_message.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -1,9 +1,9 @@
-#include "ddpm/serving/http_multipart.h"
+#include "ddpm/serving/http/http_multipart.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ddpm/serving/http_media_type.h"
+#include "ddpm/serving/http/http_media_type.h"
 #include "serving/http_status.h"
 
 namespace ddpm {

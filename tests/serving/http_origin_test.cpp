@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_origin.h"
+#include "ddpm/serving/http/http_origin.h"
 
 #include <gtest/gtest.h>
 

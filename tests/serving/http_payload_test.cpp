@@ -1,11 +1,11 @@
-#include "ddpm/serving/http_payload.h"
+#include "ddpm/serving/http/http_payload.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <sys/stat.h>
 
-#include "ddpm/serving/http_response_head.h"
+#include "ddpm/serving/http/http_response_head.h"
 #include "serving/http_status.h"
 
 namespace ddpm {

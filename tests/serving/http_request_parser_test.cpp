@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_request_parser.h"
+#include "ddpm/serving/http/http_request_parser.h"
 
 #include <gtest/gtest.h>
 

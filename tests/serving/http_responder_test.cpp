@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_responder.h"
+#include "ddpm/serving/http/http_responder.h"
 
 #include <gtest/gtest.h>
 

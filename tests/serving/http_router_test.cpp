@@ -1,9 +1,9 @@
-#include "ddpm/serving/http_router.h"
+#include "ddpm/serving/http/http_router.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ddpm/serving/http_target.h"
+#include "ddpm/serving/http/http_target.h"
 
 namespace ddpm {
 namespace {

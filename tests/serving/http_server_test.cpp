@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_server.h"
+#include "ddpm/serving/http/http_server.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

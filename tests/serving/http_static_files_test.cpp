@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_static_files.h"
+#include "ddpm/serving/http/http_static_files.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ddpm/serving/http_message.h"
+#include "ddpm/serving/http/http_message.h"
 
 namespace ddpm {
 

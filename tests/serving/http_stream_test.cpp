@@ -1,4 +1,4 @@
-#include "ddpm/serving/http_stream.h"
+#include "ddpm/serving/http/http_stream.h"
 
 #include <gtest/gtest.h>
 

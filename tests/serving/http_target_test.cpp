@@ -1,9 +1,9 @@
-#include "ddpm/serving/http_target.h"
+#include "ddpm/serving/http/http_target.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ddpm/serving/http_message.h"
+#include "ddpm/serving/http/http_message.h"
 #include "serving/http_status.h"
 
 namespace ddpm {

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "ddpm/serving/http_server.h"
-#include "ddpm/serving/http_stream.h"
+#include "ddpm/serving/http/http_server.h"
+#include "ddpm/serving/http/http_stream.h"
 #include "serving/raw_client.h"
 
 namespace ddpm {

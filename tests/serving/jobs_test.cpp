@@ -1,4 +1,4 @@
-#include "ddpm/serving/jobs.h"
+#include "ddpm/serving/jobs/jobs.h"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>

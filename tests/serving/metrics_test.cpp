@@ -1,4 +1,4 @@
-#include "ddpm/serving/metrics.h"
+#include "ddpm/serving/http/metrics.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

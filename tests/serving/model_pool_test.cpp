@@ -1,4 +1,4 @@
-#include "ddpm/serving/model_pool.h"
+#include "ddpm/serving/engine/model_pool.h"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>

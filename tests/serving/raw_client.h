@@ -12,7 +12,7 @@
 #include <thread>
 #include <unistd.h>
 
-#include "ddpm/serving/http_message.h"
+#include "ddpm/serving/http/http_message.h"
 
 namespace ddpm {
 

@@ -1,4 +1,4 @@
-#include "ddpm/serving/scheduler.h"
+#include "ddpm/serving/engine/scheduler.h"
 
 #include <gtest/gtest.h>
 

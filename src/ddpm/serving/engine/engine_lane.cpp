@@ -1,0 +1,227 @@
+#include "ddpm/serving/engine/engine_lane.h"
+
+#include <c10/core/GradMode.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <tuple>
+#include <utility>
+
+#include "ddpm/core/log.h"
+#include "ddpm/serving/engine/engine_report.h"
+#include "ddpm/serving/engine/scheduler.h"
+
+namespace ddpm {
+namespace {
+
+constexpr int64_t kReservedPart = 4;  // a quarter of the slots is for first images
+constexpr int64_t kRowsOfGuided = 2;
+constexpr double kSecondsSmoothing = 0.1;  // of seconds_per_call
+
+int64_t slot_capacity(const EngineModel& model, const EngineOptions& options) {
+  const int64_t by_bytes = options.max_state_bytes / max_slot_bytes(model.image_shape);
+  return std::clamp(by_bytes, int64_t{1}, options.max_in_flight);
+}
+
+int64_t rows_at(const OpenRequest& request, std::size_t position) {
+  return is_guided(request, request.plan->calls[position]) ? 2 : 1;
+}
+
+std::vector<Contender> contenders_of(const EngineLane& lane) {
+  std::vector<Contender> contenders;
+  for (const auto& request : lane.running) {
+    Contender contender{.service = request->service,
+                        .weight = weight_of(*request),
+                        .order = request->ticket,
+                        .num_waiting = request->request.num_images - request->next_image,
+                        .rows_of_waiting = rows_at(*request, 0)};
+    for (const ImageInFlight& image : request->in_flight) {
+      contender.in_flight.push_back(rows_at(*request, image.position));
+    }
+    contenders.push_back(std::move(contender));
+  }
+  return contenders;
+}
+
+std::vector<Pick> picks_of(const EngineLane& lane, const EngineOptions& options) {
+  const int64_t reserved = lane.slots.capacity() / kReservedPart;
+  return pick_batch(contenders_of(lane), {.max_rows = lane.max_rows,
+                                          .free_slots = lane.slots.num_free(),
+                                          .reserved_slots = reserved,
+                                          .sizes = options.batch_sizes});
+}
+
+/// Puts the picks' new images in flight: after this, each pick is of an image in flight.
+void begin_images(EngineLane& lane, const std::vector<Pick>& picks) {
+  std::vector<BatchImage> begun;
+  std::vector<int64_t> slots;
+  for (const Pick& pick : picks) {
+    OpenRequest& request = *lane.running[pick.contender];
+    if (pick.image < request.in_flight.size()) continue;
+    if (request.next_image == 0) {
+      tell("start", [&] {
+        if (request.events.start) request.events.start(request.ticket);
+      });
+    }
+    const int64_t slot = lane.slots.take();
+    request.in_flight.push_back({.image = request.next_image++, .slot = slot});
+    slots.push_back(slot);
+    const auto image = static_cast<uint64_t>(request.in_flight.back().image);
+    begun.push_back({.seed = request.request.seed, .number = request.request.first_image + image});
+  }
+  if (!begun.empty()) lane.slots.set_x(slots, initial_noise(*lane.model, begun));
+}
+
+BatchImage batch_image(const OpenRequest& request, const ImageInFlight& image) {
+  const SamplerCall& call = request.plan->calls[image.position];
+  return {.call = &call,
+          .sampler = &request.request.sampler,
+          .guidance = is_guided(request, call) ? &request.request.guidance : nullptr,
+          .seed = request.request.seed,
+          .number = request.request.first_image + static_cast<uint64_t>(image.image),
+          .class_label = label_of(request, image.image),
+          .whole_timesteps = request.plan->whole_timesteps};
+}
+
+/// Images that clip alike lie side by side, and guided ones come first among them: fewer parts.
+void sort_rows(std::vector<BatchRow>& rows) {
+  const auto key = [](const BatchRow& row) {
+    const SamplerOptions& sampler = row.request->request.sampler;
+    const bool guided = is_guided(*row.request, row.request->plan->calls[row.image->position]);
+    return std::tuple(sampler.clip, sampler.clip_range, sampler.dynamic_ratio, sampler.dynamic_max,
+                      guided ? 0 : 1);
+  };
+  std::stable_sort(rows.begin(), rows.end(),
+                   [&](const BatchRow& a, const BatchRow& b) { return key(a) < key(b); });
+}
+
+std::vector<BatchRow> rows_of(EngineLane& lane, const std::vector<Pick>& picks) {
+  std::vector<BatchRow> rows;
+  for (const Pick& pick : picks) {
+    OpenRequest& request = *lane.running[pick.contender];
+    rows.push_back({&request, &request.in_flight.at(pick.image)});
+  }
+  sort_rows(rows);
+  return rows;
+}
+
+/// The network call of these rows; states lie in their slots again after it.
+LaneCall call_network(EngineLane& lane, std::vector<BatchRow> rows, const EngineOptions& options,
+                      EngineStats& stats) {
+  std::vector<BatchImage> images;
+  std::vector<int64_t> slots;
+  MemoryMask memories;
+  for (const BatchRow& row : rows) {
+    images.push_back(batch_image(*row.request, *row.image));
+    slots.push_back(row.image->slot);
+    memories |= row.image->memories;
+  }
+  const int64_t needed = count_rows(images);
+  const int64_t padded = padded_size(needed, options.batch_sizes);
+  LaneCall call{.rows = std::move(rows), .before = lane.slots.gather(slots, memories)};
+  call.result = advance_batch(*lane.model, *lane.network, images, padded, call.before);
+  lane.slots.scatter(slots, call.before, call.result.state);
+  stats.rows += static_cast<uint64_t>(needed);
+  stats.padded_rows += static_cast<uint64_t>(padded - needed);
+  return call;
+}
+
+/// Charges the picks to their requests.
+void charge(EngineLane& lane, const std::vector<Pick>& picks) {
+  for (const Pick& pick : picks) {
+    OpenRequest& request = *lane.running[pick.contender];
+    request.service += static_cast<double>(pick.rows) / weight_of(request);
+  }
+}
+
+void fail_batch(EngineLane& lane, const std::vector<Pick>& picks, const std::string& message,
+                EngineStats& stats) {
+  ++stats.failed_calls;
+  ++stats.failed_calls_in_row;
+  log_error("[engine] model " + lane.model->id + ": its network failed: " + message);
+  for (const Pick& pick : picks) {
+    OpenRequest& request = *lane.running[pick.contender];
+    if (!request.outcome) end_request(lane, request, RequestOutcome::kFailed, message);
+  }
+}
+
+void count_call(std::size_t images, double seconds, EngineStats& stats) {
+  stats.failed_calls_in_row = 0;
+  stats.batch_images.add(static_cast<double>(images));
+  stats.step_seconds.add(seconds);
+  const double each = seconds / static_cast<double>(images);
+  const double weight = stats.seconds_per_call == 0 ? 1 : kSecondsSmoothing;
+  stats.seconds_per_call += weight * (each - stats.seconds_per_call);
+}
+
+int64_t rows_of_picks(const std::vector<Pick>& picks) {
+  int64_t rows = 0;
+  for (const Pick& pick : picks) rows += pick.rows;
+  return rows;
+}
+
+/// Whether a batch that found no memory may be tried again, with half as many rows.
+bool halve_batches(EngineLane& lane, int64_t rows, EngineStats& stats) {
+  if (rows <= kRowsOfGuided) return false;
+  lane.max_rows = std::max(rows / 2, kRowsOfGuided);
+  ++stats.out_of_memory;
+  log_warn("[engine] model " + lane.model->id + ": out of memory with " + std::to_string(rows) +
+           " rows, going on with " + std::to_string(lane.max_rows));
+  return true;
+}
+
+double seconds_since(EngineClock::time_point start) {
+  return std::chrono::duration<double>(EngineClock::now() - start).count();
+}
+
+}  // namespace
+
+EngineLane::EngineLane(std::shared_ptr<const EngineModel> served, const EngineOptions& options)
+    : model(std::move(served)),
+      slots(model->image_shape, model->device, slot_capacity(*model, options)),
+      lead(model->device),
+      max_rows(options.max_batch) {}
+
+bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_point now,
+              EngineStats& stats) {
+  const c10::NoGradGuard no_grad;
+  const EngineClock::time_point start = EngineClock::now();
+  const std::vector<Pick> picks = picks_of(lane, options);
+  if (picks.empty()) return false;
+  try {
+    lane.lead.wait();
+    begin_images(lane, picks);
+    const LaneCall call = call_network(lane, rows_of(lane, picks), options, stats);
+    lane.lead.mark();
+    charge(lane, picks);
+    report_call(lane, call, options, now, stats);
+    count_call(picks.size(), seconds_since(start), stats);
+  } catch (const c10::OutOfMemoryError& error) {
+    if (!halve_batches(lane, rows_of_picks(picks), stats)) {
+      fail_batch(lane, picks, error.what(), stats);
+    }
+  } catch (const std::exception& error) {
+    fail_batch(lane, picks, error.what(), stats);
+  }
+  return true;
+}
+
+void end_request(EngineLane& lane, OpenRequest& request, RequestOutcome outcome,
+                 const std::string& message) {
+  for (const ImageInFlight& image : request.in_flight) lane.slots.give_back(image.slot);
+  request.in_flight.clear();
+  request.outcome = outcome;
+  request.message = message;
+}
+
+void tell(const std::string& what, const std::function<void()>& event) {
+  try {
+    event();
+  } catch (const std::exception& error) {
+    log_error("[engine] the event '" + what + "' threw: " + error.what());
+  }
+}
+
+}  // namespace ddpm

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "ddpm/core/host_lead.h"
+#include "ddpm/serving/engine/engine_batch.h"
+#include "ddpm/serving/engine/engine_options.h"
+#include "ddpm/serving/engine/engine_slots.h"
+#include "ddpm/serving/engine/engine_stats.h"
+#include "ddpm/serving/engine/image_in_flight.h"
+
+namespace ddpm {
+
+/// The requests of one model.
+struct EngineLane {
+  EngineLane(std::shared_ptr<const EngineModel> served, const EngineOptions& options);
+
+  std::shared_ptr<const EngineModel> model;
+  std::shared_ptr<const EngineNetwork> network = {};  ///< Null until it is ready.
+  EngineSlots slots;
+  std::vector<std::unique_ptr<OpenRequest>> waiting = {};  ///< By rank, then ticket.
+  std::vector<std::unique_ptr<OpenRequest>> running = {};  ///< At most one a slot.
+  HostLead lead;     ///< Keeps the thread near a GPU's work: cancelling and joining stay prompt.
+  int64_t max_rows;  ///< Of a network call; falls where memory runs out.
+  uint64_t calls_unchecked =
+      0;  ///< Network calls since one whose images were checked to be finite.
+};
+
+/// Makes one network call for the lane's running requests, fairly (pick_batch), and tells their
+/// events. Ended requests are left in `running` with their outcome set and no image in flight.
+///
+/// Where the network throws, the requests of its batch fail and the lane stays usable; where it
+/// runs out of memory, the batch is taken back, and later ones are half as large.
+///
+/// @return false if no running request has an image to bring forward.
+bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_point now,
+              EngineStats& stats);
+
+/// Sets a request's outcome and frees its slots.
+void end_request(EngineLane& lane, OpenRequest& request, RequestOutcome outcome,
+                 const std::string& message = "");
+
+/// Calls an event if it is there; what it throws is logged.
+void tell(const std::string& what, const std::function<void()>& event);
+
+}  // namespace ddpm

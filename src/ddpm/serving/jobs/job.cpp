@@ -1,0 +1,26 @@
+#include "ddpm/serving/jobs/job.h"
+
+#include <random>
+
+namespace ddpm {
+
+JobId random_job_id() {
+  constexpr const char* kDigits = "0123456789abcdefghjkmnpqrstvwxyz";
+  constexpr int kNumDigits = 26;  // of 5 bits: 128 and two more
+  static thread_local std::random_device device;
+  JobId id;
+  uint64_t bits = 0;
+  int num_bits = 0;
+  while (id.size() < kNumDigits) {
+    if (num_bits < 5) {
+      bits |= uint64_t{device()} << num_bits;
+      num_bits += 32;
+    }
+    id.push_back(kDigits[bits & 31]);
+    bits >>= 5;
+    num_bits -= 5;
+  }
+  return id;
+}
+
+}  // namespace ddpm

@@ -1,0 +1,89 @@
+#include "ddpm/serving/jobs/job_table.h"
+
+#include <utility>
+
+namespace ddpm {
+
+JobPtr JobTable::insert(JobRequest request, JobClock::time_point now) {
+  auto job = std::make_shared<Job>();
+  job->order = ++last_order_;
+  job->shown.id = random_job_id();
+  job->shown.created = now;
+  job->shown.progress.num_images = request.engine.num_images;
+  job->shown.request = std::move(request);
+  by_order_[job->order] = job;
+  by_id_[job->shown.id] = job;
+  const std::string& key = job->shown.request.idempotency_key;
+  if (!key.empty()) by_key_[key] = job;
+  return job;
+}
+
+void JobTable::erase(const JobPtr& job) {
+  for (const auto& [number, image] : job->shown.images) {
+    result_bytes_ -= static_cast<int64_t>(image->bytes.size());
+  }
+  by_order_.erase(job->order);
+  by_id_.erase(job->shown.id);
+  const auto key = by_key_.find(job->shown.request.idempotency_key);
+  if (key != by_key_.end() && key->second == job) by_key_.erase(key);
+}
+
+JobPtr JobTable::find(const JobId& id) const {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second;
+}
+
+JobPtr JobTable::find_by_key(const JobRequest& request) const {
+  if (request.idempotency_key.empty()) return nullptr;
+  const auto found = by_key_.find(request.idempotency_key);
+  if (found == by_key_.end()) return nullptr;
+  if (found->second->shown.request.fingerprint != request.fingerprint) {
+    throw JobKeyConflict("[jobs] the idempotency key belongs to another request");
+  }
+  return found->second;
+}
+
+std::vector<JobPtr> JobTable::newest(std::size_t limit, const JobId& after) const {
+  const JobPtr end = find(after);
+  auto next = end == nullptr ? by_order_.end() : by_order_.find(end->order);
+  std::vector<JobPtr> jobs;
+  while (next != by_order_.begin() && jobs.size() < limit) {
+    --next;
+    jobs.push_back(next->second);
+  }
+  return jobs;
+}
+
+void JobTable::keep(Job& job, int64_t image, JobImage encoded) {
+  result_bytes_ += static_cast<int64_t>(encoded.bytes.size());
+  job.shown.images[image] = std::make_shared<const JobImage>(std::move(encoded));
+  ++job.shown.progress.images_done;
+}
+
+void JobTable::make_room(int64_t max_jobs, int64_t max_bytes) {
+  for (auto next = by_order_.begin(); next != by_order_.end();) {
+    const bool is_full =
+        result_bytes_ > max_bytes || static_cast<int64_t>(by_order_.size()) > max_jobs;
+    if (!is_full) return;
+    const JobPtr job = (next++)->second;
+    if (is_over(job->shown.state)) erase(job);
+  }
+}
+
+void JobTable::expire(JobClock::time_point oldest) {
+  for (auto next = by_order_.begin(); next != by_order_.end();) {
+    const JobPtr job = (next++)->second;
+    if (job->shown.finished && *job->shown.finished < oldest) erase(job);
+  }
+}
+
+JobSnapshot JobTable::snapshot(const Job& job) const {
+  JobSnapshot shown = job.shown;
+  if (shown.state != JobState::kQueued) return shown;
+  for (auto it = by_order_.begin(); it != by_order_.end() && it->first < job.order; ++it) {
+    if (it->second->shown.state == JobState::kQueued) ++shown.position;
+  }
+  return shown;
+}
+
+}  // namespace ddpm

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ddpm/serving/jobs/job.h"
+#include "ddpm/serving/jobs/job_log.h"
+
+namespace ddpm {
+
+/// A job as Jobs keeps it.
+struct Job {
+  JobSnapshot shown;  ///< But its position.
+  uint64_t order = 0;
+  EngineTicket ticket = 0;  ///< 0 until the engine has it.
+  bool is_cancelled = false;
+  JobLog log = {};
+  JobClock::time_point progress_told = {};
+  std::vector<std::weak_ptr<std::function<void()>>> listeners = {};
+};
+using JobPtr = std::shared_ptr<Job>;
+
+/// Another request came with the idempotency key of a job.
+class JobKeyConflict : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Jobs by their order, id and idempotency key, and the bytes of their results. Guards nothing: one
+/// thread at a time.
+class JobTable {
+ public:
+  JobPtr insert(JobRequest request, JobClock::time_point now);
+  void erase(const JobPtr& job);
+
+  JobPtr find(const JobId& id) const;  ///< Null if there is none.
+  /// The job of the request's key; null without a key, or if there is none.
+  ///
+  /// @throws JobKeyConflict if that job's fingerprint is another one.
+  JobPtr find_by_key(const JobRequest& request) const;
+
+  /// Newest first, at most `limit`, those that came before the job `after` if there is one.
+  std::vector<JobPtr> newest(std::size_t limit, const JobId& after) const;
+
+  /// Puts an image to its job.
+  void keep(Job& job, int64_t image, JobImage encoded);
+
+  /// Erases jobs that are over, the oldest first, until the bounds hold or none is left.
+  void make_room(int64_t max_jobs, int64_t max_bytes);
+  /// Erases jobs that were over before this.
+  void expire(JobClock::time_point oldest);
+
+  JobSnapshot snapshot(const Job& job) const;
+  int64_t result_bytes() const { return result_bytes_; }
+
+ private:
+  std::map<uint64_t, JobPtr> by_order_;
+  std::unordered_map<JobId, JobPtr> by_id_;
+  std::unordered_map<std::string, JobPtr> by_key_;
+  uint64_t last_order_ = 0;
+  int64_t result_bytes_ = 0;
+};
+
+}  // namespace ddpm

@@ -1,0 +1,206 @@
+#include "ddpm/serving/jobs/jobs.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "ddpm/core/log.h"
+
+namespace ddpm {
+namespace {
+
+JobState state_of(RequestOutcome outcome) {
+  switch (outcome) {
+    case RequestOutcome::kDone:
+      return JobState::kSucceeded;
+    case RequestOutcome::kCancelled:
+      return JobState::kCancelled;
+    case RequestOutcome::kNonFinite:
+    case RequestOutcome::kTimedOut:
+    case RequestOutcome::kFailed:
+    case RequestOutcome::kStopped:
+      return JobState::kFailed;
+  }
+  throw std::logic_error("[state_of] not a RequestOutcome");
+}
+
+std::optional<JobError> error_of(const RequestEnd& end) {
+  switch (end.outcome) {
+    case RequestOutcome::kDone:
+    case RequestOutcome::kCancelled:
+      return std::nullopt;
+    case RequestOutcome::kNonFinite:
+      return JobError{JobErrorCode::kNonFinite, "the network's answers were not finite"};
+    case RequestOutcome::kTimedOut:
+      return JobError{JobErrorCode::kTimedOut, "the deadline passed"};
+    case RequestOutcome::kFailed:
+      return JobError{JobErrorCode::kEngine, end.message};
+    case RequestOutcome::kStopped:
+      return JobError{JobErrorCode::kStopped, "the server stopped"};
+  }
+  throw std::logic_error("[error_of] not a RequestOutcome");
+}
+
+}  // namespace
+
+Jobs::Jobs(Engine& engine, Encoder encoder, JobsOptions options)
+    : engine_(engine), encoder_(std::move(encoder)), options_(std::move(options)) {}
+
+void Jobs::add_event(Job& job, JobEvent event) {
+  event.state = job.shown.state;
+  event.progress = job.shown.progress;
+  job.log.add(std::move(event));
+  std::erase_if(job.listeners, [](const std::weak_ptr<Listener>& held) {
+    const auto listener = held.lock();
+    if (listener == nullptr) return true;
+    tell("news of a job", *listener);
+    return false;
+  });
+}
+
+void Jobs::on_start(Job& job) {
+  const std::lock_guard lock(mutex_);
+  job.shown.state = JobState::kRunning;
+  job.shown.started = options_.now();
+  add_event(job, {.kind = JobEvent::Kind::kState});
+}
+
+void Jobs::on_progress(Job& job, const ImageProgress& event) {
+  const std::lock_guard lock(mutex_);
+  JobProgress& progress = job.shown.progress;
+  ++progress.steps_done;
+  progress.num_steps = event.num_steps * progress.num_images;
+  if (event.pred_x_start.defined()) {
+    add_event(job, {.kind = JobEvent::Kind::kPreview,
+                    .image = event.image,
+                    .step = event.step,
+                    .pred_x_start = event.pred_x_start});
+  }
+  const JobClock::time_point now = options_.now();
+  if (now - job.progress_told < options_.progress_interval) return;
+  job.progress_told = now;
+  add_event(job, {.kind = JobEvent::Kind::kProgress});
+}
+
+void Jobs::keep_image(Job& job, const ImageResult& result) {
+  if (!result.is_finite) return;
+  try {
+    JobImage encoded = encoder_(job.shown.request, result.image, result.x);
+    const std::lock_guard lock(mutex_);
+    table_.keep(job, result.image, std::move(encoded));
+    add_event(job, {.kind = JobEvent::Kind::kImage, .image = result.image});
+    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+  } catch (const std::exception& error) {
+    log_error("[jobs] an image can't be encoded: " + std::string(error.what()));
+    const std::lock_guard lock(mutex_);
+    job.shown.error = JobError{JobErrorCode::kEncoding, error.what()};
+  }
+}
+
+void Jobs::finish(Job& job, const RequestEnd& end) {
+  const std::lock_guard lock(mutex_);
+  JobSnapshot& shown = job.shown;
+  shown.state = state_of(end.outcome);
+  if (const auto error = error_of(end)) shown.error = error;
+  if (shown.state == JobState::kSucceeded && shown.error) shown.state = JobState::kFailed;
+  shown.finished = options_.now();
+  add_event(job, {.kind = JobEvent::Kind::kEnd});
+  table_.make_room(options_.max_jobs, options_.max_result_bytes);
+}
+
+EngineEvents Jobs::events_of(const JobPtr& job) {
+  return {.start = [this, job](EngineTicket) { on_start(*job); },
+          .progress = [this, job](const ImageProgress& event) { on_progress(*job, event); },
+          .image =
+              [this, job](const ImageResult& result) {
+                encoding_.run([this, job, result] { keep_image(*job, result); });
+              },
+          .end =
+              [this, job](const RequestEnd& end) {
+                encoding_.run([this, job, end] { finish(*job, end); });
+              }};
+}
+
+void Jobs::give_to_engine(const JobPtr& job) {
+  EngineTicket ticket = 0;
+  try {
+    ticket = engine_.submit(job->shown.request.engine, events_of(job));
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    table_.erase(job);
+    throw;
+  }
+  const std::lock_guard lock(mutex_);
+  job->ticket = ticket;
+  if (job->is_cancelled) engine_.cancel(ticket);
+}
+
+JobSnapshot Jobs::submit(JobRequest request) {
+  expire();
+  JobPtr job;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const JobPtr known = table_.find_by_key(request)) return table_.snapshot(*known);
+    job = table_.insert(std::move(request), options_.now());
+  }
+  give_to_engine(job);
+  const std::lock_guard lock(mutex_);
+  table_.make_room(options_.max_jobs, options_.max_result_bytes);
+  return table_.snapshot(*job);
+}
+
+std::optional<JobSnapshot> Jobs::find(const JobId& id) const {
+  const std::lock_guard lock(mutex_);
+  const JobPtr job = table_.find(id);
+  if (job == nullptr) return std::nullopt;
+  return table_.snapshot(*job);
+}
+
+std::vector<JobSnapshot> Jobs::list(std::size_t limit, const JobId& after) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<JobSnapshot> jobs;
+  for (const JobPtr& job : table_.newest(limit, after)) jobs.push_back(table_.snapshot(*job));
+  return jobs;
+}
+
+std::optional<JobSnapshot> Jobs::remove(const JobId& id) {
+  const std::lock_guard lock(mutex_);
+  const JobPtr job = table_.find(id);
+  if (job == nullptr) return std::nullopt;
+  JobSnapshot shown = table_.snapshot(*job);
+  if (is_over(job->shown.state)) {
+    table_.erase(job);
+  } else {
+    job->is_cancelled = true;
+    if (job->ticket != 0) engine_.cancel(job->ticket);
+  }
+  return shown;
+}
+
+std::optional<std::vector<JobEvent>> Jobs::events_after(const JobId& id, uint64_t number) const {
+  const std::lock_guard lock(mutex_);
+  const JobPtr job = table_.find(id);
+  if (job == nullptr) return std::nullopt;
+  return job->log.after(number);
+}
+
+std::shared_ptr<Jobs::Listener> Jobs::listen(const JobId& id, Listener listener) {
+  const std::lock_guard lock(mutex_);
+  const JobPtr job = table_.find(id);
+  if (job == nullptr) return nullptr;
+  auto held = std::make_shared<Listener>(std::move(listener));
+  job->listeners.push_back(held);
+  return held;
+}
+
+void Jobs::expire() {
+  const std::lock_guard lock(mutex_);
+  table_.expire(options_.now() - options_.max_age);
+}
+
+int64_t Jobs::result_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return table_.result_bytes();
+}
+
+}  // namespace ddpm

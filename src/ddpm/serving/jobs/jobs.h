@@ -1,0 +1,88 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ddpm/serving/engine/engine.h"
+#include "ddpm/serving/engine/engine_loader.h"
+#include "ddpm/serving/jobs/job.h"
+#include "ddpm/serving/jobs/job_table.h"
+
+namespace ddpm {
+
+struct JobsOptions {
+  int64_t max_result_bytes = int64_t{256} << 20;    ///< Of all jobs; the oldest that are over go.
+  int64_t max_jobs = 10'000;                        ///< Kept, open ones with them.
+  std::chrono::seconds max_age{3600};               ///< Of a job since it was over.
+  std::chrono::milliseconds progress_interval{50};  ///< Between a job's progress events.
+  /// What the time is: for tests.
+  std::function<JobClock::time_point()> now = [] { return JobClock::now(); };
+};
+
+/// Requests as clients see them: with an id that outlives the connection, a state, progress, an
+/// event log to resume, and encoded results that are kept for a while.
+///
+/// Any thread may call. Images are encoded in a thread of its own, so the engine never waits.
+class Jobs {
+ public:
+  /// Encodes image i of a job; may throw, which fails the job.
+  using Encoder =
+      std::function<JobImage(const JobRequest& request, int64_t image, const Tensor& x)>;
+  /// Told that a job has news, on any thread; must return soon and not call Jobs.
+  using Listener = std::function<void()>;
+
+  /// @param engine must outlive this, and have nothing open when this ends (drain it).
+  Jobs(Engine& engine, Encoder encoder, JobsOptions options = {});
+  Jobs(const Jobs&) = delete;
+  Jobs& operator=(const Jobs&) = delete;
+
+  /// Gives the request to the engine. With an idempotency key that a kept job has, that job is
+  /// returned instead.
+  ///
+  /// @throws JobKeyConflict if that job's request was another one; else as Engine::submit.
+  JobSnapshot submit(JobRequest request);
+
+  /// Nothing if there is no such job, or no longer.
+  std::optional<JobSnapshot> find(const JobId& id) const;
+
+  /// Newest first, at most `limit`, those that came before the job `after` if one is named.
+  std::vector<JobSnapshot> list(std::size_t limit, const JobId& after = "") const;
+
+  /// Cancels a job that is open; forgets one that is over. The job as it was found.
+  std::optional<JobSnapshot> remove(const JobId& id);
+
+  /// The events after a number; nothing if there is no such job.
+  std::optional<std::vector<JobEvent>> events_after(const JobId& id, uint64_t number) const;
+
+  /// Calls the listener at each event of the job, until the returned handle is dropped. Null if
+  /// there is no such job.
+  std::shared_ptr<Listener> listen(const JobId& id, Listener listener);
+
+  /// Forgets what is over and too old; called by every submit.
+  void expire();
+
+  int64_t result_bytes() const;
+
+ private:
+  EngineEvents events_of(const JobPtr& job);
+  void give_to_engine(const JobPtr& job);
+  void on_start(Job& job);
+  void on_progress(Job& job, const ImageProgress& event);
+  void keep_image(Job& job, const ImageResult& result);
+  void finish(Job& job, const RequestEnd& end);
+  void add_event(Job& job, JobEvent event);
+
+  Engine& engine_;
+  const Encoder encoder_;
+  const JobsOptions options_;
+  mutable std::mutex mutex_;  // of table_ and the jobs in it
+  JobTable table_;
+  EngineLoader encoding_;  // last: its tasks use the others
+};
+
+}  // namespace ddpm
