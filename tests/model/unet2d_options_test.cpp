@@ -33,7 +33,7 @@ class UNet2DOptionsTest : public ::testing::Test {
     at::manual_seed(0);
     x_ = at::randn({2, 3, 8, 8});
     map_ = at::randn({2, 8, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);
-    e_ = at::randn({2, 16});
+    time_ = at::randn({2, 8});
     config_ = small_unet_config();
   }
 
@@ -66,7 +66,7 @@ class UNet2DOptionsTest : public ::testing::Test {
   }
 
   at::NoGradGuard no_grad_;
-  Tensor x_, map_, e_;
+  Tensor x_, map_, time_;
   ModelConfig config_;
 };
 
@@ -141,15 +141,16 @@ TEST_F(UNet2DOptionsTest, SkipScaleMultipliesEverySum) {
   config_.unet2d.mid_block_scale_factor = 2;
   const auto network = make_network(config_);
   const Tensor h = at::randn({2, 32, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);
-  const Tensor e = at::randn({2, 64});
+  const Tensor rows = at::randn({2, 32});
+  TimeRows time({rows, rows});
   const auto modules = network->named_modules("", /*include_self=*/false);
   auto* mid = modules["mid_block"]->as<MidBlockImpl>();
   ASSERT_NE(mid, nullptr);
-  EXPECT_TRUE(tensors_near(mid->forward(h, e), h / 64, 1e-7));  // three sums, each x 0.5 / 2
+  EXPECT_TRUE(tensors_near(mid->forward(h, time), h / 64, 1e-7));  // three sums, each x 0.5 / 2
   auto* down = modules["down_blocks.1.resnets.0"]->as<ResnetBlockImpl>();
   ASSERT_NE(down, nullptr);
   pass_first_channels(*down);
-  EXPECT_TRUE(tensors_near(down->forward(h.narrow(1, 0, 16), e).narrow(1, 0, 16),
+  EXPECT_TRUE(tensors_near(down->forward(h.narrow(1, 0, 16), rows).narrow(1, 0, 16),
                            0.5 * h.narrow(1, 0, 16), 1e-7));
 }
 
@@ -159,23 +160,24 @@ TEST_F(UNet2DOptionsTest, ResampleProjectionStandsOnTheResampledShortcut) {
   ResnetBlockImpl down(8, 8, options, Resampling::kDown);
   pass_first_channels(down);
   down.named_parameters()["conv_shortcut.bias"].fill_(3);
-  EXPECT_TRUE(tensors_near(down.forward(map_, e_), mean_of_four(map_) + 3, 1e-6));
+  EXPECT_TRUE(tensors_near(down.forward(map_, time_), mean_of_four(map_) + 3, 1e-6));
   ResnetBlockImpl up(8, 8, options, Resampling::kUp);
   pass_first_channels(up);
-  EXPECT_TRUE(tensors_near(mean_of_four(up.forward(map_, e_)), map_, 1e-6));
+  EXPECT_TRUE(tensors_near(mean_of_four(up.forward(map_, time_)), map_, 1e-6));
   EXPECT_FALSE(ResnetBlockImpl(8, 8, options).named_parameters().contains("conv_shortcut.weight"));
 }
 
 TEST_F(UNet2DOptionsTest, PlainResamplingIsTheMeanAndTheRepetition) {
   DownBlockImpl down(8, 8, level_options(LevelResampling::kPlain));
   std::vector<Tensor> skips;
-  EXPECT_TRUE(tensors_near(down.forward(map_, e_, skips), mean_of_four(map_), 1e-6));
+  TimeRows time({time_, time_}), time_up({time_, time_});
+  EXPECT_TRUE(tensors_near(down.forward(map_, time, skips), mean_of_four(map_), 1e-6));
   ASSERT_EQ(skips.size(), 3U);
   EXPECT_TRUE(tensors_near(skips.back(), mean_of_four(map_), 1e-6));
 
   UpBlockImpl up({.below = 8, .skip = 8, .out = 8}, level_options(LevelResampling::kPlain));
   pass_first_channels(up);
-  const Tensor raised = up.forward(map_, e_, skips = {map_, map_});
+  const Tensor raised = up.forward(map_, time_up, skips = {map_, map_});
   EXPECT_EQ(raised.sizes(), (std::vector<int64_t>{2, 8, 8, 8}));
   EXPECT_TRUE(at::equal(raised, map_.repeat_interleave(2, 2).repeat_interleave(2, 3)));
 
@@ -196,7 +198,8 @@ TEST_F(UNet2DOptionsTest, AttentionMayStandAfterTheLastResBlockOfAnUpLevelOnly) 
       if (parameter.key().find("to_out.0.bias") != std::string::npos) parameter.value().fill_(1);
     }
     std::vector<Tensor> skips{map_, map_};
-    EXPECT_TRUE(tensors_near(up.forward(map_, e_, skips), map_ + (last_only ? 1 : 2), 1e-6));
+    TimeRows time({time_, time_});
+    EXPECT_TRUE(tensors_near(up.forward(map_, time, skips), map_ + (last_only ? 1 : 2), 1e-6));
   }
 }
 

@@ -43,23 +43,27 @@ ClassifierImpl::ClassifierImpl(const ClassifierConfig& config) : config_(config)
 void ClassifierImpl::add_levels() {
   const std::vector<int64_t>& channels = config_.block_out_channels;
   const auto list = add_list(*this, "down_blocks");
+  std::vector<ResnetBlock> blocks;
   for (size_t i = 0; i < channels.size(); ++i) {
     const int64_t above = i == 0 ? channels.front() : channels[i - 1];
     const LevelOptions options = classifier_level(config_, i + 1 == channels.size());
     down_blocks_.push_back(
         list->register_module(std::to_string(i), DownBlock(above, channels[i], options)));
+    const std::vector<ResnetBlock> more = down_blocks_.back()->res_blocks();
+    blocks.insert(blocks.end(), more.begin(), more.end());
   }
+  time_projections_.set(blocks);
 }
 
 Tensor ClassifierImpl::features(const Tensor& x, const Tensor& t) {
   check_network_input("Classifier", x, t, config_.in_channels,
                       int64_t{1} << (config_.block_out_channels.size() - 1));
   const Tensor waves = timestep_embedding(t, {.size = config_.block_out_channels.front()});
-  const Tensor e = at::silu(time_embedding_->forward(waves.to(x.scalar_type())));
+  TimeRows time = time_projections_(at::silu(time_embedding_->forward(waves.to(x.scalar_type()))));
   Tensor h = conv_in_->forward(x.contiguous(at::MemoryFormat::ChannelsLast));
   for (DownBlock& block : down_blocks_) {
     std::vector<Tensor> skips;  // there is no way up to take them
-    h = block->forward(h, e, skips);
+    h = block->forward(h, time, skips);
   }
   return group_norm_silu(conv_norm_out_->args(h)).mean({2, 3});
 }

@@ -20,7 +20,7 @@ namespace ddpm {
 /// the mean, which makes features of an image of any size.
 ///
 /// Names: conv_in, time_embedding, down_blocks.<i>, conv_norm_out, head.
-class ClassifierImpl : public NetworkImpl {
+class ClassifierImpl : public NetworkImpl, public PreparableModule {
  public:
   /// @param config checked by check_model_config().
   explicit ClassifierImpl(const ClassifierConfig& config);
@@ -37,6 +37,8 @@ class ClassifierImpl : public NetworkImpl {
   /// @throws std::invalid_argument if a shape does not fit, or labels are given.
   Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override;
 
+  void prepare_for_sampling() override { time_projections_.prepare_for_sampling(); }
+
   int64_t num_features() const { return config_.block_out_channels.back(); }
 
  private:
@@ -46,6 +48,7 @@ class ClassifierImpl : public NetworkImpl {
   Conv2d conv_in_{nullptr};
   TimestepMlp time_embedding_{nullptr};
   std::vector<DownBlock> down_blocks_;
+  TimeProjections time_projections_;
   GroupNorm conv_norm_out_{nullptr};
   Linear head_{nullptr};
 };

@@ -52,16 +52,18 @@ Tensor ResnetBlockImpl::shortcut(const Tensor& x, const Tensor& x_rest) {
   return rest.defined() ? at::cat({resample(x), rest}, /*dim=*/1) : resample(x);
 }
 
-Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& e, const Tensor& x_rest) {
+Tensor ResnetBlockImpl::added_to_time() const {
+  return options_.time_scale_shift == TimeScaleShift::kDefault ? conv1_->bias() : Tensor();
+}
+
+Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
   const GroupNormFork first = group_norm_silu_fork(norm1_->args(x), x_rest);
   const Tensor h = conv1_->forward_without_bias(resample(first.y));
 
-  // conv1's bias is added where the time embedding is: in the norm's own pass over the map.
   GroupNormSiluArgs second = norm2_->args(h);
-  const Tensor time = time_emb_proj_->forward(e);
   switch (options_.time_scale_shift) {
     case TimeScaleShift::kDefault:
-      second.time_embedding = time + conv1_->bias();
+      second.time_embedding = time;
       break;
     case TimeScaleShift::kScaleShift:
       second.time_embedding = conv1_->bias().expand({h.size(0), h.size(1)});

@@ -31,19 +31,26 @@ struct ResnetOptions {
 ///     y = (shortcut(resample(x)) + h) / output_scale_factor
 ///
 /// shortcut is a 1x1 convolution where the channels change, and with resample_projection where the
-/// block resamples; nothing otherwise. Names: norm1, conv1, time_emb_proj, norm2, conv2,
-/// conv_shortcut.
+/// block resamples; nothing otherwise. e is the embedding with SiLU taken. Names: norm1, conv1,
+/// time_emb_proj, norm2, conv2, conv_shortcut.
 class ResnetBlockImpl : public torch::nn::Module {
  public:
   ResnetBlockImpl(int64_t in_channels, int64_t out_channels, const ResnetOptions& options,
                   Resampling resampling = Resampling::kNone);
 
   /// @param x      [N, C, H, W] channels_last.
-  /// @param e      [N, time_channels], SiLU already taken: all blocks of a network share it.
+  /// @param time   [N, C_t]: time_emb_proj(e) + added_to_time(), which TimeProjections computes for
+  ///               all blocks of a network at once.
   /// @param x_rest [N, C', H, W] whose channels stand behind x's, in_channels in all; undefined:
   ///               none.
   /// @return       [N, out_channels, H', W'] channels_last.
-  Tensor forward(const Tensor& x, const Tensor& e, const Tensor& x_rest = {});
+  Tensor forward(const Tensor& x, const Tensor& time, const Tensor& x_rest = {});
+
+  /// time_emb_proj: [N, time_channels] to [N, C_t].
+  const LinearImpl& time_projection() const { return *time_emb_proj_; }
+  /// [C_t], conv1's bias where it is added in the same place: in norm2's own pass over the map.
+  /// Undefined elsewhere.
+  Tensor added_to_time() const;
 
  private:
   Tensor resample(const Tensor& x) const;

@@ -141,6 +141,7 @@ UNet2DImpl::UNet2DImpl(const UNet2DConfig& config) : config_(config) {
   }
   add_levels();
   mid_block_ = register_module("mid_block", make_mid_block(config));
+  time_projections_.set(res_blocks());
   conv_norm_out_ =
       register_module("conv_norm_out", GroupNorm(config.norm_num_groups, first, config.norm_eps));
   conv_out_ = register_module("conv_out",
@@ -171,6 +172,17 @@ void UNet2DImpl::add_levels() {
     up_blocks_.push_back(
         up_list->register_module(std::to_string(i), UpBlock(up_channels, options)));
   }
+}
+
+std::vector<ResnetBlock> UNet2DImpl::res_blocks() const {
+  std::vector<ResnetBlock> blocks;
+  const auto add = [&](const std::vector<ResnetBlock>& more) {
+    blocks.insert(blocks.end(), more.begin(), more.end());
+  };
+  for (const DownBlock& block : down_blocks_) add(block->res_blocks());
+  add(mid_block_->res_blocks());
+  for (const UpBlock& block : up_blocks_) add(block->res_blocks());
+  return blocks;
 }
 
 Tensor UNet2DImpl::embed_classes(const Tensor& class_labels, int64_t images, at::ScalarType dtype) {
@@ -220,13 +232,13 @@ Tensor UNet2DImpl::embed(const Tensor& t, const NetworkLabels& labels, at::Scala
 Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {
   check_network_input("UNet2D", x, t, config_.in_channels,
                       int64_t{1} << (config_.block_out_channels.size() - 1));
-  const Tensor e = embed(t, labels, x.scalar_type());
+  TimeRows time = time_projections_(embed(t, labels, x.scalar_type()));
   const Tensor input = config_.center_input_sample ? 2 * x - 1 : x;
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));
   std::vector<Tensor> skips{h};
-  for (DownBlock& block : down_blocks_) h = block->forward(h, e, skips);
-  h = mid_block_->forward(h, e);
-  for (UpBlock& block : up_blocks_) h = block->forward(h, e, skips);
+  for (DownBlock& block : down_blocks_) h = block->forward(h, time, skips);
+  h = mid_block_->forward(h, time);
+  for (UpBlock& block : up_blocks_) h = block->forward(h, time, skips);
   return conv_out_->forward(group_norm_silu(conv_norm_out_->args(h)));
 }
 

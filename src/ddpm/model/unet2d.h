@@ -5,6 +5,7 @@
 #include "ddpm/config/model_config.h"
 #include "ddpm/core/tensor.h"
 #include "ddpm/model/network.h"
+#include "ddpm/model/time_projections.h"
 #include "ddpm/model/timestep_embedding.h"
 #include "ddpm/model/unet_blocks.h"
 
@@ -12,16 +13,19 @@ namespace ddpm {
 
 /// The U-Net of DDPM and its successors: structure, options and tensor names of diffusers'
 /// UNet2DModel, so that weights go both ways.
-class UNet2DImpl : public NetworkImpl {
+class UNet2DImpl : public NetworkImpl, public PreparableModule {
  public:
   /// @param config checked by check_model_config().
   explicit UNet2DImpl(const UNet2DConfig& config);
 
   /// H and W must be multiples of 2^(levels - 1). The timestep embedding is computed in float32.
   Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override;
+  void prepare_for_sampling() override { time_projections_.prepare_for_sampling(); }
 
  private:
   void add_levels();
+  /// In the order in which they run.
+  std::vector<ResnetBlock> res_blocks() const;
   /// [N, time channels], SiLU taken.
   Tensor embed(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype);
   Tensor embed_classes(const Tensor& class_labels, int64_t images, at::ScalarType dtype);
@@ -37,6 +41,7 @@ class UNet2DImpl : public NetworkImpl {
   std::vector<DownBlock> down_blocks_;
   std::vector<UpBlock> up_blocks_;
   MidBlock mid_block_{nullptr};
+  TimeProjections time_projections_;
   GroupNorm conv_norm_out_{nullptr};
 };
 

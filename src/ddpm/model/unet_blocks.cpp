@@ -33,6 +33,12 @@ std::vector<ResnetBlock> add_resnets(torch::nn::Module& parent,
   return resnets;
 }
 
+/// With the one that resamples, if there is one.
+std::vector<ResnetBlock> with_last(std::vector<ResnetBlock> blocks, const ResnetBlock& last) {
+  if (last) blocks.push_back(last);
+  return blocks;
+}
+
 }  // namespace
 
 DownBlockImpl::DownBlockImpl(int64_t in_channels, int64_t out_channels, const LevelOptions& options)
@@ -61,10 +67,14 @@ DownBlockImpl::DownBlockImpl(int64_t in_channels, int64_t out_channels, const Le
   }
 }
 
-Tensor DownBlockImpl::forward(const Tensor& x, const Tensor& e, std::vector<Tensor>& skips) {
+std::vector<ResnetBlock> DownBlockImpl::res_blocks() const {
+  return with_last(resnets_, resnet_downsampler_);
+}
+
+Tensor DownBlockImpl::forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips) {
   Tensor h = x;
   for (size_t i = 0; i < resnets_.size(); ++i) {
-    h = resnets_[i]->forward(h, e);
+    h = resnets_[i]->forward(h, time.next());
     if (!attentions_.empty()) h = attentions_[i]->forward(h);
     skips.push_back(h);
   }
@@ -78,7 +88,7 @@ Tensor DownBlockImpl::forward(const Tensor& x, const Tensor& e, std::vector<Tens
       h = conv_downsampler_->forward(h);
       break;
     case LevelResampling::kResnet:
-      h = resnet_downsampler_->forward(h, e);
+      h = resnet_downsampler_->forward(h, time.next());
       break;
   }
   skips.push_back(h);
@@ -113,13 +123,17 @@ UpBlockImpl::UpBlockImpl(const UpChannels& channels, const LevelOptions& options
   }
 }
 
-Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& e, std::vector<Tensor>& skips) {
+std::vector<ResnetBlock> UpBlockImpl::res_blocks() const {
+  return with_last(resnets_, resnet_upsampler_);
+}
+
+Tensor UpBlockImpl::forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips) {
   const size_t first_attention = resnets_.size() - attentions_.size();
   Tensor h = x;
   for (size_t i = 0; i < resnets_.size(); ++i) {
     const Tensor skip = std::move(skips.back());
     skips.pop_back();
-    h = resnets_[i]->forward(h, e, skip);
+    h = resnets_[i]->forward(h, time.next(), skip);
     if (i >= first_attention) h = attentions_[i - first_attention]->forward(h);
   }
   switch (resampling_) {
@@ -130,7 +144,7 @@ Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& e, std::vector<Tensor
     case LevelResampling::kConv:
       return conv_upsampler_->forward(h);
     case LevelResampling::kResnet:
-      return resnet_upsampler_->forward(h, e);
+      return resnet_upsampler_->forward(h, time.next());
   }
   throw std::logic_error("[UpBlock] not a LevelResampling");
 }
@@ -146,10 +160,10 @@ MidBlockImpl::MidBlockImpl(int64_t channels, bool attention, const ResnetOptions
   second_ = list->register_module("1", ResnetBlock(channels, channels, resnet));
 }
 
-Tensor MidBlockImpl::forward(const Tensor& x, const Tensor& e) {
-  Tensor h = first_->forward(x, e);
+Tensor MidBlockImpl::forward(const Tensor& x, TimeRows& time) {
+  Tensor h = first_->forward(x, time.next());
   if (attention_) h = attention_->forward(h);
-  return second_->forward(h, e);
+  return second_->forward(h, time.next());
 }
 
 }  // namespace ddpm

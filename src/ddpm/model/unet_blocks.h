@@ -7,6 +7,7 @@
 #include "ddpm/model/attention.h"
 #include "ddpm/model/resample.h"
 #include "ddpm/model/resnet_block.h"
+#include "ddpm/model/time_projections.h"
 
 namespace ddpm {
 
@@ -38,9 +39,11 @@ class DownBlockImpl : public torch::nn::Module {
  public:
   DownBlockImpl(int64_t in_channels, int64_t out_channels, const LevelOptions& options);
 
-  /// @param e     [N, time_channels], SiLU taken.
+  /// @param time  of the res blocks that come next.
   /// @param skips every map that an up level will take over is appended.
-  Tensor forward(const Tensor& x, const Tensor& e, std::vector<Tensor>& skips);
+  Tensor forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips);
+  /// In the order in which they run.
+  std::vector<ResnetBlock> res_blocks() const;
 
  private:
   std::vector<ResnetBlock> resnets_;
@@ -57,8 +60,11 @@ class UpBlockImpl : public torch::nn::Module {
  public:
   UpBlockImpl(const UpChannels& channels, const LevelOptions& options);
 
+  /// @param time  of the res blocks that come next.
   /// @param skips the maps of the way down; num_layers of them are taken from its end.
-  Tensor forward(const Tensor& x, const Tensor& e, std::vector<Tensor>& skips);
+  Tensor forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips);
+  /// In the order in which they run.
+  std::vector<ResnetBlock> res_blocks() const;
 
  private:
   std::vector<ResnetBlock> resnets_;
@@ -74,7 +80,8 @@ class MidBlockImpl : public torch::nn::Module {
  public:
   MidBlockImpl(int64_t channels, bool attention, const ResnetOptions& resnet,
                const AttentionOptions& attention_options);
-  Tensor forward(const Tensor& x, const Tensor& e);
+  Tensor forward(const Tensor& x, TimeRows& time);
+  std::vector<ResnetBlock> res_blocks() const { return {first_, second_}; }
 
  private:
   ResnetBlock first_{nullptr}, second_{nullptr};
