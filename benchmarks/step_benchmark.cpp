@@ -1,21 +1,26 @@
 // Whole steps, as `ddpm train` and `ddpm sample` run them, of two recipes' networks:
 //   step_benchmark --benchmark_filter='^denoise/ddpm/8/bf16'
 // Names: train or denoise, network, batch, precision. scripts/bench sets PyTorch's times beside
-// these.
+// these. --profile=FOLDER also writes where each chosen step's time goes, as NAME.csv with '-' for
+// '/'.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unistd.h>
 
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/device.h"
+#include "ddpm/core/file.h"
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/data/shapes.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
 #include "ddpm/pipeline/pipeline.h"
+#include "ddpm/training/profile.h"
 #include "ddpm/training/train_step.h"
 #include "measure.h"
 
@@ -128,7 +133,38 @@ class PreparedStep {
   Step step_;
 };
 
-void add(const std::string& kind, MakeStep make, const Work& work, PreparedStep& prepared) {
+/// What the command line asks for besides Google Benchmark's flags.
+struct BenchmarkFlags {
+  fs::path profile;  ///< Folder; empty: none.
+};
+
+/// Takes our own flags out of the arguments.
+BenchmarkFlags take_flags(int& argc, char** argv) {
+  constexpr std::string_view kProfile = "--profile=";
+  BenchmarkFlags flags;
+  int kept = 1;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument.starts_with(kProfile)) {
+      flags.profile = argument.substr(kProfile.size());
+    } else {
+      argv[kept++] = argv[i];
+    }
+  }
+  argc = kept;
+  return flags;
+}
+
+void write_profile(const fs::path& folder, std::string name, const Step& step, at::Device device) {
+  std::ranges::replace(name, '/', '-');
+  fs::create_directories(folder);
+  const StepProfile profile =
+      profile_steps(step, {.device = device, .trace = folder / (name + ".json")});
+  write_file_atomic(folder / (name + ".csv"), std::string_view(profile_csv(profile)));
+}
+
+void add(const std::string& kind, MakeStep make, const Work& work, PreparedStep& prepared,
+         const BenchmarkFlags& flags) {
   const std::string name = kind + "/" + work.network.name + "/" + std::to_string(work.batch_size) +
                            "/" + enum_word(work.precision);
   const auto run = [=, &prepared](benchmark::State& state) {
@@ -136,18 +172,20 @@ void add(const std::string& kind, MakeStep make, const Work& work, PreparedStep&
     time_steps(state, device, prepared.get(name, make, work, device), group_size(device));
     state.SetItemsProcessed(state.iterations() * work.batch_size);
     state.counters["peak_mib"] = peak_memory_mib(device);
+    if (flags.profile.empty()) return;
+    write_profile(flags.profile, name, prepared.get(name, make, work, device), device);
   };
   benchmark::RegisterBenchmark(name.c_str(), run)->Unit(benchmark::kMillisecond)->UseRealTime();
 }
 
-void add_all(PreparedStep& prepared) {
+void add_all(PreparedStep& prepared, const BenchmarkFlags& flags) {
   for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
     for (const BenchmarkedNetwork& network : {kDdpm, kTalk}) {
       for (const int64_t batch : {16, 128, 512}) {
-        add("train", train_step, {network, batch, precision}, prepared);
+        add("train", train_step, {network, batch, precision}, prepared, flags);
       }
       for (const int64_t batch : {1, 8, 64, 128, 512}) {
-        add("denoise", denoise_step, {network, batch, precision}, prepared);
+        add("denoise", denoise_step, {network, batch, precision}, prepared, flags);
       }
     }
   }
@@ -157,7 +195,8 @@ void add_all(PreparedStep& prepared) {
 }  // namespace ddpm
 
 int main(int argc, char** argv) {
+  const ddpm::BenchmarkFlags flags = ddpm::take_flags(argc, argv);
   ddpm::PreparedStep prepared;  // gone before LibTorch's own statics
-  ddpm::add_all(prepared);
+  ddpm::add_all(prepared, flags);
   return ddpm::run_benchmarks(argc, argv);
 }
