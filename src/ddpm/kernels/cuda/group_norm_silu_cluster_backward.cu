@@ -187,6 +187,7 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
   SlabLane<const T> x = slab_lane(shape, place, static_cast<const T*>(tensors.x),
                                   static_cast<const T*>(tensors.x_rest));
   SlabLane<const T> d_y = slab_lane(shape, place, static_cast<const T*>(gradients.d_y));
+  T* kept_d_z = nullptr;  // where d_y stands in shared memory: the first pass leaves d_z there
   if constexpr (kResident) {
     T* const slab = reinterpret_cast<T*>(memory);
     const int main_channels = shape.channels - shape.rest_channels;
@@ -195,7 +196,8 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
       copy_slabs(shape, plan, place, tensors, gradients, barriers, slab);
     }
     x.base = slab + place.channel() + (place.in_rest ? (plan.pixels - 1) * main_channels : 0);
-    d_y.base = slab + plan.pixels * shape.channels + place.channel();
+    kept_d_z = slab + plan.pixels * shape.channels + place.channel();
+    d_y.base = kept_d_z;
   }
   const BackwardScratch scratch(shape, plan, memory + (kResident ? 2 * plan.map_bytes : 0));
   load_constants<T>(shape, place, tensors, scratch);
@@ -221,14 +223,16 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
       unpack(load_packed(x.base + pixel * x.step), value);
       unpack(load_packed(d_y.base + pixel * d_y.step), d_out);
       const uint32_t kept = kept_of(pixel);
+      float d_z[kVector];
 #pragma unroll
       for (int c = 0; c < kVector; ++c) {
         const float centred = value[c] - centre[c];
-        const float d_z = d_z_of(value, d_out, kept, c);
-        totals[0][c] += d_z;
-        totals[1][c] = fmaf(d_z, centred, totals[1][c]);
+        d_z[c] = d_z_of(value, d_out, kept, c);
+        totals[0][c] += d_z[c];
+        totals[1][c] = fmaf(d_z[c], centred, totals[1][c]);
         totals[2][c] += centred;
       }
+      if constexpr (kResident) store_vector(kept_d_z + pixel * shape.channels, d_z);
     });
     sum_slab<3>(shape, plan, place, totals, scratch.partial, scratch.channel);
   }
@@ -256,10 +260,14 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
     unpack(load_packed(x.base + pixel * x.step), value);
     unpack(load_packed(d_y.base + pixel * d_y.step), d_out);
     unpack(skipped, out);
-    const uint32_t kept = kept_of(pixel);
+    if constexpr (!kResident) {
+      const uint32_t kept = kept_of(pixel);
+#pragma unroll
+      for (int c = 0; c < kVector; ++c) d_out[c] = d_z_of(value, d_out, kept, c);
+    }
 #pragma unroll
     for (int c = 0; c < kVector; ++c) {
-      out[c] += fmaf(d_z_of(value, d_out, kept, c), factor[c], -fmaf(value[c], slope[c], level[c]));
+      out[c] += fmaf(d_out[c], factor[c], -fmaf(value[c], slope[c], level[c]));
     }
     store_vector(d_x.base + static_cast<int64_t>(pixel) * d_x.step, out);
   });
