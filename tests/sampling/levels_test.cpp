@@ -103,6 +103,28 @@ TEST(LevelsTest, ListsMayEndAtTheFirstTimestep) {
   EXPECT_EQ(timesteps_of(options).size(), 2U);
 }
 
+// Sigma of the cosine schedule goes from 642 to 20,291 in its last step (docs/samplers.md).
+TEST(LevelsTest, AutoKeepsFiveSamplersOffSteepEnds) {
+  using enum SamplerKind;
+  const NoiseSchedule steep = make_schedule(make_cosine_betas(1000));
+  for (const SamplerKind kind : {kHeun, kDpm2s, kDpm3s, kPndm, kPlms}) {
+    const auto automatic = make_levels(steep, {.kind = kind, .steps = 9});
+    const auto karras =
+        make_levels(steep, {.steps = 9, .levels = LevelSpacing::kKarras, .sigma_max = 80});
+    EXPECT_NEAR(edm_sigma(automatic.front().alpha_bar), 80, 1e-9) << enum_word(kind);
+    ASSERT_EQ(automatic.size(), karras.size());
+    for (size_t i = 0; i < karras.size(); ++i) EXPECT_EQ(automatic[i].t, karras[i].t) << i;
+    EXPECT_EQ(make_levels(long_schedule(), {.kind = kind, .steps = 9}).front().t, 999);
+    const NoiseSchedule zero_snr =
+        make_schedule(rescale_zero_terminal_snr(make_linear_betas(1000, 1e-4, 0.02)));
+    EXPECT_EQ(make_levels(zero_snr, {.kind = kind, .steps = 9}).front().alpha_bar, 0);
+  }
+  for (const SamplerKind kind : {kDdim, kDpmpp2m, kUnipc, kLms}) {
+    EXPECT_EQ(make_levels(steep, {.kind = kind, .steps = 9}).front().t, 999) << enum_word(kind);
+  }
+  EXPECT_EQ(resolve_levels(steep, {.kind = kHeun, .sigma_max = 30}).sigma_max, 30);
+}
+
 TEST(LevelsTest, OffsetsAndDroppingKeepWithinTheSchedule) {
   SamplerOptions options{.steps = 1000, .spacing = TimestepSpacing::kLeading, .steps_offset = 1};
   const auto make = [&] { make_levels(long_schedule(), options); };

@@ -33,7 +33,7 @@ enum class SamplerKind {
 enum class TimestepSpacing { kLeading, kLinspace, kTrailing };
 /// Where a sampler's noise levels lie: at the schedule's own timesteps, or at sigmas of the EDM
 /// view, with fractional timesteps (sampling/levels.h has the formulas).
-enum class LevelSpacing { kTimesteps, kKarras, kExponential, kUniformLambda };
+enum class LevelSpacing { kAuto, kTimesteps, kKarras, kExponential, kUniformLambda };
 /// Where a list of levels ends: at the image, or at the noise of the schedule's first timestep.
 enum class FinalSigma { kZero, kSigmaMin };
 /// How a solver counts a slope that two values give: by its midpoint form, or exactly (heun).
@@ -54,7 +54,7 @@ struct EnumNames<SamplerKind> {
 };
 template <>
 struct EnumNames<LevelSpacing> {
-  static constexpr std::array names{"timesteps", "karras", "exponential", "uniform_lambda"};
+  static constexpr std::array names{"auto", "timesteps", "karras", "exponential", "uniform_lambda"};
 };
 template <>
 struct EnumNames<FinalSigma> {
@@ -88,7 +88,7 @@ struct SamplerOptions {
   TimestepSpacing spacing = TimestepSpacing::kTrailing;
   bool drop_last = false;
   int64_t steps_offset = 0;
-  LevelSpacing levels = LevelSpacing::kTimesteps;
+  LevelSpacing levels = LevelSpacing::kAuto;
   double rho = 7.0;
   double sigma_min = 0.0;
   double sigma_max = 0.0;
@@ -125,7 +125,9 @@ struct SamplerOptions {
     visit("steps_offset", steps_offset, "leading: added to every timestep", between(0, 1'000'000));
     visit("levels", levels,
           "timesteps, or sigmas of the EDM view with fractional timesteps: karras (by rho), "
-          "exponential or uniform_lambda (the same list by its two names)");
+          "exponential or uniform_lambda (the same list by its two names). auto: timesteps, but "
+          "karras below sigma 80 for heun, dpm_2s, dpm_3s, pndm and plms where the schedule's last "
+          "sigma is above 200, as the cosine one's is");
     visit("rho", rho,
           "levels = karras: 1 takes equal steps of sigma, more makes them shorter at "
           "the image",

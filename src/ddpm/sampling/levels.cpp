@@ -40,9 +40,15 @@ int64_t default_steps(SamplerKind kind, int64_t num_timesteps) {
   throw std::logic_error("[count_sampler_steps] not a SamplerKind");
 }
 
+/// auto is taken for timesteps here: for five samplers it becomes a list of sigmas, which may be as
+/// long.
+bool is_of_timesteps(const SamplerOptions& options) {
+  return options.levels == LevelSpacing::kTimesteps || options.levels == LevelSpacing::kAuto;
+}
+
 bool drops_last(const SamplerOptions& options) {
   return options.drop_last && options.spacing != TimestepSpacing::kTrailing &&
-         options.levels == LevelSpacing::kTimesteps;
+         is_of_timesteps(options);
 }
 
 /// make_timesteps' list with what drop_last and steps_offset do to it.
@@ -68,6 +74,15 @@ std::vector<NoiseLevel> levels_of_timesteps(const LevelTable& table, const Sampl
     levels.push_back({static_cast<double>(t), table.alphas_cumprod[static_cast<size_t>(t)]});
   }
   return levels;
+}
+
+constexpr double kSteepSigma = 200;
+constexpr double kKarrasSigmaMax = 80;  // [EDM Table 1]
+
+/// Samplers whose first steps combine several eps, each times a difference of sigmas.
+bool combines_first_eps(SamplerKind kind) {
+  return kind == SamplerKind::kHeun || kind == SamplerKind::kDpm2s || kind == SamplerKind::kDpm3s ||
+         kind == SamplerKind::kPndm || kind == SamplerKind::kPlms;
 }
 
 constexpr double kSameTimestep = 1e-6;  // sigmas lead back to their timestep up to rounding
@@ -157,11 +172,26 @@ NoiseLevel level_at_sigma(const LevelTable& table, double sigma) {
   return {static_cast<double>(above - 1 - list.begin()) + fraction, alpha_bar};
 }
 
-std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const SamplerOptions& options) {
+SamplerOptions resolve_levels(const NoiseSchedule& schedule, SamplerOptions options) {
+  if (options.levels != LevelSpacing::kAuto) return options;
+  const double last_sigma = edm_sigma(schedule.alphas_cumprod[-1].item<double>());
+  const bool is_steep = std::isfinite(last_sigma) && last_sigma > kSteepSigma;
+  options.levels = is_steep && combines_first_eps(options.kind) ? LevelSpacing::kKarras
+                                                                : LevelSpacing::kTimesteps;
+  if (options.levels == LevelSpacing::kKarras && options.sigma_max == 0) {
+    options.sigma_max = kKarrasSigmaMax;
+  }
+  return options;
+}
+
+std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const SamplerOptions& asked) {
+  const SamplerOptions options = resolve_levels(schedule, asked);
   const LevelTable table = make_level_table(schedule);
   const int64_t num_steps = count_sampler_steps(options, schedule.num_timesteps());
   std::vector<NoiseLevel> levels;
   switch (options.levels) {
+    case LevelSpacing::kAuto:
+      throw std::logic_error("[make_levels] levels are not resolved");
     case LevelSpacing::kTimesteps:
       levels = levels_of_timesteps(table, options, num_steps);
       break;
@@ -196,7 +226,7 @@ std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const Sampler
 }
 
 int64_t count_sampler_steps(const SamplerOptions& options, int64_t num_timesteps) {
-  const bool limited = options.levels == LevelSpacing::kTimesteps;
+  const bool limited = is_of_timesteps(options);
   const int64_t most = std::max(num_timesteps - (drops_last(options) ? 1 : 0), int64_t{1});
   check_arg(options.steps >= 0 && (!limited || options.steps <= most),
             "[count_sampler_steps] steps must not exceed the schedule's timesteps: expected 0 to ",

@@ -59,6 +59,7 @@ NoiseLevel level_at_sigma(const LevelTable& table, double sigma);
 ///
 ///     timesteps:      those of make_timesteps(options.spacing, T, n); with drop_last, leading and
 ///                     linspace those of n + 1 less the last; leading ones raised by steps_offset
+///     auto:           resolve_levels()'s
 ///     karras:         sigma_i = (max^(1/r) + i/(n-1) (min^(1/r) - max^(1/r)))^r   [EDM Eq. 5]
 ///     exponential,    log(sigma_i) in equal steps, which are equal steps of lambda too: the same
 ///     uniform_lambda: list by its two names
@@ -69,6 +70,11 @@ NoiseLevel level_at_sigma(const LevelTable& table, double sigma);
 ///         schedule, a sigma spacing is asked of a schedule with zero terminal SNR, a list of it
 ///         does not begin at T - 1, or the list would hold the first timestep alone.
 std::vector<NoiseLevel> make_levels(const NoiseSchedule& schedule, const SamplerOptions& options);
+
+/// With levels = auto replaced: by karras with sigma_max 80 (unless another is given) for heun,
+/// dpm_2s, dpm_3s, pndm and plms on a schedule whose last sigma is finite and above 200, because
+/// they go wrong between sigmas that far apart (docs/samplers.md); by timesteps elsewhere.
+SamplerOptions resolve_levels(const NoiseSchedule& schedule, SamplerOptions options);
 
 /// The number n of levels that `options` asks for: options.steps, or where that is 0 the sampler's
 /// default: T for ddpm, else 50 for first-order samplers and 20 to 30 for others, at most T. It is
