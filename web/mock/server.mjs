@@ -8,7 +8,8 @@ import { cancel, control, findOrCreate, jobJson, jobs, kDefaults, position } fro
 import { capabilities, kModels, modelJson } from './options.mjs';
 import { Refusal, resolve } from './request.mjs';
 
-const kSite = join(fileURLToPath(new URL('.', import.meta.url)), '../dist');
+const kSite =
+  process.env['DDPM_SITE_DIST'] ?? join(fileURLToPath(new URL('.', import.meta.url)), '../dist');
 const kTypes = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript',

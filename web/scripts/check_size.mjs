@@ -1,10 +1,14 @@
 // Fails the build when the page's scripts grow over their limit. Sizes are of the files as they are served.
+// node scripts/check_size.mjs [FOLDER]: of dist/, or of another build.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
 const kMaxScriptBytes = 200_000; // issue's limit: 300 kB
 const kMaxSiteBytes = 300_000;
-const folder = new URL('../dist/', import.meta.url);
+const folder = process.argv[2]
+  ? new URL(`${pathToFileURL(process.argv[2])}/`)
+  : new URL('../dist/', import.meta.url);
 const files = readdirSync(folder, { recursive: true })
   .map(String)
   .filter((name) => statSync(new URL(name, folder)).isFile());

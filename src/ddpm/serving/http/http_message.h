@@ -71,6 +71,7 @@ struct HttpResponse {
   std::variant<std::string, SharedBytes, HttpFile, HttpStreamBody> body = {};
   std::string media_type = {};  ///< "image/png"; a body that isn't empty has one
   std::string etag = {};        ///< with quotes: "\"abc\""; makes If-None-Match and Range work
+  SharedBytes gzip = {};        ///< the body, compressed already; else the server does it
 };
 
 /// An answer that is an error, thrown by handlers and by parsers of what clients send. The message

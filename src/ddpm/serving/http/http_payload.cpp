@@ -48,7 +48,7 @@ void compress(HttpPayload& payload, const HttpRequest& request, HttpResponse& re
       !accepts_gzip(find_header(request.headers, "Accept-Encoding"))) {
     return;
   }
-  payload.bytes = cache.get(response.etag, *payload.bytes);
+  payload.bytes = response.gzip ? response.gzip : cache.get(response.etag, *payload.bytes);
   payload.length = payload.bytes->size();
   payload.headers.emplace_back("Content-Encoding", "gzip");
   if (!response.etag.empty()) response.etag = gzip_etag(response.etag);

@@ -39,10 +39,13 @@ std::string media_type_of(std::string_view file_name) {
   return std::string(found == std::end(kFileTypes) ? "application/octet-stream" : found->second);
 }
 
-HttpStaticFiles::HttpStaticFiles(std::map<std::string, std::string> files) {
-  for (auto& [name, bytes] : files) {
-    std::string etag = etag_of(bytes);
-    files_[name] = {std::make_shared<const std::string>(std::move(bytes)), std::move(etag)};
+HttpStaticFiles::HttpStaticFiles(std::map<std::string, HttpStaticFile> files) {
+  for (auto& [name, file] : files) {
+    File& kept = files_[name];
+    kept.etag = etag_of(file.bytes);
+    kept.bytes = std::make_shared<const std::string>(std::move(file.bytes));
+    if (file.gzip.empty()) continue;
+    kept.gzip = std::make_shared<const std::string>(std::move(file.gzip));
   }
 }
 
@@ -54,7 +57,8 @@ HttpResponse HttpStaticFiles::get(const std::string& name) const {
       .headers = {{"Cache-Control", is_kept ? "public, max-age=31536000, immutable" : "no-cache"}},
       .body = found->second.bytes,
       .media_type = media_type_of(name),
-      .etag = found->second.etag};
+      .etag = found->second.etag,
+      .gzip = found->second.gzip};
 }
 
 void HttpStaticFiles::add_routes(HttpRouter& router) const {
