@@ -27,7 +27,12 @@ Engine::Engine(const Models& models, const EngineOptions& options)
             mail_.pool_changed = true;
             mail_came_.notify_all();
           }),
-      core_(options_, pool_) {
+      core_(options_, pool_),
+      loans_([this] {
+        const std::lock_guard lock(mutex_);
+        mail_.loan_called = true;
+        mail_came_.notify_all();
+      }) {
   set_models(models);
   thread_ = std::thread([this] { loop(); });
 }
@@ -60,6 +65,13 @@ std::shared_ptr<const EngineModel> Engine::find_model(const std::string& id) con
   const std::lock_guard lock(mutex_);
   const auto found = models_.find(id);
   return found == models_.end() ? nullptr : found->second;
+}
+
+EngineNetwork Engine::lend_network(std::shared_ptr<const EngineModel> model) {
+  const auto loan = std::make_shared<EngineLoan>(EngineLoan{.model = std::move(model)});
+  return [this, loan](const Tensor& x_t, const Tensor& t, const Tensor& class_labels) {
+    return loans_.call(loan, x_t, t, class_labels);
+  };
 }
 
 EngineEvents Engine::remembered(EngineEvents events) {
@@ -155,9 +167,9 @@ Engine::Mail Engine::take_mail(bool has_work) {
   std::unique_lock lock(mutex_);
   const auto has_mail = [this] {
     return !mail_.accepted.empty() || !mail_.cancelled.empty() || mail_.stop_requests ||
-           mail_.forget_models || mail_.quit || mail_.pool_changed;
+           mail_.forget_models || mail_.quit || mail_.pool_changed || mail_.loan_called;
   };
-  if (!has_work && core_.is_idle()) {
+  if (!has_work && core_.is_idle() && loans_.is_idle()) {
     mail_came_.wait(lock, has_mail);
   } else if (!has_work) {
     const auto latest = EngineClock::now() + kLongestWait;
@@ -169,7 +181,10 @@ Engine::Mail Engine::take_mail(bool has_work) {
 void Engine::read(Mail mail) {
   for (auto& request : mail.accepted) core_.accept(std::move(request));
   for (const EngineTicket ticket : mail.cancelled) core_.cancel(ticket);
-  if (mail.stop_requests) core_.stop();
+  if (mail.stop_requests) {
+    core_.stop();
+    loans_.stop();
+  }
   if (!mail.forget_models) return;
   Models models;
   {
@@ -184,6 +199,7 @@ void Engine::publish_stats(bool is_idle) {
   if (!is_idle && now - published_ < kStatsInterval) return;
   published_ = now;
   EngineStats stats = core_.stats();
+  stats.lent_calls = loans_.num_calls();
   const std::lock_guard lock(mutex_);
   stats.rejected_full = stats_.rejected_full;
   stats.rejected_draining = stats_.rejected_draining;
@@ -199,7 +215,9 @@ void Engine::loop() {
     const bool quits = mail.quit;
     read(std::move(mail));
     if (quits) return;
-    has_work = core_.tick(EngineClock::now());
+    const EngineClock::time_point now = EngineClock::now();
+    has_work = core_.tick(now);
+    if (loans_.serve(pool_, now)) has_work = true;
     publish_stats(core_.is_idle());
   }
 }

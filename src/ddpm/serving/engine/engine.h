@@ -12,6 +12,7 @@
 #include "ddpm/serving/engine/engine_admission.h"
 #include "ddpm/serving/engine/engine_core.h"
 #include "ddpm/serving/engine/engine_loader.h"
+#include "ddpm/serving/engine/engine_loans.h"
 #include "ddpm/serving/engine/engine_plans.h"
 #include "ddpm/serving/engine/model_pool.h"
 
@@ -55,6 +56,13 @@ class Engine {
   /// The model of an id, or null.
   std::shared_ptr<const EngineModel> find_model(const std::string& id) const;
 
+  /// The network of a model for another thread, for work that is no request, such as an edit. Each
+  /// call waits until the engine's thread has made it, between two calls of its own; the weights
+  /// stay in memory while a copy of the function lives. It must not be called after the engine.
+  ///
+  /// @param model that the engine has now. Calls throw as EngineLoans::call does.
+  EngineNetwork lend_network(std::shared_ptr<const EngineModel> model);
+
   /// As of a moment ago: at most kStatsInterval while the engine works.
   EngineStats stats() const;
 
@@ -73,6 +81,7 @@ class Engine {
     bool forget_models = false;
     bool quit = false;
     bool pool_changed = false;
+    bool loan_called = false;
   };
 
   EngineEvents remembered(EngineEvents events);
@@ -102,6 +111,7 @@ class Engine {
   ModelPool pool_;
   EngineLoader loader_;  // ends before pool_, which its tasks use
   EngineCore core_;      // of the engine's thread alone
+  EngineLoans loans_;
   EngineClock::time_point published_ = {};
   std::thread thread_;  // last: it uses the others
 };

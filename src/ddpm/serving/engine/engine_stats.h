@@ -51,6 +51,7 @@ struct EngineStats {
       .bounds = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5}};
   uint64_t rows = 0;         ///< Of network calls: images, and guided ones again.
   uint64_t padded_rows = 0;  ///< Beyond these, to fill a batch size.
+  uint64_t lent_calls = 0;   ///< Network calls for other threads, not among the others here.
   uint64_t images_done = 0;
   uint64_t images_non_finite = 0;
   uint64_t failed_calls = 0;         ///< Network calls that threw.
