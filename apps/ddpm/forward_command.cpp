@@ -9,14 +9,13 @@
 #include "ddpm/config/run_config.h"
 #include "ddpm/config/toml_config.h"
 #include "ddpm/core/check.h"
-#include "ddpm/core/philox.h"
 #include "ddpm/data/bitmap_text.h"
 #include "ddpm/data/fit.h"
 #include "ddpm/data/grid.h"
 #include "ddpm/data/image_codec.h"
 #include "ddpm/data/image_set.h"
 #include "ddpm/data/image_tensor.h"
-#include "ddpm/diffusion/forward_process.h"
+#include "ddpm/diffusion/forward_frames.h"
 #include "ddpm/diffusion/noise_schedule.h"
 #include "number_check.h"
 
@@ -26,8 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kTileWidth = 128;
-constexpr int64_t kHistogramBins = 64;
-constexpr double kHistogramLimit = 3.0;  ///< The histogram spans [-3, 3].
 
 struct ForwardFlags {
   std::string source;
@@ -55,19 +52,9 @@ Tensor load_x_start(const ForwardFlags& flags, const RunConfig& recipe, bool is_
   return set.images.narrow(/*dim=*/0, flags.image, 1).to(at::kFloat) / 127.5 - 1;
 }
 
-/// Timesteps from 0 to T-1, evenly spaced; -1 in front stands for x_0 itself.
-std::vector<int64_t> levels_of(int64_t count, int64_t num_timesteps) {
-  check_arg(count >= 2 && count <= num_timesteps + 1, "[--levels] expected 2 to ",
-            num_timesteps + 1, ", got ", count);
-  std::vector<int64_t> levels{-1};
-  for (int64_t i = 1; i < count; ++i) levels.push_back(i * num_timesteps / (count - 1) - 1);
-  return levels;
-}
-
 /// How the pixels' values are spread over [-3, 3], as bars on white of the given size.
 Image histogram_tile(const Tensor& x, int64_t width, int64_t height, const std::string& caption) {
-  const Tensor counts = at::histc(x.clamp(-kHistogramLimit, kHistogramLimit), kHistogramBins,
-                                  -kHistogramLimit, kHistogramLimit);
+  const Tensor counts = pixel_histogram(x);
   // The root keeps the tails in sight where the data's own peaks are high.
   const Tensor heights = (counts / counts.max()).sqrt().contiguous();
   Image tile{.width = width,
@@ -90,10 +77,10 @@ Image histogram_tile(const Tensor& x, int64_t width, int64_t height, const std::
   return tile;
 }
 
-std::string snr_text(const NoiseSchedule& schedule, int64_t t) {
-  if (t < 0) return "SNR inf";
+std::string snr_text(const ForwardFrame& frame) {
+  if (frame.t < 0) return "SNR inf";
   char text[32];
-  std::snprintf(text, sizeof text, "SNR %.3g", schedule.snr[t].item<double>());
+  std::snprintf(text, sizeof text, "SNR %.3g", frame.snr);
   return text;
 }
 
@@ -113,22 +100,21 @@ void run_forward(const ForwardFlags& flags) {
                                      : parse_recipe("", "forward", flags.overrides);
   const NoiseSchedule schedule = make_noise_schedule(recipe.diffusion);
   const Tensor x_start = load_x_start(flags, recipe, is_recipe);
-  // One noise image at all levels: the strip shows one picture drown, not ten draws.
-  const Tensor noise = normal_like_images({flags.seed, RandomStream::kTest}, {0}, /*step=*/0,
-                                          x_start.sizes().slice(1));
   const int64_t factor = std::max<int64_t>(1, kTileWidth / x_start.size(3));
+  const int64_t num_timesteps = schedule.num_timesteps();
+  check_arg(flags.levels >= 2 && flags.levels <= num_timesteps + 1, "[--levels] expected 2 to ",
+            num_timesteps + 1, ", got ", flags.levels);
 
   std::vector<Image> pictures, histograms;
   StripLabels labels{.rows = {"x_t", "histogram"}, .columns = {}, .title = {}};
-  for (const int64_t t : levels_of(flags.levels, schedule.num_timesteps())) {
-    const Tensor x_t =
-        t < 0 ? x_start : q_sample(schedule, x_start, at::full({1}, t, at::kLong), noise);
-    labels.columns.push_back(t < 0 ? "x_0" : "t=" + std::to_string(t));
+  for (const ForwardFrame& frame :
+       forward_frames(schedule, x_start, even_timesteps(flags.levels, num_timesteps), flags.seed)) {
+    labels.columns.push_back(frame.t < 0 ? "x_0" : "t=" + std::to_string(frame.t));
     // Noise leaves [-1, 1]: noisy pictures show [-1.5, 1.5].
-    const Image picture = convert_channels(image_from_tensor(t < 0 ? x_start[0] : x_t[0] / 1.5), 3);
-    pictures.push_back(enlarge_pixels(picture, factor));
+    const Tensor shown = frame.t < 0 ? frame.x_t[0] : frame.x_t[0] / 1.5;
+    pictures.push_back(enlarge_pixels(convert_channels(image_from_tensor(shown), 3), factor));
     histograms.push_back(
-        histogram_tile(x_t, pictures.back().width, pictures.back().height, snr_text(schedule, t)));
+        histogram_tile(frame.x_t, pictures.back().width, pictures.back().height, snr_text(frame)));
   }
   write_png(flags.output, label_strip({pictures, histograms}, labels, /*scale=*/1));
   std::printf("wrote %s\n", flags.output.c_str());
