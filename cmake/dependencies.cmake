@@ -18,6 +18,7 @@ find_package(spdlog REQUIRED)
 find_package(hwy REQUIRED)
 find_package(Boost 1.81 CONFIG REQUIRED)  # headers only
 find_package(OpenSSL QUIET)               # without it there is no TLS
+find_package(SQLite3 QUIET)               # without it jobs end with the process
 find_package(PNG REQUIRED)
 find_package(JPEG REQUIRED)
 find_package(ZLIB REQUIRED)

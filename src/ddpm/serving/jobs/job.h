@@ -24,7 +24,7 @@ inline bool is_over(JobState state) {
 }
 
 /// Why a job failed. Clients see the code; the message, which may name files, is for logs.
-enum class JobErrorCode { kNonFinite, kTimedOut, kEngine, kStopped, kEncoding };
+enum class JobErrorCode { kNonFinite, kTimedOut, kEngine, kStopped, kEncoding, kInterrupted };
 struct JobError {
   JobErrorCode code = JobErrorCode::kEngine;
   std::string message = "";
@@ -60,6 +60,7 @@ struct JobSnapshot {
   JobState state = JobState::kQueued;
   JobProgress progress;
   int64_t position = 0;  ///< Jobs that are queued before it; 0 unless it is queued.
+  int restarts = 0;      ///< How often a server began it again that was interrupted (job_store.h).
   JobClock::time_point created = {};
   std::optional<JobClock::time_point> started = {};
   std::optional<JobClock::time_point> finished = {};

@@ -1,16 +1,30 @@
 #include "ddpm/serving/jobs/job_table.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace ddpm {
 
 JobPtr JobTable::insert(JobRequest request, JobClock::time_point now) {
   auto job = std::make_shared<Job>();
-  job->order = ++last_order_;
   job->shown.id = random_job_id();
   job->shown.created = now;
   job->shown.progress.num_images = request.engine.num_images;
   job->shown.request = std::move(request);
+  return insert(std::move(job));
+}
+
+JobPtr JobTable::restore(JobSnapshot kept) {
+  auto job = std::make_shared<Job>();
+  job->shown = std::move(kept);
+  for (const auto& [number, image] : job->shown.images) {
+    result_bytes_ += static_cast<int64_t>(image->bytes.size());
+  }
+  return insert(std::move(job));
+}
+
+JobPtr JobTable::insert(JobPtr job) {
+  job->order = ++last_order_;
   by_order_[job->order] = job;
   by_id_[job->shown.id] = job;
   const std::string& key = job->shown.request.idempotency_key;
@@ -24,6 +38,7 @@ void JobTable::erase(const JobPtr& job) {
   }
   by_order_.erase(job->order);
   by_id_.erase(job->shown.id);
+  erased_.push_back(job->shown.id);
   const auto key = by_key_.find(job->shown.request.idempotency_key);
   if (key != by_key_.end() && key->second == job) by_key_.erase(key);
 }
@@ -75,6 +90,11 @@ void JobTable::expire(JobClock::time_point oldest) {
     const JobPtr job = (next++)->second;
     if (job->shown.finished && *job->shown.finished < oldest) erase(job);
   }
+}
+
+int64_t JobTable::count(JobState state) const {
+  return std::count_if(by_order_.begin(), by_order_.end(),
+                       [&](const auto& entry) { return entry.second->shown.state == state; });
 }
 
 JobSnapshot JobTable::snapshot(const Job& job) const {

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "ddpm/serving/jobs/job.h"
@@ -20,6 +21,7 @@ struct Job {
   uint64_t order = 0;
   EngineTicket ticket = 0;  ///< 0 until the engine has it.
   bool is_cancelled = false;
+  bool is_stored = false;  ///< Whether the store knows it.
   JobLog log = {};
   JobClock::time_point progress_told = {};
   std::vector<std::weak_ptr<std::function<void()>>> listeners = {};
@@ -55,15 +57,25 @@ class JobTable {
   /// Erases jobs that were over before this.
   void expire(JobClock::time_point oldest);
 
+  /// Puts a job in that was kept elsewhere, behind all others.
+  JobPtr restore(JobSnapshot kept);
+  /// The ids of the jobs that were erased since this was asked last.
+  std::vector<JobId> take_erased() { return std::exchange(erased_, {}); }
+
   JobSnapshot snapshot(const Job& job) const;
   int64_t result_bytes() const { return result_bytes_; }
+  int64_t count(JobState state) const;
+  int64_t size() const { return static_cast<int64_t>(by_order_.size()); }
 
  private:
+  JobPtr insert(JobPtr job);
+
   std::map<uint64_t, JobPtr> by_order_;
   std::unordered_map<JobId, JobPtr> by_id_;
   std::unordered_map<std::string, JobPtr> by_key_;
   uint64_t last_order_ = 0;
   int64_t result_bytes_ = 0;
+  std::vector<JobId> erased_;
 };
 
 }  // namespace ddpm

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <future>
 #include <utility>
 
 #include "ddpm/core/log.h"
@@ -44,7 +45,17 @@ std::optional<JobError> error_of(const RequestEnd& end) {
 }  // namespace
 
 Jobs::Jobs(Engine& engine, Encoder encoder, JobsOptions options)
-    : engine_(engine), encoder_(std::move(encoder)), options_(std::move(options)) {}
+    : engine_(engine), encoder_(std::move(encoder)), options_(std::move(options)) {
+  if (options_.store == nullptr) return;
+  for (JobSnapshot& kept : options_.store->load()) restore(std::move(kept));
+  expire();
+}
+
+Jobs::~Jobs() {
+  std::promise<void> encoded;
+  encoding_.run([&] { encoded.set_value(); });
+  encoded.get_future().wait();
+}
 
 void Jobs::add_event(Job& job, JobEvent event) {
   event.state = job.shown.state;
@@ -82,57 +93,68 @@ void Jobs::on_progress(Job& job, const ImageProgress& event) {
   add_event(job, {.kind = JobEvent::Kind::kProgress});
 }
 
-void Jobs::keep_image(Job& job, const ImageResult& result) {
+void Jobs::keep_image(const JobPtr& job, const ImageResult& result) {
   if (!result.is_finite) return;
   try {
-    JobImage encoded = encoder_(job.shown.request, result.image, result.x);
-    const std::lock_guard lock(mutex_);
-    table_.keep(job, result.image, std::move(encoded));
-    add_event(job, {.kind = JobEvent::Kind::kImage, .image = result.image});
-    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+    JobImage encoded = encoder_(job->shown.request, result.image, result.x);
+    {
+      const std::lock_guard lock(mutex_);
+      table_.keep(*job, result.image, std::move(encoded));
+      add_event(*job, {.kind = JobEvent::Kind::kImage, .image = result.image});
+      table_.make_room(options_.max_jobs, options_.max_result_bytes);
+    }
+    store_image(job, result.image);
+    store_erased();
   } catch (const std::exception& error) {
     log_error("[jobs] an image can't be encoded: " + std::string(error.what()));
     const std::lock_guard lock(mutex_);
-    job.shown.error = JobError{JobErrorCode::kEncoding, error.what()};
+    job->shown.error = JobError{JobErrorCode::kEncoding, error.what()};
   }
 }
 
-void Jobs::finish(Job& job, const RequestEnd& end) {
-  const std::lock_guard lock(mutex_);
-  JobSnapshot& shown = job.shown;
-  shown.state = state_of(end.outcome);
-  if (const auto error = error_of(end)) shown.error = error;
-  if (shown.state == JobState::kSucceeded && shown.error) shown.state = JobState::kFailed;
-  shown.finished = options_.now();
-  add_event(job, {.kind = JobEvent::Kind::kEnd});
-  table_.make_room(options_.max_jobs, options_.max_result_bytes);
+void Jobs::finish(const JobPtr& job, const RequestEnd& end) {
+  {
+    const std::lock_guard lock(mutex_);
+    JobSnapshot& shown = job->shown;
+    shown.state = state_of(end.outcome);
+    if (const auto error = error_of(end)) shown.error = error;
+    if (shown.state == JobState::kSucceeded && shown.error) shown.state = JobState::kFailed;
+    shown.finished = options_.now();
+    add_event(*job, {.kind = JobEvent::Kind::kEnd});
+    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+  }
+  // What a shutdown stops stays open in the store, and begins again with the next process.
+  if (end.outcome != RequestOutcome::kStopped) store(job);
+  store_erased();
 }
 
 EngineEvents Jobs::events_of(const JobPtr& job) {
-  return {.start = [this, job](EngineTicket) { on_start(*job); },
-          .progress = [this, job](const ImageProgress& event) { on_progress(*job, event); },
-          .image =
-              [this, job](const ImageResult& result) {
-                encoding_.run([this, job, result] { keep_image(*job, result); });
-              },
-          .end =
-              [this, job](const RequestEnd& end) {
-                encoding_.run([this, job, end] { finish(*job, end); });
-              }};
+  return {
+      .start = [this, job](EngineTicket) { on_start(*job); },
+      .progress = [this, job](const ImageProgress& event) { on_progress(*job, event); },
+      .image =
+          [this, job](const ImageResult& result) {
+            encoding_.run([this, job, result] { keep_image(job, result); });
+          },
+      .end = [this, job](
+                 const RequestEnd& end) { encoding_.run([this, job, end] { finish(job, end); }); }};
+}
+
+void Jobs::submit_to_engine(const JobPtr& job) {
+  const EngineTicket ticket = engine_.submit(job->shown.request.engine, events_of(job));
+  const std::lock_guard lock(mutex_);
+  job->ticket = ticket;
+  if (job->is_cancelled) engine_.cancel(ticket);
 }
 
 void Jobs::give_to_engine(const JobPtr& job) {
-  EngineTicket ticket = 0;
   try {
-    ticket = engine_.submit(job->shown.request.engine, events_of(job));
+    submit_to_engine(job);
   } catch (...) {
     const std::lock_guard lock(mutex_);
     table_.erase(job);
     throw;
   }
-  const std::lock_guard lock(mutex_);
-  job->ticket = ticket;
-  if (job->is_cancelled) engine_.cancel(ticket);
 }
 
 JobSnapshot Jobs::submit(JobRequest request) {
@@ -144,9 +166,15 @@ JobSnapshot Jobs::submit(JobRequest request) {
     job = table_.insert(std::move(request), options_.now());
   }
   give_to_engine(job);
-  const std::lock_guard lock(mutex_);
-  table_.make_room(options_.max_jobs, options_.max_result_bytes);
-  return table_.snapshot(*job);
+  store(job);
+  JobSnapshot shown;
+  {
+    const std::lock_guard lock(mutex_);
+    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+    shown = table_.snapshot(*job);
+  }
+  store_erased();
+  return shown;
 }
 
 std::optional<JobSnapshot> Jobs::find(const JobId& id) const {
@@ -164,16 +192,20 @@ std::vector<JobSnapshot> Jobs::list(std::size_t limit, const JobId& after) const
 }
 
 std::optional<JobSnapshot> Jobs::remove(const JobId& id) {
-  const std::lock_guard lock(mutex_);
-  const JobPtr job = table_.find(id);
-  if (job == nullptr) return std::nullopt;
-  JobSnapshot shown = table_.snapshot(*job);
-  if (is_over(job->shown.state)) {
-    table_.erase(job);
-  } else {
-    job->is_cancelled = true;
-    if (job->ticket != 0) engine_.cancel(job->ticket);
+  JobSnapshot shown;
+  {
+    const std::lock_guard lock(mutex_);
+    const JobPtr job = table_.find(id);
+    if (job == nullptr) return std::nullopt;
+    shown = table_.snapshot(*job);
+    if (is_over(job->shown.state)) {
+      table_.erase(job);
+    } else {
+      job->is_cancelled = true;
+      if (job->ticket != 0) engine_.cancel(job->ticket);
+    }
   }
+  store_erased();
   return shown;
 }
 
@@ -194,13 +226,28 @@ std::shared_ptr<Jobs::Listener> Jobs::listen(const JobId& id, Listener listener)
 }
 
 void Jobs::expire() {
-  const std::lock_guard lock(mutex_);
-  table_.expire(options_.now() - options_.max_age);
+  {
+    const std::lock_guard lock(mutex_);
+    table_.expire(options_.now() - options_.max_age);
+    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+  }
+  store_erased();
 }
 
 int64_t Jobs::result_bytes() const {
   const std::lock_guard lock(mutex_);
   return table_.result_bytes();
+}
+
+JobsStats Jobs::stats() const {
+  JobsStats stats;
+  if (options_.store != nullptr) stats.failed_store_writes = options_.store->num_failed_writes();
+  const std::lock_guard lock(mutex_);
+  stats.queued = table_.count(JobState::kQueued);
+  stats.running = table_.count(JobState::kRunning);
+  stats.over = table_.size() - stats.queued - stats.running;
+  stats.result_bytes = table_.result_bytes();
+  return stats;
 }
 
 }  // namespace ddpm

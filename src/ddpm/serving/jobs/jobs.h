@@ -11,6 +11,7 @@
 #include "ddpm/serving/engine/engine.h"
 #include "ddpm/serving/engine/engine_loader.h"
 #include "ddpm/serving/jobs/job.h"
+#include "ddpm/serving/jobs/job_store.h"
 #include "ddpm/serving/jobs/job_table.h"
 
 namespace ddpm {
@@ -20,8 +21,18 @@ struct JobsOptions {
   int64_t max_jobs = 10'000;                        ///< Kept, open ones with them.
   std::chrono::seconds max_age{3600};               ///< Of a job since it was over.
   std::chrono::milliseconds progress_interval{50};  ///< Between a job's progress events.
+  std::shared_ptr<JobStore> store = {};             ///< Null: jobs end with the process.
   /// What the time is: for tests.
   std::function<JobClock::time_point()> now = [] { return JobClock::now(); };
+};
+
+/// Jobs in numbers, for /metrics.
+struct JobsStats {
+  int64_t queued = 0;
+  int64_t running = 0;
+  int64_t over = 0;
+  int64_t result_bytes = 0;
+  uint64_t failed_store_writes = 0;
 };
 
 /// Requests as clients see them: with an id that outlives the connection, a state, progress, an
@@ -36,8 +47,13 @@ class Jobs {
   /// Told that a job has news, on any thread; must return soon and not call Jobs.
   using Listener = std::function<void()>;
 
+  /// With a store, jobs that are over are as they were, and those that were cut short, by a
+  /// shutdown too, are given to the engine again: once; the second time they have failed.
+  ///
   /// @param engine must outlive this, and have nothing open when this ends (drain it).
   Jobs(Engine& engine, Encoder encoder, JobsOptions options = {});
+  /// Encodes what is drawn.
+  ~Jobs();
   Jobs(const Jobs&) = delete;
   Jobs& operator=(const Jobs&) = delete;
 
@@ -67,19 +83,29 @@ class Jobs {
   void expire();
 
   int64_t result_bytes() const;
+  JobsStats stats() const;
 
  private:
   EngineEvents events_of(const JobPtr& job);
   void give_to_engine(const JobPtr& job);
+  void submit_to_engine(const JobPtr& job);
+  void restore(JobSnapshot kept);
+  void begin_again(const JobPtr& job);
+  void fail(const JobPtr& job, JobError error);
+  void store(const JobPtr& job);
+  void put_in_store(Job& job);
+  void store_image(const JobPtr& job, int64_t image);
+  void store_erased();
   void on_start(Job& job);
   void on_progress(Job& job, const ImageProgress& event);
-  void keep_image(Job& job, const ImageResult& result);
-  void finish(Job& job, const RequestEnd& end);
+  void keep_image(const JobPtr& job, const ImageResult& result);
+  void finish(const JobPtr& job, const RequestEnd& end);
   void add_event(Job& job, JobEvent event);
 
   Engine& engine_;
   const Encoder encoder_;
   const JobsOptions options_;
+  std::mutex store_mutex_;    // of what the store is told; taken before mutex_
   mutable std::mutex mutex_;  // of table_ and the jobs in it
   JobTable table_;
   EngineLoader encoding_;  // last: its tasks use the others
