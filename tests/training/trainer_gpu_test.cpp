@@ -142,6 +142,18 @@ TEST_P(TrainerGpuTest, WhatCannotBeCapturedRunsAsItIsAndSaysSoOnce) {
                     state_after(recipe, std::make_shared<testing::BatchNormNetwork>(), 8, true));
 }
 
+TEST_P(TrainerGpuTest, GradientCheckpointingIsCapturedUnlessThereIsDropout) {
+  RunConfig recipe = config("cuda");
+  recipe.model.unet2d.dropout = 0;
+  recipe.train.gradient_checkpointing = true;
+  const auto captured = state_after(recipe, initialized_network(recipe), 8, true);
+  recipe.train.capture = Capture::kOff;
+  expect_same_state(captured, state_after(recipe, initialized_network(recipe), 8, false));
+  recipe.train.capture = Capture::kAuto;
+  recipe.model.unet2d.dropout = 0.2;
+  state_after(recipe, initialized_network(recipe), 8, false);
+}
+
 TEST_P(TrainerGpuTest, AStoppedRunGoesOnBitForBit) {
   const RunFolder folder;
   RunConfig recipe = with_device_state(config("cuda"));

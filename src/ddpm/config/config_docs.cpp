@@ -56,6 +56,12 @@ std::string row(const std::string& name, const Field& field) {
 
 }  // namespace
 
+std::string field_text(const Field& field) {
+  const nlohmann::json value = field.get();
+  if (value.is_string()) return value.get<std::string>();
+  return value.is_number_float() ? number_text(value.get<double>()) : value.dump();
+}
+
 std::string fields_help(const std::vector<Field>& fields) {
   std::string text;
   for (const Field& field : fields) {

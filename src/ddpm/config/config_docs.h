@@ -15,6 +15,9 @@ std::string field_help(Config config) {
   return fields_help(list_fields(config));
 }
 
+/// A field's value as flags and the text chunks of pictures have it: text and words without quotes.
+std::string field_text(const Field& field);
+
 /// The flag of `ddpm sample` for a field of SamplerOptions: "--sampler" for `kind`, "--s-churn" for
 /// `s_churn`.
 std::string sampler_flag(const std::string& key);

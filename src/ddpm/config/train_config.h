@@ -150,6 +150,7 @@ struct TrainConfig {
   uint64_t seed = 0;
   Precision precision = Precision::kFp32;
   Capture capture = Capture::kAuto;
+  bool gradient_checkpointing = false;
   std::string device = "auto";
   int64_t threads = 0;
   int64_t log_every = 50;
@@ -180,6 +181,9 @@ struct TrainConfig {
     visit("capture", capture,
           "auto: on a GPU the whole step is replayed as one CUDA graph, with the same bits; off: "
           "never");
+    visit("gradient_checkpointing", gradient_checkpointing,
+          "unet2d, classifier: compute the insides of blocks again in the backward pass, for less "
+          "memory; with dropout a GPU's step is not captured then");
     visit("device", device, "auto, cpu, cuda or cuda:N");
     visit("threads", threads, "CPU threads; 0: one a core", at_least(0));
     visit("log_every", log_every, "steps between metrics", at_least(1));

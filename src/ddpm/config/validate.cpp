@@ -104,6 +104,13 @@ void validate_self_conditioning(const RunConfig& config, const std::string& wher
             "v_prediction, got edm");
 }
 
+void validate_gradient_checkpointing(const RunConfig& config, const std::string& where) {
+  check_arg(!config.train.gradient_checkpointing || config.model.kind != ModelKind::kSimpleUnet,
+            "[", where,
+            "] train.gradient_checkpointing: expected model.kind unet2d or classifier, ", "got ",
+            enum_word(config.model.kind));
+}
+
 void validate_super_resolution(const RunConfig& config, const std::string& where) {
   if (config.train.super_resolution == 0) return;
   check_arg(config.train.super_resolution >= 2, "[", where,
@@ -163,6 +170,7 @@ void validate(const RunConfig& config, const std::string& where) {
   validate_train(config, where);
   validate_self_conditioning(config, where);
   validate_super_resolution(config, where);
+  validate_gradient_checkpointing(config, where);
   validate_ema(config.ema, where);
 }
 

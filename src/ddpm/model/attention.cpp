@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <memory>
+#include <vector>
+
 #include "ddpm/kernels/attention.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/linear.h"
@@ -45,6 +48,14 @@ Tensor AttentionImpl::project(const Tensor& sequence) {
 }
 
 Tensor AttentionImpl::forward(const Tensor& x) {
+  if (!checkpoints(*this)) return run(x);
+  const auto self = std::static_pointer_cast<AttentionImpl>(shared_from_this());
+  return gradient_checkpoint(
+      [self](const std::vector<Tensor>& again) { return self->run(again[0]); }, {x},
+      /*draws=*/false);
+}
+
+Tensor AttentionImpl::run(const Tensor& x) {
   GroupNormFork fork{.y = x, .x = x, .x_rest = {}};
   if (group_norm_) {
     GroupNormSiluArgs args = group_norm_->args(x);

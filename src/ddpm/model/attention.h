@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/model/gradient_checkpoint.h"
 #include "ddpm/model/layers.h"
 
 namespace ddpm {
@@ -22,7 +23,7 @@ struct AttentionOptions {
 ///
 /// with num_heads, or channels / head_channels, heads, and scores scaled by the root of their
 /// width. Names: group_norm, to_q, to_k, to_v, to_out.0.
-class AttentionImpl : public torch::nn::Module, public PreparableModule {
+class AttentionImpl : public torch::nn::Module, public PreparableModule, public CheckpointedModule {
  public:
   AttentionImpl(int64_t channels, const AttentionOptions& options);
   /// @param x [N, channels, H, W] channels_last. @return like x.
@@ -30,6 +31,7 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule {
   void prepare_for_sampling() override;
 
  private:
+  Tensor run(const Tensor& x);
   /// Queries, keys and values of a sequence [N, pixels, channels], side by side.
   Tensor project(const Tensor& sequence);
 

@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/model/resample.h"
@@ -57,6 +59,18 @@ Tensor ResnetBlockImpl::added_to_time() const {
 }
 
 Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
+  if (!checkpoints(*this)) return run(x, time, x_rest);
+  std::vector<Tensor> inputs{x, time};
+  if (x_rest.defined()) inputs.push_back(x_rest);
+  const auto self = std::static_pointer_cast<ResnetBlockImpl>(shared_from_this());
+  return gradient_checkpoint(
+      [self](const std::vector<Tensor>& again) {
+        return self->run(again[0], again[1], again.size() > 2 ? again[2] : Tensor());
+      },
+      inputs, /*draws=*/options_.dropout > 0);
+}
+
+Tensor ResnetBlockImpl::run(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
   const GroupNormFork first = group_norm_silu_fork(norm1_->args(x), x_rest);
   const Tensor h = conv1_->forward_without_bias(resample(first.y));
 

@@ -4,6 +4,7 @@
 
 #include "ddpm/config/model_config.h"
 #include "ddpm/core/tensor.h"
+#include "ddpm/model/gradient_checkpoint.h"
 #include "ddpm/model/layers.h"
 
 namespace ddpm {
@@ -33,7 +34,7 @@ struct ResnetOptions {
 /// shortcut is a 1x1 convolution where the channels change, and with resample_projection where the
 /// block resamples; nothing otherwise. e is the embedding with SiLU taken. Names: norm1, conv1,
 /// time_emb_proj, norm2, conv2, conv_shortcut.
-class ResnetBlockImpl : public torch::nn::Module {
+class ResnetBlockImpl : public torch::nn::Module, public CheckpointedModule {
  public:
   ResnetBlockImpl(int64_t in_channels, int64_t out_channels, const ResnetOptions& options,
                   Resampling resampling = Resampling::kNone);
@@ -53,6 +54,7 @@ class ResnetBlockImpl : public torch::nn::Module {
   Tensor added_to_time() const;
 
  private:
+  Tensor run(const Tensor& x, const Tensor& time, const Tensor& x_rest);
   Tensor resample(const Tensor& x) const;
   /// The shortcut, without its bias.
   Tensor shortcut(const Tensor& x, const Tensor& x_rest);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/log.h"
 #include "ddpm/core/philox.h"
 #include "ddpm/data/augment.h"
 #include "ddpm/diffusion/edm.h"
@@ -14,6 +15,7 @@
 #include "ddpm/diffusion/prediction.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
+#include "ddpm/model/gradient_checkpoint.h"
 #include "ddpm/model/low_resolution.h"
 #include "ddpm/training/ema_decay.h"
 #include "ddpm/training/learning_rate.h"
@@ -35,6 +37,22 @@ AdamEmaOptions optimizer_options(const OptimizerConfig& config) {
 
 bool is_classifier(const RunConfig& config) { return config.model.kind == ModelKind::kClassifier; }
 
+bool drops(const ModelConfig& model) {
+  return (model.kind == ModelKind::kUNet2D && model.unet2d.dropout > 0) ||
+         (model.kind == ModelKind::kClassifier && model.classifier.dropout > 0);
+}
+
+/// Whether the step may be captured; says why not where a GPU could have.
+bool may_capture(const RunConfig& config, at::Device device) {
+  if (config.train.capture == Capture::kOff) return false;
+  if (!config.train.gradient_checkpointing || !drops(config.model)) return true;
+  if (!device.is_cpu()) {
+    log_info(
+        "[TrainStep] not captured in a CUDA graph: gradient checkpointing draws dropout again");
+  }
+  return false;
+}
+
 }  // namespace
 
 TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> network,
@@ -52,7 +70,7 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
       losses_(make_step_losses(device, is_classifier(config))),
       inputs_(make_step_inputs(config, device)),
       lead_(device),
-      replay_("TrainStep", device, kWarmUpSteps, config.train.capture == Capture::kAuto) {
+      replay_("TrainStep", device, kWarmUpSteps, may_capture(config, device)) {
   check_arg(config.train.batch_size % config.train.accumulation == 0,
             "[TrainStep] train.accumulation must divide train.batch_size: expected a divisor of ",
             config.train.batch_size, ", got ", config.train.accumulation);
@@ -71,6 +89,11 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
                            .buffers = parameters_.buffers().clone()});
   }
   network_->train();
+  if (config.train.gradient_checkpointing) {
+    check_arg(checkpoint_gradients(*network_),
+              "[TrainStep] train.gradient_checkpointing: expected ",
+              "a network with res blocks or attention, got one without");
+  }
 }
 
 void TrainStep::prepare(const Batch& batch, int64_t step) {
