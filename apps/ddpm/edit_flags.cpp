@@ -9,6 +9,7 @@
 #include "ddpm/core/progress.h"
 #include "ddpm/data/fit.h"
 #include "ddpm/data/image_tensor.h"
+#include "ddpm/data/picture_text.h"
 #include "ddpm/sampling/levels.h"
 #include "enum_option.h"
 #include "field_flags.h"
@@ -112,7 +113,8 @@ void write_edited(const EditFlags& flags, const EditModel& model, const std::str
   const int64_t steps =
       count_sampler_steps(model.sampler, model.loaded.pipeline.schedule.num_timesteps());
   output.text = model_text(flags.model, model.loaded, model.sampler, steps);
-  if (flags.takes_seed) append(output.text, seed_text(flags.request));
+  if (flags.takes_seed)
+    append(output.text, seed_text(flags.request.seed, flags.request.first_image));
   output.text.emplace_back("ddpm.edit", kind);
   append(output.text, more);
   output.scale = flags.scale;

@@ -7,6 +7,7 @@
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
 #include "ddpm/core/log.h"
+#include "ddpm/data/picture_text.h"
 #include "ddpm/pipeline/guided_denoiser.h"
 #include "enum_option.h"
 #include "field_flags.h"
@@ -30,10 +31,6 @@ int64_t class_index(const ModelFolder& folder, const std::string& name) {
   const int64_t index = std::stoll(name);
   check_arg(index < classes, "[--class] expected 0 to ", classes - 1, ", got ", index);
   return index;
-}
-
-std::string interval_text(const std::vector<double>& interval) {
-  return c10::str(interval.at(0), ",", interval.at(1));
 }
 
 void check_guidance(const ModelFlags& flags) {
@@ -136,17 +133,11 @@ ImageRequest steered(ImageRequest request, const ModelFlags& flags, const Loaded
 
 TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
                       const SamplerOptions& options, int64_t steps) {
-  TextChunks text{{"Software", "ddpm.cpp"},
-                  {"ddpm.model", short_model_hash(model.pipeline.folder.model_hash)},
-                  {"ddpm.steps", std::to_string(steps)}};
-  append(text, sampler_text(options));
-  if (!flags.class_name.empty()) text.emplace_back("ddpm.class", flags.class_name);
-  const GuidanceOptions& guidance = flags.guidance;
-  if (guidance.scale != 1) text.emplace_back("ddpm.guidance", c10::str(guidance.scale));
-  if (guidance.rescale > 0) text.emplace_back("ddpm.guidance_rescale", c10::str(guidance.rescale));
-  if (!guidance.interval.empty()) {
-    text.emplace_back("ddpm.guidance_interval", interval_text(guidance.interval));
-  }
+  TextChunks text = origin_text({.model_hash = short_model_hash(model.pipeline.folder.model_hash),
+                                 .sampler = options,
+                                 .steps = steps,
+                                 .class_name = flags.class_name,
+                                 .guidance = flags.guidance});
   if (model.guide) {
     text.emplace_back("ddpm.guide_model", short_model_hash(model.guide->folder.model_hash));
   }
@@ -155,11 +146,6 @@ TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
     text.emplace_back("ddpm.classifier_scale", c10::str(flags.classifier_scale));
   }
   return text;
-}
-
-TextChunks seed_text(const ImageRequest& request) {
-  return {{"ddpm.seed", std::to_string(request.seed)},
-          {"ddpm.first_image", std::to_string(request.first_image)}};
 }
 
 void append(TextChunks& text, const TextChunks& more) {

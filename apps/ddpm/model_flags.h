@@ -54,9 +54,6 @@ ImageRequest steered(ImageRequest request, const ModelFlags& flags, const Loaded
 TextChunks model_text(const ModelFlags& flags, const LoadedModel& model,
                       const SamplerOptions& options, int64_t steps);
 
-/// Text chunks that say from which seed images were drawn.
-TextChunks seed_text(const ImageRequest& request);
-
 void append(TextChunks& text, const TextChunks& more);
 
 }  // namespace ddpm::app

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "ddpm/core/check.h"
 #include "ddpm/core/progress.h"
+#include "ddpm/data/picture_text.h"
 #include "ddpm/pipeline/pipeline.h"
 #include "ddpm/sampling/levels.h"
 #include "ddpm/sampling/sampler_plan.h"
@@ -77,7 +78,7 @@ void run_sample(SampleFlags flags) {
   output.strip = strip.moments();
   output.frames = frames.moments();
   output.text = model_text(flags.model, model, options, levels);
-  append(output.text, seed_text(flags.request));
+  append(output.text, seed_text(flags.request.seed, flags.request.first_image));
   output.first_image = flags.request.first_image;
   output.columns = flags.columns;
   output.scale = flags.scale;

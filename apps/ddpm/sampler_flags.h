@@ -4,7 +4,6 @@
 #include <string>
 
 #include "ddpm/config/sample_config.h"
-#include "ddpm/data/image_codec.h"
 
 namespace CLI {
 class App;
@@ -23,9 +22,5 @@ void add_sampler_flags(CLI::App& command, SamplerFlags& flags);
 ///
 /// @throws std::invalid_argument that names the flag, for a wrong type or a value out of range.
 SamplerOptions with_sampler_flags(SamplerOptions options, const SamplerFlags& flags);
-
-/// For the text chunks of a picture: `ddpm.sampler`, `ddpm.spacing`, `ddpm.clip`, and each other
-/// option that is not the default, steps aside.
-TextChunks sampler_text(SamplerOptions options);
 
 }  // namespace ddpm::app

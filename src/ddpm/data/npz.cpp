@@ -36,7 +36,7 @@ std::string numpy_dtype(at::ScalarType type) {
       return "<f8";
     default:
       throw std::invalid_argument(
-          c10::str("[write_npz] dtype: expected uint8, int64, float32 or "
+          c10::str("[encode_npz] dtype: expected uint8, int64, float32 or "
                    "float64, got ",
                    type));
   }
@@ -107,15 +107,13 @@ void append_central_directory(Bytes& out, const std::vector<WrittenEntry>& entri
 
 }  // namespace
 
-void write_npz(const std::filesystem::path& path,
-               const std::vector<std::pair<std::string, Tensor>>& arrays) {
+std::vector<uint8_t> encode_npz(const NamedArrays& arrays) {
   Bytes out;
   std::vector<WrittenEntry> entries;
   for (const auto& [name, array] : arrays) {
     // Beside the data, headers and the central directory take less than kReserve.
     check_arg(out.size() + array.nbytes() < std::numeric_limits<uint32_t>::max() - kReserve,
-              "[write_npz] ", path.string(), ": expected less than 4 GiB in all, got more with '",
-              name, "'");
+              "[encode_npz] expected less than 4 GiB in all, got more with '", name, "'");
     const Bytes npy = npy_bytes(array);
     const uLong crc = crc32_z(crc32(0, nullptr, 0), npy.data(), npy.size());
     entries.push_back({.name = name + ".npy",
@@ -128,7 +126,11 @@ void write_npz(const std::filesystem::path& path,
     out.insert(out.end(), npy.begin(), npy.end());
   }
   append_central_directory(out, entries);
-  write_file_atomic(path, out);
+  return out;
+}
+
+void write_npz(const std::filesystem::path& path, const NamedArrays& arrays) {
+  write_file_atomic(path, encode_npz(arrays));
 }
 
 }  // namespace ddpm
