@@ -60,20 +60,31 @@ EngineNetwork engine_network(const Pipeline& pipeline) { return BoundNetwork(pip
 
 EngineModel engine_model(const std::string& id, const std::filesystem::path& path,
                          const PipelineOptions& options) {
+  return engine_model(id, read_model(path, options.raw_weights), path, options);
+}
+
+EngineModel engine_model(const std::string& id, const ModelFolder& folder,
+                         const std::filesystem::path& path, const PipelineOptions& options) {
+  check_can_be_served(folder);
   Pipeline known;
-  known.folder = read_model(path, options.raw_weights);
-  check_can_be_served(known.folder);
-  const ModelConfig& config = known.folder.model;
+  known.folder = folder;
   EngineModel model;
   model.id = id;
-  model.schedule = make_noise_schedule(known.folder.diffusion);
-  model.prediction = known.folder.diffusion.prediction;
+  model.schedule = make_noise_schedule(folder.diffusion);
+  model.prediction = folder.diffusion.prediction;
   model.image_shape = known.image_shape();
+  const ModelConfig& config = folder.model;
   model.num_labels = config.kind == ModelKind::kUNet2D ? config.unet2d.num_class_embeds : 0;
-  model.null_class = known.folder.extras.null_class;
-  model.size_bytes = weight_bytes(known.folder.weights, options.precision);
+  model.null_class = folder.extras.null_class;
+  model.size_bytes = weight_bytes(folder.weights, options.precision);
   model.device = select_device(options.device);
-  model.load = [path, options] { return engine_network(load_pipeline(path, options)); };
+  model.load = [path, options, hash = folder.model_hash] {
+    const Pipeline pipeline = load_pipeline(path, options);
+    check_state(pipeline.folder.model_hash == hash, "[", path.string(),
+                "] expected the weights of when the models were last looked at, ",
+                short_model_hash(hash), ", got ", short_model_hash(pipeline.folder.model_hash));
+    return engine_network(pipeline);
+  };
   return model;
 }
 

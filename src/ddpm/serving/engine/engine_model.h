@@ -42,6 +42,11 @@ struct EngineModel {
 EngineModel engine_model(const std::string& id, const std::filesystem::path& path,
                          const PipelineOptions& options);
 
+/// As above, of a folder that was read already. Weights that are others than its when `load` reads
+/// them, because the files changed, are an error there: std::runtime_error.
+EngineModel engine_model(const std::string& id, const ModelFolder& folder,
+                         const std::filesystem::path& path, const PipelineOptions& options);
+
 /// A pipeline's network as the engine calls it: for one thread, with labels on the model's device.
 EngineNetwork engine_network(const Pipeline& pipeline);
 

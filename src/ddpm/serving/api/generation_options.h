@@ -1,0 +1,21 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "ddpm/serving/api/generation_fields.h"
+#include "ddpm/serving/api/served_models.h"
+#include "ddpm/serving/jobs/job.h"
+
+namespace ddpm {
+
+/// A client's JSON object as a request: docs/http_api.md, "Generation". Absent and null members
+/// have their defaults; a seed is drawn where none is given. Of the sampler's options those of the
+/// model's own files, as `ddpm sample` takes them. The request's `text` is the resolved one, as
+/// JSON, with all defaults and the seed; its `fingerprint` is of what the client wrote.
+///
+/// @throws HttpError 422 that names the field ("sampler.steps"), what was expected and what came,
+///         and for an unknown member the nearest known one; 404 for an unknown model.
+JobRequest parse_generation(const nlohmann::json& body, const ServedModels& models,
+                            const GenerationLimits& limits);
+
+}  // namespace ddpm

@@ -1,0 +1,3 @@
+# Tests of src/ddpm/serving/api.
+ddpm_add_test(api LABELS fast
+  SOURCES generation_options_test.cpp image_encoding_test.cpp served_models_test.cpp)
