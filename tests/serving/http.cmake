@@ -4,12 +4,13 @@ set(http_tests
   http_keys_test.cpp http_limits_test.cpp http_message_test.cpp http_multipart_test.cpp
   http_origin_test.cpp http_payload_test.cpp http_request_parser_test.cpp http_responder_test.cpp
   http_router_test.cpp http_server_test.cpp http_slow_clients_test.cpp http_static_files_test.cpp http_stream_test.cpp
-  http_streaming_test.cpp http_target_test.cpp http_transport_test.cpp metrics_test.cpp)
+  http_streaming_test.cpp http_target_test.cpp http_transport_test.cpp load_generator_test.cpp
+  metrics_test.cpp)
 list(TRANSFORM http_tests PREPEND ${CMAKE_CURRENT_LIST_DIR}/)
 add_executable(http_test ${http_tests})
 target_include_directories(http_test PRIVATE ${CMAKE_CURRENT_LIST_DIR}/..)
 target_link_libraries(http_test PRIVATE
-  ddpm::http ddpm_warnings GTest::gtest GTest::gmock GTest::gtest_main)
+  ddpm::http ddpm::load ddpm_warnings GTest::gtest GTest::gmock GTest::gtest_main)
 target_compile_options(http_test PRIVATE $<$<CONFIG:Release>:-O1>)
 if(DDPM_UNITY GREATER 1)
   set_target_properties(http_test PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
