@@ -111,7 +111,7 @@ void EditQueue::make(const Edit& edit) {
   edit.responder.send(std::move(*answer));
 }
 
-void EditQueue::submit(EditTask task, std::shared_ptr<const HttpRequest> request,
+void EditQueue::submit(EditTask task, const std::shared_ptr<const HttpRequest>& request,
                        HttpResponder responder) {
   if (service_.is_draining) throw retry_later(503, "draining", "The server is shutting down.");
   const EditKind kind = task.fields.kind;

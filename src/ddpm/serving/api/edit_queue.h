@@ -24,7 +24,8 @@ class EditQueue {
   /// Takes an edit in, which answers when it is done.
   ///
   /// @throws HttpError 429 if too many wait, 503 if the server stops.
-  void submit(EditTask task, std::shared_ptr<const HttpRequest> request, HttpResponder responder);
+  void submit(EditTask task, const std::shared_ptr<const HttpRequest>& request,
+              HttpResponder responder);
 
   static constexpr int kMaxWaiting = 4;
 

@@ -14,6 +14,7 @@
 #include "ddpm/diffusion/forward_frames.h"
 #include "ddpm/serving/api/form.h"
 #include "ddpm/serving/api/image_encoding.h"
+#include "ddpm/serving/api/upload_route.h"
 #include "ddpm/serving/api/uploaded_image.h"
 
 namespace ddpm {
@@ -135,14 +136,9 @@ HttpResponse forward(const HttpRequest& request) {
 }  // namespace
 
 void add_forward_routes(HttpRouter& router) {
-  router.add({.method = HttpMethod::kPost,
-              .pattern = "/v1/forward",
-              .access = HttpAccess::kKey,
-              .handler = [](const std::shared_ptr<const HttpRequest>& request,
-                            const HttpResponder& responder) { responder.send(forward(*request)); },
-              .max_body_bytes = kMaxFormBytes,
-              .media_types = {"multipart/form-data"},
-              .on_worker = true});
+  add_upload_route(router, "/v1/forward", make_upload_thread(),
+                   [](const std::shared_ptr<const HttpRequest>& request,
+                      const HttpResponder& responder) { responder.send(forward(*request)); });
 }
 
 }  // namespace ddpm
