@@ -3,7 +3,7 @@
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/vector_types.cuh"
 
-// One block takes one image and a bundle of channels (whole groups, about 32 channels), all pixels.
+// One block takes one image and a bundle of channels (whole groups), all pixels.
 // Thread t holds 8 channels (16 bytes of bfloat16) of pixels t / lanes, + rows, + 2 rows, ..:
 //
 //     lanes = bundle / 8 threads side by side read one pixel, rows = threads / lanes pixels at a
@@ -16,6 +16,7 @@ namespace ddpm::cuda {
 inline constexpr int kMaxThreads = 512;
 inline constexpr int kMaxBundle = 128;
 inline constexpr int kMostHeld = 8;
+inline constexpr int kMostSegments = 16;  // that a sum over pixels is taken in
 
 struct Bundle {
   int channels = 0;  // of the block
@@ -78,7 +79,7 @@ __device__ void sum_pixels(const Bundle& bundle, const Place& place,
                            const float (&values)[kSums][kVector], float (*sums)[kMaxBundle],
                            float* scratch) {
   const int thread = static_cast<int>(threadIdx.x);
-  const int segments = bundle.threads / bundle.channels;
+  const int segments = min(bundle.threads / bundle.channels, kMostSegments);
   const int segment = thread / bundle.channels;
   const int column = thread % bundle.channels;
 #pragma unroll
@@ -91,6 +92,7 @@ __device__ void sum_pixels(const Bundle& bundle, const Place& place,
     __syncthreads();
     float partial = 0;
     if (segment < segments) {
+#pragma unroll 8
       for (int row = segment; row < bundle.rows; row += segments) {
         partial += scratch[row * bundle.channels + column];
       }
@@ -100,6 +102,7 @@ __device__ void sum_pixels(const Bundle& bundle, const Place& place,
     __syncthreads();
     if (thread < bundle.channels) {
       float total = 0;
+#pragma unroll 8
       for (int s = 0; s < segments; ++s) total += scratch[s * bundle.channels + thread];
       sums[k][thread] = total;
     }
@@ -140,7 +143,8 @@ void with_held(int held, Launch&& launch) {
   }
 }
 
-/// The smallest bundle of 32 channels or more that holds whole groups and whole vectors; 0: none.
+/// The smallest bundle that holds whole groups and whole vectors, of 32 channels or more unless
+/// that leaves the device without work; 0: none.
 int bundle_channels(const GroupNormShape& shape);
 /// The blocks of a shape that fits.
 Bundle make_bundle(const GroupNormShape& shape);

@@ -11,7 +11,15 @@ __global__ void __launch_bounds__(kMaxThreads)
   const Place place(shape, bundle);
   const int channel = place.channel();
   const int64_t step = static_cast<int64_t>(bundle.rows) * shape.channels;
-  Pixels<T, kHeld> pixels{static_cast<const T*>(tensors.x) + place.offset, step, place.count, {}};
+  const int main_channels = shape.channels - shape.rest_channels;
+  const bool in_rest = channel >= main_channels;  // all 8 channels of a thread are, or none
+  const int width = in_rest ? shape.rest_channels : main_channels;
+  const T* const map = static_cast<const T*>(in_rest ? tensors.x_rest : tensors.x);
+  const int64_t pixel = static_cast<int64_t>(place.image) * shape.pixels + place.row;
+  Pixels<T, kHeld> pixels{map + pixel * width + channel - (in_rest ? main_channels : 0),
+                          static_cast<int64_t>(bundle.rows) * width,
+                          place.count,
+                          {}};
   pixels.load();
   float added[kVector];
   load_or<T>(row_of<T>(tensors.time_embedding, tensors.time_embedding_stride, place.image, channel),
@@ -90,13 +98,17 @@ cudaError_t forward(const GroupNormShape& shape, const GroupNormTensors& tensors
 }  // namespace
 
 int bundle_channels(const GroupNormShape& shape) {
+  constexpr int kGoodBundle = 32;  // channels, whose bytes of a pixel are whole sectors
+  constexpr int kFewBlocks = 132;  // narrower bundles make more blocks, which share the latency
   if (shape.groups < 1 || shape.channels % shape.groups != 0) return 0;
   const int per_group = shape.channels / shape.groups;
+  const int wanted =
+      shape.images * shape.channels >= kFewBlocks * kGoodBundle ? kGoodBundle : kVector;
   int largest = 0;
   for (int channels = kVector; channels <= kMaxBundle; channels += kVector) {
     if (channels % per_group != 0 || shape.channels % channels != 0) continue;
     largest = channels;
-    if (channels >= 32) break;
+    if (channels >= wanted) break;
   }
   return largest;
 }
@@ -119,7 +131,12 @@ Bundle make_bundle(const GroupNormShape& shape) {
 
 bool group_norm_silu_fits(const GroupNormShape& shape) {
   return shape.images > 0 && shape.images <= 65535 && shape.pixels > 0 &&
-         bundle_channels(shape) > 0;
+         shape.rest_channels % kVector == 0 && bundle_channels(shape) > 0;
+}
+
+bool group_norm_silu_suits_blocks(const GroupNormShape& shape) {
+  constexpr int kFewImages = 4;
+  return shape.images <= kFewImages && shape.dropout == 0 && group_norm_silu_fits(shape);
 }
 
 cudaError_t group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,

@@ -122,8 +122,8 @@ Tensor run_forward(const variable_list& inputs, const NormOptions& options, bool
   }
   Tensor y = at::empty({x.size(0), shape.channels, x.size(2), x.size(3)},
                        x.options().memory_format(at::MemoryFormat::ChannelsLast));
-  const auto launch =
-      group_norm_silu_clusters(shape) ? group_norm_silu_cluster_forward : group_norm_silu_forward;
+  const bool clusters = group_norm_silu_clusters(shape) && !group_norm_silu_suits_blocks(shape);
+  const auto launch = clusters ? group_norm_silu_cluster_forward : group_norm_silu_forward;
   C10_CUDA_CHECK(launch(shape, tensors, y.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
   return y;
 }

@@ -63,6 +63,9 @@ struct GroupNormGradients {
 /// multiple of 8 channels, at most 128.
 bool group_norm_silu_fits(const GroupNormShape& shape);
 
+/// True if group_norm_silu_forward is faster than clusters: they need many images to fill a device.
+bool group_norm_silu_suits_blocks(const GroupNormShape& shape);
+
 /// y = silu((1 + scale) * group_norm(x + time_embedding) + shift), see group_norm_silu.h. A map is
 /// read once where a bundle's pixels fit into a block's registers.
 ///
@@ -76,7 +79,7 @@ cudaError_t group_norm_silu_backward(const GroupNormShape& shape, const GroupNor
                                      const GroupNormGradients& gradients, cudaStream_t stream);
 
 /// True if the device runs clusters of blocks and the shape suits them: groups divide channels, all
-/// numbers of channels are multiples of 8. x_rest, dropout and d_skip need them.
+/// numbers of channels are multiples of 8. Dropout, d_skip and the gradient of x_rest need them.
 bool group_norm_silu_clusters(const GroupNormShape& shape);
 
 /// The same with clusters, of x and x_rest side by side, and with dropout.
