@@ -166,8 +166,7 @@ void check_image_numbers(uint64_t first_image, int64_t num_images) {
 
 std::string resolved_text(const EngineRequest& request, const GenerationFields& fields,
                           const ServedModel& model) {
-  json text{{"model", model.id},
-            {"model_hash", model.hash},
+  json body{{"model", model.id},
             {"num_images", request.num_images},
             {"seed", request.seed},
             {"first_image", request.first_image},
@@ -178,10 +177,11 @@ std::string resolved_text(const EngineRequest& request, const GenerationFields& 
             {"trace", fields.trace},
             {"priority", fields.priority}};
   for (const int64_t label : request.class_labels) {
-    text["class"].push_back(name_of_class(model, label));
+    body["class"].push_back(name_of_class(model, label));
   }
-  if (fields.deadline_ms > 0) text["deadline_ms"] = fields.deadline_ms;
-  return text.dump();
+  if (fields.deadline_ms > 0) body["deadline_ms"] = fields.deadline_ms;
+  return json{{"request", body}, {"model_hash", model.hash}, {"image_shape", model.image_shape}}
+      .dump();
 }
 
 }  // namespace

@@ -25,8 +25,9 @@ TextChunks text_of_image(const JobRequest& request, int64_t image) {
                        .sampler = engine.sampler,
                        .steps = engine.sampler.steps,
                        .guidance = engine.guidance};
-  const auto classes = resolved.find("class");
-  if (classes != resolved.end()) {
+  const auto& body = resolved.at("request");
+  const auto classes = body.find("class");
+  if (classes != body.end()) {
     origin.class_name = classes->at(static_cast<std::size_t>(image)).get<std::string>();
   }
   TextChunks text = origin_text(origin);
@@ -60,6 +61,16 @@ JobImage encode_job_image(const JobRequest& request, int64_t image, const Tensor
   }
   if (request.format == "npz") return {npz_of_image(request, image, x), "application/x-npz"};
   throw std::logic_error("[encode_job_image] not a format: " + request.format);
+}
+
+JobFrame encode_job_frame(const ImageTrace& trace) {
+  const auto png = [](const Tensor& x) { return as_text(encode_png(image_from_tensor(x))); };
+  // A third of N(0, 1) lies outside [-1, 1]: x_t is shown over [-2, 2], noise over [-3, 3].
+  return {.step = trace.step,
+          .t = trace.t,
+          .x_t = png(trace.x_t / 2),
+          .eps = png(trace.eps / 3),
+          .pred_x_start = png(trace.pred_x_start)};
 }
 
 std::string png_data_url(const Tensor& x) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/serving/engine/engine_request.h"
 #include "ddpm/serving/jobs/job.h"
 
 namespace ddpm {
@@ -18,6 +19,12 @@ namespace ddpm {
 /// @param x [C, H, W] float32 in [-1, 1], C 1 or 3.
 /// @throws std::invalid_argument if a value is NaN.
 JobImage encode_job_image(const JobRequest& request, int64_t image, const Tensor& x);
+
+/// A moment of an image's way as PNG: x_t over [-2, 2], eps over [-3, 3], pred_x_start over [-1,
+/// 1].
+///
+/// @throws std::invalid_argument if a value is NaN.
+JobFrame encode_job_frame(const ImageTrace& trace);
 
 /// [C, H, W] in [-1, 1] as "data:image/png;base64,..", for previews.
 std::string png_data_url(const Tensor& x);

@@ -17,6 +17,7 @@ class JobWatcher::Watch {
   const JobId id;
   uint64_t last_number;  // of the watcher's thread, as is_over
   bool is_over = false;
+  int64_t position = -1;  ///< That was told last.
   const OnEvent on_event;
   std::atomic<bool> is_called = false;  ///< A task for it waits.
   std::shared_ptr<Jobs::Listener> listener = {};
@@ -51,11 +52,24 @@ void JobWatcher::deliver(Watch& watch) {
   for (const JobEvent& event : *events) {
     if (!tell(watch, event)) return;
   }
-  const auto job = jobs_.find(watch.id);
-  if (!job || !is_over(job->state)) return;
-  // Nothing comes any more: the reader has all, or counts by a log that a restart began anew.
+  if (const auto job = jobs_.find(watch.id)) tell_last(watch, *job);
+}
+
+/// What no event says: that a job waits, and where; or that nothing comes any more, because the
+/// reader has all, or counts by a log that a restart began anew.
+void JobWatcher::tell_last(Watch& watch, const JobSnapshot& job) {
+  if (job.state == JobState::kQueued && job.position != watch.position) {
+    watch.position = job.position;
+    tell(watch, {.number = watch.last_number,
+                 .kind = JobEvent::Kind::kState,
+                 .state = job.state,
+                 .progress = job.progress,
+                 .position = job.position});
+  }
+  if (!is_over(job.state)) return;
   const auto all = jobs_.events_after(watch.id, 0);
-  if (all && !all->empty()) tell(watch, all->back());
+  if (!all || all->empty()) return;
+  if (all->back().number <= watch.last_number) tell(watch, all->back());
 }
 
 bool JobWatcher::tell(Watch& watch, const JobEvent& event) {

@@ -27,6 +27,9 @@ class JobWatcher {
   /// and nothing came after that number, kEnd is told again; where the job was forgotten meanwhile,
   /// kEnd with number 0 (Jobs::find then gives nothing).
   ///
+  /// A job that waits is told of too: kState with its position, when it is known and when it
+  /// changes, under the number of the event before.
+  ///
   /// @return null if there is no such job.
   std::shared_ptr<Watch> watch(const JobId& id, uint64_t after, OnEvent on_event);
 
@@ -36,6 +39,7 @@ class JobWatcher {
  private:
   void call_soon(const std::shared_ptr<Watch>& watch);
   void deliver(Watch& watch);
+  void tell_last(Watch& watch, const JobSnapshot& job);
   bool tell(Watch& watch, const JobEvent& event);
 
   Jobs& jobs_;

@@ -106,6 +106,7 @@ void tell_progress(const BatchRow& row, const Tensor& preview) {
                              .image = row.image->image,
                              .step = row.image->steps,
                              .num_steps = request.num_steps,
+                             .t = request.plan->calls[row.image->position - 1].level.t,
                              .pred_x_start = preview});
   });
 }

@@ -38,6 +38,7 @@ struct ImageProgress {
   int64_t image = 0;  ///< Of the request: 0 .. num_images - 1.
   int64_t step = 0;   ///< Steps taken, 1 .. num_steps.
   int64_t num_steps = 0;
+  double t = 0;              ///< Of the network call that ended the step.
   Tensor pred_x_start = {};  ///< [C, H, W] float32 on the CPU where there is a preview.
 };
 

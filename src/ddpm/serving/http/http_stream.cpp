@@ -52,6 +52,11 @@ bool HttpStream::is_open() const {
   return !is_closed_ && !is_dropped_ && !is_gone_;
 }
 
+size_t HttpStream::queued_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return queued_bytes_;
+}
+
 void HttpStream::on_gone(std::function<void()> callback) {
   {
     const std::lock_guard lock(mutex_);

@@ -31,6 +31,9 @@ class HttpStream {
   /// Whether writing has a point: not closed, and the reader is there.
   bool is_open() const;
 
+  /// Bytes that wait to be sent: a writer may leave out what is not worth being dropped for.
+  size_t queued_bytes() const;
+
   /// Calls back once when the reader is gone before close(): at once if it is, else in an I/O
   /// thread, which must not be kept waiting.
   void on_gone(std::function<void()> callback);

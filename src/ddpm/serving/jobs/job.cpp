@@ -23,4 +23,13 @@ JobId random_job_id() {
   return id;
 }
 
+int64_t result_bytes_of(const JobSnapshot& job) {
+  std::size_t size_bytes = 0;
+  for (const auto& [number, image] : job.images) size_bytes += image->bytes.size();
+  for (const auto& frame : job.trace) {
+    size_bytes += frame->x_t.size() + frame->eps.size() + frame->pred_x_start.size();
+  }
+  return static_cast<int64_t>(size_bytes);
+}
+
 }  // namespace ddpm

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ddpm/core/tensor.h"
 #include "ddpm/serving/engine/engine_request.h"
@@ -45,6 +46,13 @@ struct JobImage {
   std::string media_type;
 };
 
+/// A moment of the first image's way, as pictures: bytes of PNG.
+struct JobFrame {
+  int64_t step = 0;
+  double t = 0;
+  std::string x_t, eps, pred_x_start;
+};
+
 /// How far a job is.
 struct JobProgress {
   int64_t steps_done = 0;  ///< Of all images together.
@@ -66,7 +74,11 @@ struct JobSnapshot {
   std::optional<JobClock::time_point> finished = {};
   std::optional<JobError> error = {};
   std::map<int64_t, std::shared_ptr<const JobImage>> images = {};  ///< Those that are done.
+  std::vector<std::shared_ptr<const JobFrame>> trace = {};         ///< Noise first.
 };
+
+/// Bytes of a job's images and frames.
+int64_t result_bytes_of(const JobSnapshot& job);
 
 /// Something that happened to a job, numbered 1, 2, .. in the job.
 struct JobEvent {
@@ -75,8 +87,10 @@ struct JobEvent {
   Kind kind = Kind::kState;
   JobState state = JobState::kQueued;  ///< The job's, when it happened.
   JobProgress progress = {};           ///< The job's, when it happened.
+  int64_t position = 0;                ///< Of what JobWatcher tells of a job that waits.
   int64_t image = -1;                  ///< Of previews, images and traces.
   int64_t step = 0;                    ///< Of previews and traces.
+  double t = 0;                        ///< Of previews and traces.
   Tensor pred_x_start = {};            ///< Of previews: [C, H, W] float32 on the CPU.
 };
 

@@ -17,9 +17,7 @@ JobPtr JobTable::insert(JobRequest request, JobClock::time_point now) {
 JobPtr JobTable::restore(JobSnapshot kept) {
   auto job = std::make_shared<Job>();
   job->shown = std::move(kept);
-  for (const auto& [number, image] : job->shown.images) {
-    result_bytes_ += static_cast<int64_t>(image->bytes.size());
-  }
+  result_bytes_ += result_bytes_of(job->shown);
   return insert(std::move(job));
 }
 
@@ -33,9 +31,7 @@ JobPtr JobTable::insert(JobPtr job) {
 }
 
 void JobTable::erase(const JobPtr& job) {
-  for (const auto& [number, image] : job->shown.images) {
-    result_bytes_ -= static_cast<int64_t>(image->bytes.size());
-  }
+  result_bytes_ -= result_bytes_of(job->shown);
   by_order_.erase(job->order);
   by_id_.erase(job->shown.id);
   erased_.push_back(job->shown.id);
@@ -73,6 +69,20 @@ void JobTable::keep(Job& job, int64_t image, JobImage encoded) {
   result_bytes_ += static_cast<int64_t>(encoded.bytes.size());
   job.shown.images[image] = std::make_shared<const JobImage>(std::move(encoded));
   ++job.shown.progress.images_done;
+}
+
+void JobTable::keep(Job& job, JobFrame frame) {
+  result_bytes_ -= result_bytes_of(job.shown);
+  job.shown.trace.push_back(std::make_shared<const JobFrame>(std::move(frame)));
+  result_bytes_ += result_bytes_of(job.shown);
+}
+
+std::vector<JobPtr> JobTable::queued() const {
+  std::vector<JobPtr> jobs;
+  for (const auto& [order, job] : by_order_) {
+    if (job->shown.state == JobState::kQueued) jobs.push_back(job);
+  }
+  return jobs;
 }
 
 void JobTable::make_room(int64_t max_jobs, int64_t max_bytes) {

@@ -52,6 +52,12 @@ class JobTable {
   /// Puts an image to its job.
   void keep(Job& job, int64_t image, JobImage encoded);
 
+  /// Puts a frame to its job, behind those that it has.
+  void keep(Job& job, JobFrame frame);
+
+  /// Jobs that wait for their turn, the oldest first.
+  std::vector<JobPtr> queued() const;
+
   /// Erases jobs that are over, the oldest first, until the bounds hold or none is left.
   void make_room(int64_t max_jobs, int64_t max_bytes);
   /// Erases jobs that were over before this.

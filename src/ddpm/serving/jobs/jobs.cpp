@@ -8,42 +8,6 @@
 #include "ddpm/core/log.h"
 
 namespace ddpm {
-namespace {
-
-JobState state_of(RequestOutcome outcome) {
-  switch (outcome) {
-    case RequestOutcome::kDone:
-      return JobState::kSucceeded;
-    case RequestOutcome::kCancelled:
-      return JobState::kCancelled;
-    case RequestOutcome::kNonFinite:
-    case RequestOutcome::kTimedOut:
-    case RequestOutcome::kFailed:
-    case RequestOutcome::kStopped:
-      return JobState::kFailed;
-  }
-  throw std::logic_error("[state_of] not a RequestOutcome");
-}
-
-std::optional<JobError> error_of(const RequestEnd& end) {
-  switch (end.outcome) {
-    case RequestOutcome::kDone:
-    case RequestOutcome::kCancelled:
-      return std::nullopt;
-    case RequestOutcome::kNonFinite:
-      return JobError{JobErrorCode::kNonFinite, "the network's answers were not finite"};
-    case RequestOutcome::kTimedOut:
-      return JobError{JobErrorCode::kTimedOut, "the deadline passed"};
-    case RequestOutcome::kFailed:
-      return JobError{JobErrorCode::kEngine, end.message};
-    case RequestOutcome::kStopped:
-      return JobError{JobErrorCode::kStopped, "the server stopped"};
-  }
-  throw std::logic_error("[error_of] not a RequestOutcome");
-}
-
-}  // namespace
-
 Jobs::Jobs(Engine& engine, Encoder encoder, JobsOptions options)
     : engine_(engine), encoder_(std::move(encoder)), options_(std::move(options)) {
   if (options_.store == nullptr) return;
@@ -61,6 +25,10 @@ void Jobs::add_event(Job& job, JobEvent event) {
   event.state = job.shown.state;
   event.progress = job.shown.progress;
   job.log.add(std::move(event));
+  call_listeners(job);
+}
+
+void Jobs::call_listeners(Job& job) {
   std::erase_if(job.listeners, [](const std::weak_ptr<Listener>& held) {
     const auto listener = held.lock();
     if (listener == nullptr) return true;
@@ -69,11 +37,21 @@ void Jobs::add_event(Job& job, JobEvent event) {
   });
 }
 
+void Jobs::tell_positions() {
+  const JobClock::time_point now = options_.now();
+  if (!positions_changed_ || now - positions_told_ < options_.position_interval) return;
+  positions_changed_ = false;
+  positions_told_ = now;
+  for (const JobPtr& job : table_.queued()) call_listeners(*job);
+}
+
 void Jobs::on_start(Job& job) {
   const std::lock_guard lock(mutex_);
   job.shown.state = JobState::kRunning;
   job.shown.started = options_.now();
   add_event(job, {.kind = JobEvent::Kind::kState});
+  positions_changed_ = true;
+  tell_positions();
 }
 
 void Jobs::on_progress(Job& job, const ImageProgress& event) {
@@ -85,59 +63,32 @@ void Jobs::on_progress(Job& job, const ImageProgress& event) {
     add_event(job, {.kind = JobEvent::Kind::kPreview,
                     .image = event.image,
                     .step = event.step,
+                    .t = event.t,
                     .pred_x_start = event.pred_x_start});
   }
   const JobClock::time_point now = options_.now();
   if (now - job.progress_told < options_.progress_interval) return;
   job.progress_told = now;
   add_event(job, {.kind = JobEvent::Kind::kProgress});
-}
-
-void Jobs::keep_image(const JobPtr& job, const ImageResult& result) {
-  if (!result.is_finite) return;
-  try {
-    JobImage encoded = encoder_(job->shown.request, result.image, result.x);
-    {
-      const std::lock_guard lock(mutex_);
-      table_.keep(*job, result.image, std::move(encoded));
-      add_event(*job, {.kind = JobEvent::Kind::kImage, .image = result.image});
-      table_.make_room(options_.max_jobs, options_.max_result_bytes);
-    }
-    store_image(job, result.image);
-    store_erased();
-  } catch (const std::exception& error) {
-    log_error("[jobs] an image can't be encoded: " + std::string(error.what()));
-    const std::lock_guard lock(mutex_);
-    job->shown.error = JobError{JobErrorCode::kEncoding, error.what()};
-  }
-}
-
-void Jobs::finish(const JobPtr& job, const RequestEnd& end) {
-  {
-    const std::lock_guard lock(mutex_);
-    JobSnapshot& shown = job->shown;
-    shown.state = state_of(end.outcome);
-    if (const auto error = error_of(end)) shown.error = error;
-    if (shown.state == JobState::kSucceeded && shown.error) shown.state = JobState::kFailed;
-    shown.finished = options_.now();
-    add_event(*job, {.kind = JobEvent::Kind::kEnd});
-    table_.make_room(options_.max_jobs, options_.max_result_bytes);
-  }
-  // What a shutdown stops stays open in the store, and begins again with the next process.
-  if (end.outcome != RequestOutcome::kStopped) store(job);
-  store_erased();
+  tell_positions();
 }
 
 EngineEvents Jobs::events_of(const JobPtr& job) {
-  return {
-      .start = [this, job](EngineTicket) { on_start(*job); },
-      .progress = [this, job](const ImageProgress& event) { on_progress(*job, event); },
-      .image =
-          [this, job](const ImageResult& result) {
-            encoding_.run([this, job, result] { keep_image(job, result); });
-          },
-      .end = [this, job](
-                 const RequestEnd& end) { encoding_.run([this, job, end] { finish(job, end); }); }};
+  EngineEvents events;
+  events.start = [this, job](EngineTicket) { on_start(*job); };
+  events.progress = [this, job](const ImageProgress& event) { on_progress(*job, event); };
+  if (options_.encode_frame) {
+    events.trace = [this, job](const ImageTrace& trace) {
+      encoding_.run([this, job, trace] { keep_frame(job, trace); });
+    };
+  }
+  events.image = [this, job](const ImageResult& result) {
+    encoding_.run([this, job, result] { keep_image(job, result); });
+  };
+  events.end = [this, job](const RequestEnd& end) {
+    encoding_.run([this, job, end] { finish(job, end); });
+  };
+  return events;
 }
 
 void Jobs::submit_to_engine(const JobPtr& job) {

@@ -21,7 +21,10 @@ struct JobsOptions {
   int64_t max_jobs = 10'000;                        ///< Kept, open ones with them.
   std::chrono::seconds max_age{3600};               ///< Of a job since it was over.
   std::chrono::milliseconds progress_interval{50};  ///< Between a job's progress events.
-  std::shared_ptr<JobStore> store = {};             ///< Null: jobs end with the process.
+  /// Between two calls of a queued job's listeners because others left the queue before it.
+  std::chrono::milliseconds position_interval{500};
+  std::function<JobFrame(const ImageTrace&)> encode_frame = {};  ///< Empty: none are kept.
+  std::shared_ptr<JobStore> store = {};  ///< Null: jobs end with the process.
   /// What the time is: for tests.
   std::function<JobClock::time_point()> now = [] { return JobClock::now(); };
 };
@@ -75,8 +78,8 @@ class Jobs {
   /// The events after a number; nothing if there is no such job.
   std::optional<std::vector<JobEvent>> events_after(const JobId& id, uint64_t number) const;
 
-  /// Calls the listener at each event of the job, until the returned handle is dropped. Null if
-  /// there is no such job.
+  /// Calls the listener at each event of the job, and where it waits and its position may have
+  /// changed, until the returned handle is dropped. Null if there is no such job.
   std::shared_ptr<Listener> listen(const JobId& id, Listener listener);
 
   /// Forgets what is over and too old; called by every submit.
@@ -99,8 +102,11 @@ class Jobs {
   void on_start(Job& job);
   void on_progress(Job& job, const ImageProgress& event);
   void keep_image(const JobPtr& job, const ImageResult& result);
+  void keep_frame(const JobPtr& job, const ImageTrace& trace);
   void finish(const JobPtr& job, const RequestEnd& end);
   void add_event(Job& job, JobEvent event);
+  void tell_positions();
+  static void call_listeners(Job& job);
 
   Engine& engine_;
   const Encoder encoder_;
@@ -108,6 +114,8 @@ class Jobs {
   std::mutex store_mutex_;    // of what the store is told; taken before mutex_
   mutable std::mutex mutex_;  // of table_ and the jobs in it
   JobTable table_;
+  bool positions_changed_ = false;
+  JobClock::time_point positions_told_ = {};
   EngineLoader encoding_;  // last: its tasks use the others
 };
 
