@@ -6,6 +6,8 @@ class App;
 
 namespace ddpm::app {
 
+inline constexpr const char* kVersion = "0.1.0";
+
 /// Exit codes besides 0: 2 for the caller's mistakes, 1 for the machine's, 130 and 143 for a run
 /// that SIGINT and SIGTERM ended after a save.
 inline constexpr int kCallerMistake = 2;
@@ -18,8 +20,10 @@ void add_sample_command(CLI::App& app);
 void add_edit_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
+void add_serve_command(CLI::App& app, int& exit_code);
 void add_info_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
+void add_bench_serve_command(CLI::App& app);
 void add_completion_command(CLI::App& app);
 
 }  // namespace ddpm::app

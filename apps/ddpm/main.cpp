@@ -12,8 +12,6 @@
 
 namespace {
 
-constexpr const char* kVersion = "ddpm 0.1.0";
-
 int fail(int exit_code, const std::string& message) {
   std::fprintf(stderr, "ddpm: %s\n", message.c_str());
   return exit_code;
@@ -38,10 +36,11 @@ int run_program(int argc, char** argv) {
       "  ddpm sample runs/fashion_mnist -n 64       draw new ones\n"
       "  ddpm eval loss runs/fashion_mnist          how good it is on images it has not seen\n"
       "  ddpm forward image.png                     watch an image become noise\n"
+      "  ddpm serve runs                            a page and an API that draw images\n"
       "  ddpm info runs/fashion_mnist               what a model, checkpoint or recipe holds\n"
       "  ddpm convert talk.pth talk_model           other files of weights, into model folders\n"};
   app.name("ddpm");
-  app.set_version_flag("--version", kVersion);
+  app.set_version_flag("--version", std::string("ddpm ") + ddpm::app::kVersion);
   app.require_subcommand(1);
   int exit_code = 0;
   ddpm::app::add_train_command(app, exit_code);
@@ -49,8 +48,10 @@ int run_program(int argc, char** argv) {
   ddpm::app::add_edit_command(app);
   ddpm::app::add_eval_command(app);
   ddpm::app::add_forward_command(app);
+  ddpm::app::add_serve_command(app, exit_code);
   ddpm::app::add_info_command(app);
   ddpm::app::add_convert_command(app);
+  ddpm::app::add_bench_serve_command(app);
   ddpm::app::add_completion_command(app);
   try {
     app.parse(argc, argv);
