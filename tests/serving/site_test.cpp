@@ -80,7 +80,9 @@ TEST(SiteTest, APageThatDidNotChangeIsNotSentAgain) {
   const SiteServer server(kSmallSite);
   const std::string etag = server.ask("GET", "/").field("ETag");
   ASSERT_FALSE(etag.empty());
-  EXPECT_EQ(server.ask("GET", "/", "If-None-Match: " + etag + "\r\n").status, 304);
+  const RawResponse unchanged = server.ask("GET", "/", "If-None-Match: " + etag + "\r\n");
+  EXPECT_EQ(unchanged.status, 304);
+  EXPECT_EQ(unchanged.field("Content-Security-Policy"), "") << "that of the page stays";
   EXPECT_EQ(server.ask("GET", "/", "If-None-Match: \"other\"\r\n").status, 200);
 }
 

@@ -43,6 +43,8 @@ void add_safety(std::string& head, const HttpPayload& payload, const std::string
   if (find_header(payload.headers, "Cross-Origin-Resource-Policy") == nullptr) {
     add_field(head, "Cross-Origin-Resource-Policy", "same-origin");
   }
+  // A browser gives the page that it keeps the fields of a 304, which has no type to choose by.
+  if (payload.status == 304) return;
   if (find_header(payload.headers, "Content-Security-Policy") == nullptr) {
     add_field(head, "Content-Security-Policy",
               is_page ? page_policy : "default-src 'none'; frame-ancestors 'none'; sandbox");
