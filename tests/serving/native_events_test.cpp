@@ -62,7 +62,8 @@ TEST_F(NativeEventsTest, EventsResumeAfterTheLastOne) {
 
 TEST_F(NativeEventsTest, AJobThatWaitsHearsItsPosition) {
   hold();
-  submit(body_of(3));
+  const std::string first = submit(body_of(3));
+  ASSERT_TRUE(eventually([&] { return get_json("/v1/jobs/" + first).at("state") == "running"; }));
   const std::string second = submit(body_of(3));
   RawClient client(server_.port());
   ASSERT_TRUE(client.send(request_text("GET", "/v1/jobs/" + second + "/events")));
