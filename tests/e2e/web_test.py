@@ -18,14 +18,24 @@ def skip(why):
     sys.exit(77)
 
 
-npm, command, dist = sys.argv[1:]
-if not (WEB / "node_modules/.package-lock.json").exists():
-    skip("the page's packages are missing: run 'npm ci' in web/")
-if command == "e2e":
-    browser = os.environ.get("CHROMIUM") or next(filter(shutil.which, BROWSERS), None)
-    if browser is None:
+def check_packages():
+    if not (WEB / "node_modules/.package-lock.json").exists():
+        skip("the page's packages are missing: run 'npm ci' in web/")
+
+
+def check_browser():
+    if not os.environ.get("CHROMIUM") and not any(map(shutil.which, BROWSERS)):
         skip("there is no Chromium: install the package chromium, or name one in CHROMIUM")
-    if not (pathlib.Path(dist) / "index.html").exists():
-        skip("the page was not built: build the target ddpm_site")
-run = subprocess.run([npm, "run", command], cwd=WEB, env={**os.environ, "DDPM_SITE_DIST": dist})
-sys.exit(run.returncode)
+
+
+def main(npm, command, dist):
+    check_packages()
+    if command == "e2e":
+        check_browser()
+        if not (pathlib.Path(dist) / "index.html").exists():
+            skip("the page was not built: build the target ddpm_site")
+    return subprocess.run([npm, "run", command], cwd=WEB, env={**os.environ, "DDPM_SITE_DIST": dist}).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -5,4 +5,9 @@ if(DDPM_BUILD_APPS)
   add_test(NAME serve_uploads_test COMMAND ${PROJECT_SOURCE_DIR}/.venv/bin/python
            ${PROJECT_SOURCE_DIR}/tests/e2e/serve_uploads_test.py $<TARGET_FILE:ddpm_app>)
   set_tests_properties(serve_uploads_test PROPERTIES LABELS slow)
+  if(DDPM_SITE_DIST)
+    add_test(NAME serve_page_test COMMAND ${PROJECT_SOURCE_DIR}/.venv/bin/python
+             ${PROJECT_SOURCE_DIR}/tests/e2e/serve_page_test.py $<TARGET_FILE:ddpm_app> ${DDPM_NPM})
+    set_tests_properties(serve_page_test PROPERTIES LABELS slow SKIP_RETURN_CODE 77)
+  endif()
 endif()

@@ -21,16 +21,19 @@ const kBrowsers = [
   '/usr/bin/google-chrome',
 ];
 
-/** A mock server of its own and a browser; pages fail the test on errors and on breaches of the content policy. */
+/** A browser, and a mock server of its own unless one is given; pages fail the test on errors and on breaches of the content policy. */
 export class Bench {
   readonly problems: string[] = [];
-  origin = '';
   private server = makeServer();
   private browser!: Browser;
 
+  constructor(public origin = '') {}
+
   async start() {
-    await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
-    this.origin = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    if (!this.origin) {
+      await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
+      this.origin = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    }
     const executablePath = kBrowsers.find((path) => path && existsSync(path));
     if (!executablePath)
       throw new Error('no Chromium here: install chromium, or name one in CHROMIUM');
