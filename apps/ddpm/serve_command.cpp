@@ -144,7 +144,8 @@ void run_serve(const ServeFlags& flags, int& exit_code) {
     std::printf("%s: free\n", address.c_str());
     return;
   }
-  std::printf("serving %zu models at %s\n", server.models.list().size(), address.c_str());
+  const std::size_t count = server.models.list().size();
+  std::printf("serving %zu %s at %s\n", count, count == 1 ? "model" : "models", address.c_str());
   std::fflush(stdout);
   int signal = SIGHUP;
   while ((signal = next_signal(signals)) == SIGHUP) server.reload();
