@@ -61,6 +61,7 @@ TEST(SchedulerSamplerTest, EverySamplersSchedulerNamesItAgain) {
         .spacing = singlestep ? TimestepSpacing::kLinspace : TimestepSpacing::kTrailing,
         .drop_last = singlestep ||
                      one_of(kind, {kDpmpp2m, kDpmpp3m, kDpmpp2mSde, kDpmpp3mSde, kUnipc, kDeis}),
+        .levels = one_of(kind, {kDdpm, kDdim}) ? LevelSpacing::kAuto : LevelSpacing::kTimesteps,
         .final_sigma = ends_early ? FinalSigma::kSigmaMin : FinalSigma::kZero,
         .order = one_of(kind, {kUnipc, kDeis}) ? 3 : 0,
         .solver_type = one_of(kind, {kDpmpp3s, kDpm3s}) ? SolverType::kHeun : SolverType::kMidpoint,

@@ -174,11 +174,14 @@ void note_other_lists(SamplerKind kind, const SchedulerOptions& options,
 SamplerOptions sampler_of_scheduler(const SchedulerOptions& options) {
   const bool has_order =
       options.scheduler == SchedulerClass::kUnipc || options.scheduler == SchedulerClass::kDeis;
+  // These two have no word for sigmas; who takes another sampler with them wants its own levels.
+  const bool says_levels =
+      options.scheduler != SchedulerClass::kDdpm && options.scheduler != SchedulerClass::kDdim;
   return {.kind = kind_of(options),
           .spacing = options.timestep_spacing,
           .drop_last = has_keys(options.scheduler, SchedulerKeyGroup::kOrder),
           .steps_offset = options.steps_offset,
-          .levels = options.sigmas,
+          .levels = says_levels ? options.sigmas : LevelSpacing::kAuto,
           .sigma_min = options.sigma_min,
           .sigma_max = options.sigma_max,
           .final_sigma = options.final_sigma,
