@@ -52,6 +52,7 @@ Image fit_square(const Image& image, int64_t size, FitPolicy policy, ResizeFilte
   check_arg(size >= 1, "[fit_square] size: expected 1 or more, got ", size);
   switch (policy) {
     case FitPolicy::kCrop:
+      if (image.width == image.height) return resize_image(image, size, size, filter);
       return resize_image(crop_square(image), size, size, filter);
     case FitPolicy::kPad:
       return pad_square(image, size, filter);

@@ -47,7 +47,7 @@ int exif_orientation(std::span<const uint8_t> tiff) {
   return kAsStored;
 }
 
-Image orient_image(const Image& image, int orientation) {
+Image orient_image(Image image, int orientation) {
   check_arg(orientation >= 1 && orientation <= 8,
             "[orient_image] orientation: expected 1 to 8, got ", orientation);
   if (orientation == 1) return image;

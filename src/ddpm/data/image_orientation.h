@@ -12,6 +12,6 @@ namespace ddpm {
 int exif_orientation(std::span<const uint8_t> tiff);
 
 /// Turns and mirrors the stored pixels to the way up that an EXIF orientation of 1 to 8 asks for.
-Image orient_image(const Image& image, int orientation);
+Image orient_image(Image image, int orientation);
 
 }  // namespace ddpm

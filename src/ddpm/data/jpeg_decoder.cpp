@@ -149,7 +149,7 @@ Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& name, int64
   ok = read_rows(reader, colours, image);
   check_state(ok, "[decode_image] damaged JPEG '", name, "': ", reader.reason.data());
   if (channels == 4) image = rgb_from_cmyk(image, inks_inverted);
-  return orient_image(image, orientation);
+  return orient_image(std::move(image), orientation);
 }
 
 }  // namespace ddpm

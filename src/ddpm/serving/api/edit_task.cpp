@@ -167,15 +167,14 @@ std::set<std::string> given_options(const Form& form) {
   return given;
 }
 
-Tensor source_of_image(const Image& image, int64_t channels, int64_t size, FitPolicy fit) {
-  const Image square = fit_square(image, size, fit, ResizeFilter::kAuto);
+Tensor source_of_square(const Image& square, int64_t channels) {
   return image_to_tensor(convert_channels(square, channels)).unsqueeze(0);
 }
 
 /// White where to paint: 1. The mask goes the source's way, so both keep lying on one another.
 Tensor read_mask(const Form& form, int64_t size, FitPolicy fit) {
-  Tensor mask =
-      source_of_image(uploaded_image(form, "mask"), /*channels=*/1, size, fit).ge(0).to(at::kFloat);
+  const Image square = square_of_upload(form, "mask", size, fit);
+  Tensor mask = source_of_square(square, /*channels=*/1).ge(0).to(at::kFloat);
   if (mask.max().item<double>() == 0) {
     refuse_form("mask", "[mask] expected one with white, which is painted, got none");
   }
@@ -200,7 +199,7 @@ void read_sources(EditTask& task, const Form& form) {
   check_files(form, fields.kind);
   if (!is_path(fields.kind)) {
     const int64_t small = fields.kind == EditKind::kSuperres ? size / fields.factor : size;
-    task.sources = {source_of_image(uploaded_image(form, "image"), channels, small, fields.fit)};
+    task.sources = {source_of_square(square_of_upload(form, "image", small, fields.fit), channels)};
     if (fields.kind == EditKind::kInpaint) task.mask = read_mask(form, size, fields.fit);
     return;
   }
@@ -210,7 +209,7 @@ void read_sources(EditTask& task, const Form& form) {
                              std::to_string(form.files.size()));
   }
   for (const Form::File& file : form.files) {
-    task.sources.push_back(source_of_image(decode_upload(file), channels, size, fields.fit));
+    task.sources.push_back(source_of_square(square_of_file(file, size, fields.fit), channels));
   }
 }
 

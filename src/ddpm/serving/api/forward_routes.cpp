@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "ddpm/config/data_config.h"
-#include "ddpm/data/fit.h"
 #include "ddpm/data/image_tensor.h"
 #include "ddpm/diffusion/forward_frames.h"
 #include "ddpm/serving/api/form.h"
@@ -114,8 +113,7 @@ HttpResponse forward(const HttpRequest& request) {
   assign_form(list_fields(fields), form);
   const NoiseSchedule schedule = forward_schedule(fields);
   const std::vector<int64_t> timesteps = forward_timesteps(fields);
-  const Image square =
-      fit_square(uploaded_image(form, "image"), fields.size, fields.fit, ResizeFilter::kAuto);
+  const Image square = square_of_upload(form, "image", fields.size, fields.fit);
   json frames = json::array();
   for (const ForwardFrame& frame :
        forward_frames(schedule, image_to_tensor(square).unsqueeze(0), timesteps, seed)) {

@@ -4,19 +4,30 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "ddpm/data/fit.h"
 #include "ddpm/data/image_codec.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace ddpm {
 namespace {
 
-std::mutex decoding;
+constexpr int64_t kLargePixels = 1 << 20;
 
-}  // namespace
+std::mutex one_at_a_time;
 
-Image decode_upload(const Form::File& file) {
-  const std::lock_guard one_at_a_time(decoding);
+/// Gives the memory of a large image back to the system, which malloc would keep for this thread.
+void give_back_memory() {
+#ifdef __GLIBC__
+  malloc_trim(/*pad=*/0);
+#endif
+}
+
+Image decoded(const Form::File& file) {
   try {
-    Image image = decode_image({file.bytes.begin(), file.bytes.end()}, "[" + file.name + "]",
+    Image image = decode_image({file.bytes.begin(), file.bytes.end()}, file.name,
                                kMaxUploadSide * kMaxUploadSide);
     if (std::max(image.width, image.height) <= kMaxUploadSide) return image;
     throw std::runtime_error("[" + file.name + "] an image: expected at most " +
@@ -27,14 +38,26 @@ Image decode_upload(const Form::File& file) {
   }
 }
 
-Image uploaded_image(const Form& form, const std::string& name) {
+}  // namespace
+
+Image square_of_file(const Form::File& file, int64_t size, FitPolicy fit) {
+  const std::lock_guard lock(one_at_a_time);
+  Image image = decoded(file);
+  const bool is_large = image.width * image.height > kLargePixels;
+  Image square = fit_square(image, size, fit, ResizeFilter::kAuto);
+  image = Image();
+  if (is_large) give_back_memory();
+  return square;
+}
+
+Image square_of_upload(const Form& form, const std::string& name, int64_t size, FitPolicy fit) {
   const auto is_it = [&](const Form::File& file) { return file.name == name; };
   const auto count = std::count_if(form.files.begin(), form.files.end(), is_it);
   if (count != 1) {
     refuse_form(name, "[" + name + "] expected one PNG or JPEG file of this name, got " +
                           std::to_string(count));
   }
-  return decode_upload(*std::find_if(form.files.begin(), form.files.end(), is_it));
+  return square_of_file(*std::find_if(form.files.begin(), form.files.end(), is_it), size, fit);
 }
 
 }  // namespace ddpm
