@@ -120,10 +120,7 @@ void assign_form(const std::vector<Field>& fields, const Form& form) {
 }
 
 uint64_t form_seed(const std::string& text) {
-  if (text.empty()) {
-    std::random_device device;
-    return (uint64_t{device()} << 32) | device();
-  }
+  if (text.empty()) return std::random_device()();
   const json seed = number_of_text<uint64_t>(text);
   if (!seed.is_number_unsigned()) {
     refuse_form("seed",

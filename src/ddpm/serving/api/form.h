@@ -45,7 +45,7 @@ nlohmann::json take_members(Form& form, const std::vector<Field>& fields);
 ///         none of them; the message has the nearest one.
 void assign_form(const std::vector<Field>& fields, const Form& form);
 
-/// A seed of 64 bits from text; none given: a drawn one.
+/// A seed of 64 bits from text; none given: a drawn one of 32, which any language reads exactly.
 ///
 /// @throws HttpError 422 if it is no such number.
 uint64_t form_seed(const std::string& text);
