@@ -7,8 +7,8 @@
 #include <string>
 
 #include "ddpm/core/tensor.h"
-#include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/model/weight_init.h"
 
@@ -22,8 +22,9 @@ class PreparableModule {
 };
 
 /// Prepares every module of a network whose weights will stay: packs their copies in the order in
-/// which the CPU's kernels read them. Gradients, other devices and weights that change all the same
-/// go on with the weights as they are, until the network is prepared again.
+/// which the CPU's kernels read them, and joins those that are multiplied with one input. Gradients
+/// and weights that change all the same go on with the weights as they are, until the network is
+/// prepared again.
 void prepare_for_sampling(torch::nn::Module& network);
 
 /// A module that holds tensors itself and knows how they are initialised, by default as PyTorch's.

@@ -28,11 +28,14 @@ TimeRows TimeProjections::operator()(const Tensor& e) const {
   std::vector<int64_t> channels;
   for (const Tensor& weight : all) channels.push_back(weight.size(0));
   const bool is_packed = !at::GradMode::is_enabled() && packed_.is_of(all);
-  const Tensor rows = is_packed ? packed_linear(e, packed_, bias(), /*residual=*/{})
+  const Tensor rows = is_packed ? packed_linear(e, packed_, packed_bias_, /*residual=*/{})
                                 : linear({.x = e, .weight = at::cat(all), .bias = bias()});
   return TimeRows(rows.split_with_sizes(channels, /*dim=*/1));
 }
 
-void TimeProjections::prepare_for_sampling() { packed_ = PackedWeight::of_linear(weights()); }
+void TimeProjections::prepare_for_sampling() {
+  packed_ = PackedWeight::of_linear(weights());
+  packed_bias_ = bias().detach();
+}
 
 }  // namespace ddpm

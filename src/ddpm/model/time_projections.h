@@ -41,6 +41,7 @@ class TimeProjections {
 
   std::vector<ResnetBlock> blocks_;
   PackedWeight packed_;
+  Tensor packed_bias_;  ///< of packed_.
 };
 
 }  // namespace ddpm

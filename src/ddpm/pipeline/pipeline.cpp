@@ -127,7 +127,7 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
   pipeline.network->to(pipeline.device,
                        options.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat);
   pipeline.network->eval();
-  if (pipeline.device.is_cpu()) prepare_for_sampling(*pipeline.network);
+  prepare_for_sampling(*pipeline.network);
   pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion).to(pipeline.device);
   return pipeline;
 }

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "ddpm/core/device.h"
+#include "ddpm/kernels/linear.h"
 
 namespace ddpm {
 namespace {
@@ -85,8 +86,8 @@ struct PackedWeight::Forms {
   Tensor whole() const {
     std::vector<Tensor> parts;
     for (const Source& source : sources) parts.push_back(source.memory);
-    const Tensor joined = at::cat(parts);
-    return is_linear ? joined.unsqueeze(2).unsqueeze(3) : joined;
+    const Tensor all = at::cat(parts);
+    return is_linear ? all.unsqueeze(2).unsqueeze(3) : all;
   }
 
   std::vector<Source> sources;
@@ -96,6 +97,7 @@ struct PackedWeight::Forms {
   mutable std::once_flag blocks_made, onednn_made;
   mutable cpu::Bf16Blocks blocks;
   mutable Tensor of_onednn;
+  Tensor joined;
 };
 
 PackedWeight PackedWeight::of_conv2d(const Tensor& weight, int64_t stride, int64_t padding) {
@@ -110,9 +112,14 @@ PackedWeight PackedWeight::of_conv2d(const Tensor& weight, int64_t stride, int64
 
 PackedWeight PackedWeight::of_linear(const std::vector<Tensor>& weights) {
   PackedWeight result;
-  if (!std::all_of(weights.begin(), weights.end(), has_packed_kernels)) return result;
+  const bool has_kernels = std::all_of(weights.begin(), weights.end(), has_packed_kernels);
+  if (!has_kernels && weights.size() < 2) return result;
   const auto forms = std::make_shared<Forms>(weights);
   forms->is_linear = true;
+  if (!has_kernels) {
+    const at::NoGradGuard no_grad;
+    forms->joined = at::cat(weights);
+  }
   result.forms_ = forms;
   return result;
 }
@@ -166,6 +173,8 @@ const Tensor& PackedWeight::of_onednn() const {
   return forms_->of_onednn;
 }
 
+const Tensor& PackedWeight::joined() const { return forms_->joined; }
+
 Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
                      const Tensor& residual, int64_t stride, int64_t padding) {
   if (weight.prefers_blocks(x.size(0) * x.size(2) * x.size(3) / (stride * stride))) {
@@ -187,6 +196,9 @@ Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& 
 
 Tensor packed_linear(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
                      const Tensor& residual) {
+  if (weight.joined().defined()) {
+    return linear({.x = x, .weight = weight.joined(), .bias = bias, .residual = residual});
+  }
   if (weight.prefers_blocks(x.numel() / x.size(-1))) {
     const Tensor rest = residual.defined() ? residual.contiguous() : residual;
     return cpu::multiply_bf16(x.contiguous(), weight.blocks(), bias, rest);

@@ -11,6 +11,7 @@ namespace ddpm {
 
 /// A layer's weight in the orders in which the CPU's kernels read it, so that no call has to
 /// reorder it: for convolve_bf16, and for oneDNN. Each is made by the first call that needs it.
+/// Where there are no such kernels, as on a GPU, weights of linear layers are joined at once.
 /// They are of use as long as the weight keeps the values that it has when it is given here.
 class PackedWeight {
  public:
@@ -19,7 +20,8 @@ class PackedWeight {
 
   /// Of a convolution's weight [O, C, k, k]. Empty where the CPU has no such kernels for it.
   static PackedWeight of_conv2d(const Tensor& weight, int64_t stride, int64_t padding);
-  /// Of weights [O_i, C] of linear layers with one input, as one of [sum O_i, C]. Empty as above.
+  /// Of weights [O_i, C] of linear layers with one input, as one of [sum O_i, C]. Empty for one
+  /// weight that the CPU has no such kernels for.
   static PackedWeight of_linear(const std::vector<Tensor>& weights);
 
   /// True if it holds what these weights hold now. Whoever changes a weight in place or gives it
@@ -32,6 +34,8 @@ class PackedWeight {
   bool prefers_blocks(int64_t pixels) const;
   const cpu::Bf16Blocks& blocks() const;
   const Tensor& of_onednn() const;
+  /// [sum O_i, C]; undefined where the CPU's kernels read another form.
+  const Tensor& joined() const;
 
  private:
   struct Forms;
