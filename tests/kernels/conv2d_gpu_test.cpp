@@ -22,6 +22,7 @@ struct ConvCase {
   bool bias;
   bool residual;
   bool transposed = false;
+  bool residual_bias = false;
 };
 void PrintTo(const ConvCase& conv_case, std::ostream* out) { *out << conv_case.name; }
 
@@ -38,7 +39,10 @@ std::vector<ConvCase> conv_cases() {
           {"OddChannels", {2, 5, 6, 4}, 7, 3, 1, 0, kFloat, true, true},
           {"Strided", {2, 16, 9, 9}, 16, 3, 2, 0, kFloat, true, false},
           {"Transposed", {2, 16, 5, 5}, 8, 4, 2, 1, kFloat, true, false, true},
-          {"OneImageOfOnePixel", {1, 64, 1, 1}, 32, 3, 1, 1, kFloat, true, true}};
+          {"OneImageOfOnePixel", {1, 64, 1, 1}, 32, 3, 1, 1, kFloat, true, true},
+          {"TwoBiases", {2, 16, 9, 7}, 24, 3, 1, 1, kFloat, true, true, false, true},
+          {"TwoBiasesOfOddChannels", {2, 16, 9, 7}, 5, 3, 1, 1, kFloat, true, true, false, true},
+          {"TwoBiasesOfPixels", {2, 16, 9, 7}, 24, 1, 1, 0, kFloat, true, true, false, true}};
 }
 
 class Conv2dGpuTest : public ::testing::TestWithParam<ConvCase> {
@@ -54,6 +58,7 @@ std::vector<Tensor> conv_results(Conv2dArgs args, const Tensor& d_y) {
   std::vector<Tensor*> inputs{&args.x, &args.weight};
   if (args.bias.defined()) inputs.push_back(&args.bias);
   if (args.residual.defined()) inputs.push_back(&args.residual);
+  if (args.residual_bias.defined()) inputs.push_back(&args.residual_bias);
   for (Tensor* input : inputs) *input = input->detach().requires_grad_(true);
   const Tensor y = conv2d(args);
   y.backward(d_y);
@@ -90,10 +95,12 @@ TEST_P(Conv2dGpuTest, OutputAndGradientsAreThoseOfFloat64) {
   const auto y_sizes = conv2d(args).sizes().vec();
   if (c.bias) args.bias = at::randn({c.out_channels}, maps);
   if (c.residual) args.residual = at::randn(y_sizes, maps).contiguous(channels_last);
+  if (c.residual_bias) args.residual_bias = at::randn({c.out_channels}, maps);
   const Tensor d_y = at::randn(y_sizes, maps).contiguous(channels_last);
 
   Conv2dArgs exact = args;
-  for (Tensor* input : {&exact.x, &exact.weight, &exact.bias, &exact.residual}) {
+  for (Tensor* input :
+       {&exact.x, &exact.weight, &exact.bias, &exact.residual, &exact.residual_bias}) {
     if (input->defined()) *input = input->to(at::kCPU, at::kDouble);
   }
   const auto expected = conv_results(exact, d_y.to(at::kCPU, at::kDouble));

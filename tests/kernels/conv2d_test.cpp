@@ -32,6 +32,19 @@ TEST(Conv2dTest, AddsBiasAndResidual) {
                            expected, 1e-12));
 }
 
+TEST(Conv2dTest, AddsTheResidualsBiasToo) {
+  at::manual_seed(2);
+  const Tensor x = map({2, 3, 4, 4});
+  const Tensor weight = map({6, 3, 1, 1});
+  const Tensor bias = at::randn({6}, at::kDouble);
+  const Tensor more = at::randn({6}, at::kDouble);
+  const Tensor expected = at::conv2d(x, weight, bias + more);
+  EXPECT_TRUE(tensors_near(conv2d({.x = x, .weight = weight, .bias = bias, .residual_bias = more}),
+                           expected, 1e-12));
+  EXPECT_TRUE(tensors_near(conv2d({.x = x, .weight = weight, .residual_bias = more}),
+                           at::conv2d(x, weight, more), 1e-12));
+}
+
 TEST(Conv2dTest, AnswersInChannelsLast) {
   const Tensor y = conv2d({.x = at::ones({2, 3, 4, 4}), .weight = at::ones({5, 3, 1, 1})});
   EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));

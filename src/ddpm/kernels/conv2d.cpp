@@ -34,6 +34,13 @@ void check_residual(const Conv2dArgs& args) {
             ", got ", args.residual.sizes());
 }
 
+/// The same with one bias.
+Conv2dArgs with_one_bias(Conv2dArgs args) {
+  const Tensor more = std::exchange(args.residual_bias, {});
+  args.bias = args.bias.defined() ? args.bias + more : more;
+  return args;
+}
+
 }  // namespace
 
 Tensor conv2d(const Conv2dArgs& args) {
@@ -41,6 +48,7 @@ Tensor conv2d(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
   if (cuda::conv2d_is_fused(args)) return cuda::fused_conv2d(args);
 #endif
+  if (args.residual_bias.defined()) return conv2d(with_one_bias(args));
   if (args.x_rest.defined()) {
     Conv2dArgs whole = args;
     whole.x = at::cat({args.x, std::exchange(whole.x_rest, {})}, /*dim=*/1);

@@ -10,12 +10,13 @@ class PackedWeight;
 
 /// What conv2d computes. Tensors that are left undefined take no part.
 struct Conv2dArgs {
-  Tensor x;              ///< [N, C, H, W] float, channels_last.
-  Tensor x_rest = {};    ///< [N, C', H, W] whose channels stand behind x's: C + C' come in.
-  Tensor weight;         ///< [O, C, k, k]; transposed: [C, O, k, k]. channels_last.
-  Tensor bias = {};      ///< [O]
-  Tensor residual = {};  ///< like the result, which it is added to.
-  int64_t stride = 1;    ///< of both sides, as padding.
+  Tensor x;                   ///< [N, C, H, W] float, channels_last.
+  Tensor x_rest = {};         ///< [N, C', H, W] whose channels stand behind x's: C + C' come in.
+  Tensor weight;              ///< [O, C, k, k]; transposed: [C, O, k, k]. channels_last.
+  Tensor bias = {};           ///< [O]
+  Tensor residual = {};       ///< like the result, which it is added to.
+  Tensor residual_bias = {};  ///< [O], which the residual still lacks.
+  int64_t stride = 1;         ///< of both sides, as padding.
   int64_t padding = 0;
   bool transposed = false;
   /// The weight as PackedWeight::of_conv2d packed it; taken on a CPU where no gradients are wanted
@@ -25,7 +26,7 @@ struct Conv2dArgs {
 
 /// A convolution with what a res block adds to it:
 ///
-///     y = conv(x, weight) + bias + residual
+///     y = conv(x, weight) + bias + residual + residual_bias
 ///
 /// Differentiable with respect to every tensor.
 ///

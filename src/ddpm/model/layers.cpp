@@ -72,8 +72,9 @@ Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual) {
 
 Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual, const Tensor& residual_bias) {
   Conv2dArgs with_bias = args(x);
-  with_bias.bias = residual_bias.defined() ? bias_ + residual_bias : bias_;
+  with_bias.bias = bias_;
   with_bias.residual = residual;
+  with_bias.residual_bias = residual_bias;
   return conv2d(with_bias);
 }
 

@@ -9,10 +9,33 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kUnroll = 4;
 
+/// MapAddends of one type.
+template <typename T>
+struct Addends {
+  const T* bias;
+  const T* residual;
+  const T* residual_bias;
+
+  explicit Addends(const MapAddends& addends)
+      : bias(static_cast<const T*>(addends.bias)),
+        residual(static_cast<const T*>(addends.residual)),
+        residual_bias(static_cast<const T*>(addends.residual_bias)) {}
+};
+
+/// Adds 8 channels' entries of a table, if there is one.
+template <typename T>
+__device__ __forceinline__ void add_entries(const T* table, int channel, float (&sum)[kVector]) {
+  if (table == nullptr) return;
+  float entries[kVector];
+  unpack(load_packed(table + channel), entries);
+#pragma unroll
+  for (int c = 0; c < kVector; ++c) sum[c] += entries[c];
+}
+
 /// Vectors of 8 channels; a block takes kThreads * kUnroll of them.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    add_kernel(int64_t vectors, int lanes, T* y, const T* bias, const T* residual) {
+    add_kernel(int64_t vectors, int lanes, T* y, Addends<T> addends) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kUnroll + threadIdx.x;
   Packed<T> sums[kUnroll], others[kUnroll];
 #pragma unroll
@@ -20,24 +43,23 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t i = first + k * kThreads;
     if (i >= vectors) break;
     sums[k] = load_packed(y + i * kVector);
-    if (residual != nullptr) others[k] = load_packed(residual + i * kVector);
+    if (addends.residual != nullptr) others[k] = load_packed(addends.residual + i * kVector);
   }
+  const int first_lane = static_cast<int>(first % lanes);
 #pragma unroll
   for (int k = 0; k < kUnroll; ++k) {
     const int64_t i = first + k * kThreads;
     if (i >= vectors) break;
     float sum[kVector], other[kVector];
     unpack(sums[k], sum);
-    if (residual != nullptr) {
+    if (addends.residual != nullptr) {
       unpack(others[k], other);
 #pragma unroll
       for (int c = 0; c < kVector; ++c) sum[c] += other[c];
     }
-    if (bias != nullptr) {
-      unpack(load_packed(bias + i % lanes * kVector), other);
-#pragma unroll
-      for (int c = 0; c < kVector; ++c) sum[c] += other[c];
-    }
+    const int channel = (first_lane + k * kThreads) % lanes * kVector;
+    add_entries(addends.bias, channel, sum);
+    add_entries(addends.residual_bias, channel, sum);
     store_vector(y + i * kVector, sum);
   }
 }
@@ -45,28 +67,32 @@ __global__ void __launch_bounds__(kThreads)
 /// For numbers of channels that are no multiple of 8.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    add_scalars_kernel(int64_t size, int channels, T* y, const T* bias, const T* residual) {
+    add_scalars_kernel(int64_t size, int channels, T* y, Addends<T> addends) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= size) return;
   float sum = static_cast<float>(y[i]);
-  if (residual != nullptr) sum += static_cast<float>(residual[i]);
-  if (bias != nullptr) sum += static_cast<float>(bias[i % channels]);
+  if (addends.residual != nullptr) sum += static_cast<float>(addends.residual[i]);
+  if (addends.bias != nullptr) sum += static_cast<float>(addends.bias[i % channels]);
+  if (addends.residual_bias != nullptr) {
+    sum += static_cast<float>(addends.residual_bias[i % channels]);
+  }
   y[i] = static_cast<T>(sum);
 }
 
 template <typename T>
-cudaError_t add(const MapShape& shape, T* y, const T* bias, const T* residual,
-                cudaStream_t stream) {
+cudaError_t add(const MapShape& shape, void* y, const MapAddends& given, cudaStream_t stream) {
+  const Addends<T> addends(given);
   const int64_t size = shape.rows * shape.channels;
   if (shape.channels % kVector == 0) {
     const int64_t vectors = size / kVector;
     const auto blocks =
         static_cast<unsigned>((vectors + kThreads * kUnroll - 1) / (kThreads * kUnroll));
-    add_kernel<T>
-        <<<blocks, kThreads, 0, stream>>>(vectors, shape.channels / kVector, y, bias, residual);
+    add_kernel<T><<<blocks, kThreads, 0, stream>>>(vectors, shape.channels / kVector,
+                                                   static_cast<T*>(y), addends);
   } else {
     const auto blocks = static_cast<unsigned>((size + kThreads - 1) / kThreads);
-    add_scalars_kernel<T><<<blocks, kThreads, 0, stream>>>(size, shape.channels, y, bias, residual);
+    add_scalars_kernel<T>
+        <<<blocks, kThreads, 0, stream>>>(size, shape.channels, static_cast<T*>(y), addends);
   }
   return cudaGetLastError();
 }
@@ -75,6 +101,7 @@ cudaError_t add(const MapShape& shape, T* y, const T* bias, const T* residual,
 // launch sums these.
 constexpr int kSumBlocks = 264;
 constexpr int kMostLanes = 256;
+constexpr int kLoads = 8;  // of a thread, started before the first is needed
 
 int64_t sum_blocks(const MapShape& shape) {
   constexpr int64_t kRowsEach = 64;
@@ -94,12 +121,21 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t end = min(rows, (blockIdx.x + 1) * each);
   float total[kVector] = {};
   if (row < rows_at_once && channel < channels) {
-#pragma unroll 4
-    for (int64_t r = blockIdx.x * each + row; r < end; r += rows_at_once) {
-      float value[kVector];
-      unpack(load_packed(map + r * channels + channel), value);
+    for (int64_t r = blockIdx.x * each + row; r < end; r += kLoads * rows_at_once) {
+      const T* const from = map + r * channels + channel;
+      Packed<T> values[kLoads];
 #pragma unroll
-      for (int c = 0; c < kVector; ++c) total[c] += value[c];
+      for (int k = 0; k < kLoads; ++k) {
+        const bool is_there = r + k * rows_at_once < end;
+        values[k] = is_there ? load_packed(from + k * rows_at_once * channels) : Packed<T>{};
+      }
+#pragma unroll
+      for (int k = 0; k < kLoads; ++k) {
+        float value[kVector];
+        unpack(values[k], value);
+#pragma unroll
+        for (int c = 0; c < kVector; ++c) total[c] += value[c];
+      }
     }
   }
   store_vector(shared + threadIdx.x * kVector, total);
@@ -181,16 +217,13 @@ cudaError_t sum(const MapShape& shape, const T* map, T* sums, float* scratch, cu
 
 }  // namespace
 
-cudaError_t add_bias_residual(const MapShape& shape, void* y, const void* bias,
-                              const void* residual, cudaStream_t stream) {
-  if (shape.rows == 0 || (bias == nullptr && residual == nullptr)) return cudaSuccess;
-  if (shape.bf16) {
-    using T = __nv_bfloat16;
-    return add(shape, static_cast<T*>(y), static_cast<const T*>(bias),
-               static_cast<const T*>(residual), stream);
-  }
-  return add(shape, static_cast<float*>(y), static_cast<const float*>(bias),
-             static_cast<const float*>(residual), stream);
+cudaError_t add_bias_residual(const MapShape& shape, void* y, const MapAddends& addends,
+                              cudaStream_t stream) {
+  const bool adds_nothing =
+      addends.bias == nullptr && addends.residual == nullptr && addends.residual_bias == nullptr;
+  if (shape.rows == 0 || adds_nothing) return cudaSuccess;
+  return shape.bf16 ? add<__nv_bfloat16>(shape, y, addends, stream)
+                    : add<float>(shape, y, addends, stream);
 }
 
 int64_t sum_rows_scratch(const MapShape& shape) { return sum_blocks(shape) * shape.channels; }

@@ -12,9 +12,16 @@ struct MapShape {
   bool bf16 = false;
 };
 
-/// y += bias + residual in place; either may be null. One read of each, one write.
-cudaError_t add_bias_residual(const MapShape& shape, void* y, const void* bias,
-                              const void* residual, cudaStream_t stream);
+/// What is added to a map, of its type; null for what takes no part.
+struct MapAddends {
+  const void* bias = nullptr;           ///< [channels]
+  const void* residual = nullptr;       ///< [rows, channels]
+  const void* residual_bias = nullptr;  ///< [channels]
+};
+
+/// y += bias + residual + residual_bias in place. One read of each, one write.
+cudaError_t add_bias_residual(const MapShape& shape, void* y, const MapAddends& addends,
+                              cudaStream_t stream);
 
 /// Floats of scratch that sum_rows() needs.
 int64_t sum_rows_scratch(const MapShape& shape);

@@ -25,6 +25,10 @@ struct ConvShape {
   int64_t stride, padding;
   bool transposed;
 };
+/// What is added to it; undefined tensors take no part.
+struct ConvAddends {
+  Tensor bias, residual, residual_bias;
+};
 
 Tensor convolve(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
   const std::array<int64_t, 2> stride{shape.stride, shape.stride};
@@ -34,12 +38,12 @@ Tensor convolve(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
       .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-/// The convolution of x with the bias and the residual added in place.
-Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                  const Tensor& residual) {
+/// The convolution of x with the addends added in place.
+Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight,
+                  const ConvAddends& addends) {
   const c10::cuda::CUDAGuard guard(x.device());
   Tensor y = convolve(shape, x, weight);
-  add_to_map(y, bias, residual);
+  add_to_map(y, addends.bias, addends.residual, addends.residual_bias);
   return y;
 }
 
@@ -60,19 +64,20 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
                         const std::optional<Tensor>& bias, const std::optional<Tensor>& residual,
-                        int64_t stride, int64_t padding, bool transposed) {
+                        const std::optional<Tensor>& residual_bias, const ConvShape& shape) {
     ctx->save_for_backward({x, weight});
-    ctx->saved_data["stride"] = stride;
-    ctx->saved_data["padding"] = padding;
-    ctx->saved_data["transposed"] = transposed;
+    ctx->saved_data["stride"] = shape.stride;
+    ctx->saved_data["padding"] = shape.padding;
+    ctx->saved_data["transposed"] = shape.transposed;
     ctx->saved_data["has_bias"] = bias.has_value();
     ctx->saved_data["has_residual"] = residual.has_value();
-    return forward_of({stride, padding, transposed}, x, weight, bias.value_or(Tensor()),
-                      residual.value_or(Tensor()));
+    ctx->saved_data["has_residual_bias"] = residual_bias.has_value();
+    return forward_of(
+        shape, x, weight,
+        {bias.value_or(Tensor()), residual.value_or(Tensor()), residual_bias.value_or(Tensor())});
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
-    enum ConvInput { kX, kWeight, kBias, kResidual, kNumInputs };
     const variable_list saved = ctx->get_saved_variables();
     const Tensor& x = saved[kX];
     const Tensor& weight = saved[kWeight];
@@ -81,7 +86,7 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
                           .padding = ctx->saved_data["padding"].toInt(),
                           .transposed = ctx->saved_data["transposed"].toBool()};
     const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
-    variable_list d_inputs(kNumInputs + 3);  // stride, padding and transposed have none
+    variable_list d_inputs(kNumInputs + 1);  // the shape has none
     bool needs_x = ctx->needs_input_grad(kX);
     if (needs_x && is_convolution_backwards(shape, weight)) {
       d_inputs[kX] = convolve_backwards(shape, d_y, weight);
@@ -97,12 +102,24 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
       if (needs_x) d_inputs[kX] = d_x;
       d_inputs[kWeight] = d_weight;
     }
-    size_t edge = kBias;  // autograd numbers the inputs that are there
-    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(edge++)) {
-      d_inputs[kBias] = sum_of_pixels(d_y);
-    }
-    if (ctx->saved_data["has_residual"].toBool()) d_inputs[kResidual] = d_outputs[0];
+    add_gradients_of_addends(*ctx, d_outputs[0], d_y, d_inputs);
     return d_inputs;
+  }
+
+ private:
+  enum ConvInput { kX, kWeight, kBias, kResidual, kResidualBias, kNumInputs };
+
+  static void add_gradients_of_addends(const AutogradContext& ctx, const Tensor& d_output,
+                                       const Tensor& d_y, variable_list& d_inputs) {
+    size_t edge = kBias;  // autograd numbers the inputs that are there
+    const auto has = [&](const char* name) { return ctx.saved_data.at(name).toBool(); };
+    const bool needs_bias = has("has_bias") && ctx.needs_input_grad(edge++);
+    if (has("has_residual") && ctx.needs_input_grad(edge++)) d_inputs[kResidual] = d_output;
+    const bool needs_residual_bias = has("has_residual_bias") && ctx.needs_input_grad(edge++);
+    if (!needs_bias && !needs_residual_bias) return;
+    const Tensor sums = sum_of_pixels(d_y);
+    if (needs_bias) d_inputs[kBias] = sums;
+    if (needs_residual_bias) d_inputs[kResidualBias] = sums;
   }
 };
 
@@ -114,9 +131,10 @@ std::optional<Tensor> when_given(const Tensor& tensor) {
 
 bool conv2d_is_fused(const Conv2dArgs& args) {
   const auto dtype = args.x.scalar_type();
-  if (args.x_rest.defined() && !is_pixel_product(args)) return false;
+  if (is_pixel_product(args) ? args.residual_bias.defined() : args.x_rest.defined()) return false;
   if (!args.x.is_cuda() || (dtype != at::kBFloat16 && dtype != at::kFloat)) return false;
-  for (const Tensor* other : {&args.x_rest, &args.weight, &args.bias, &args.residual}) {
+  for (const Tensor* other :
+       {&args.x_rest, &args.weight, &args.bias, &args.residual, &args.residual_bias}) {
     if (other->defined() && other->scalar_type() != dtype) return false;
   }
   return true;
@@ -124,12 +142,13 @@ bool conv2d_is_fused(const Conv2dArgs& args) {
 
 Tensor fused_conv2d(const Conv2dArgs& args) {
   if (is_pixel_product(args)) return fused_pixel_product(args);
+  const ConvShape shape{
+      .stride = args.stride, .padding = args.padding, .transposed = args.transposed};
   if (!at::GradMode::is_enabled()) {
-    return forward_of({args.stride, args.padding, args.transposed}, args.x, args.weight, args.bias,
-                      args.residual);
+    return forward_of(shape, args.x, args.weight, {args.bias, args.residual, args.residual_bias});
   }
   return Conv2d::apply(args.x, args.weight, when_given(args.bias), when_given(args.residual),
-                       args.stride, args.padding, args.transposed);
+                       when_given(args.residual_bias), shape);
 }
 
 }  // namespace ddpm::cuda

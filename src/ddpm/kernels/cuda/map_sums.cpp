@@ -17,12 +17,17 @@ MapShape map_shape(const Tensor& map) {
 
 }  // namespace
 
-void add_to_map(const Tensor& y, const Tensor& bias, const Tensor& residual) {
+void add_to_map(const Tensor& y, const Tensor& bias, const Tensor& residual,
+                const Tensor& residual_bias) {
+  const auto data = [](const Tensor& tensor) {
+    return tensor.defined() ? tensor.const_data_ptr() : nullptr;
+  };
   const Tensor added =
       residual.defined() ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual;
-  C10_CUDA_CHECK(add_bias_residual(
-      map_shape(y), y.mutable_data_ptr(), bias.defined() ? bias.const_data_ptr() : nullptr,
-      added.defined() ? added.const_data_ptr() : nullptr, c10::cuda::getCurrentCUDAStream()));
+  const MapAddends addends{
+      .bias = data(bias), .residual = data(added), .residual_bias = data(residual_bias)};
+  C10_CUDA_CHECK(add_bias_residual(map_shape(y), y.mutable_data_ptr(), addends,
+                                   c10::cuda::getCurrentCUDAStream()));
 }
 
 Tensor sum_of_pixels(const Tensor& map) {
