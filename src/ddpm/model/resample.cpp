@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "ddpm/kernels/pad.h"
 #include "ddpm/kernels/upsample.h"
 
 namespace ddpm {
@@ -36,7 +37,7 @@ DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding, WeightInit wei
 }
 
 Tensor DownsampleImpl::forward(const Tensor& x) {
-  return conv_->forward(padding_ == 0 ? at::constant_pad_nd(x, {0, 1, 0, 1}) : x);
+  return conv_->forward(padding_ == 0 ? pad_right_and_bottom(x) : x);
 }
 
 UpsampleImpl::UpsampleImpl(int64_t channels, WeightInit weight_init) {

@@ -1,0 +1,66 @@
+#include "ddpm/kernels/cuda/pad_function.h"
+
+#include <ATen/ATen.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <limits>
+
+#include "ddpm/kernels/cuda/pad_kernels.h"
+
+namespace ddpm::cuda {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kPadVector = 8;  // channels of a thread
+
+/// Of a map that is not padded.
+PadShape pad_shape(at::IntArrayRef sizes, at::ScalarType dtype) {
+  return {.images = static_cast<int>(sizes[0]),
+          .height = static_cast<int>(sizes[2]),
+          .width = static_cast<int>(sizes[3]),
+          .channels = static_cast<int>(sizes[1]),
+          .bf16 = dtype == at::kBFloat16};
+}
+
+class PadRightAndBottom : public torch::autograd::Function<PadRightAndBottom> {
+ public:
+  static Tensor forward(AutogradContext* /*ctx*/, const Tensor& x) {
+    const c10::cuda::CUDAGuard guard(x.device());
+    Tensor y = at::empty({x.size(0), x.size(1), x.size(2) + 1, x.size(3) + 1},
+                         x.options().memory_format(at::MemoryFormat::ChannelsLast));
+    C10_CUDA_CHECK(pad_right_and_bottom(pad_shape(x.sizes(), x.scalar_type()), x.const_data_ptr(),
+                                        y.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* /*ctx*/, const variable_list& d_outputs) {
+    const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const c10::cuda::CUDAGuard guard(d_y.device());
+    const Tensor d_x = at::empty({d_y.size(0), d_y.size(1), d_y.size(2) - 1, d_y.size(3) - 1},
+                                 d_y.options().memory_format(at::MemoryFormat::ChannelsLast));
+    C10_CUDA_CHECK(pad_right_and_bottom_backward(pad_shape(d_x.sizes(), d_x.scalar_type()),
+                                                 d_y.const_data_ptr(), d_x.mutable_data_ptr(),
+                                                 c10::cuda::getCurrentCUDAStream()));
+    return {d_x};
+  }
+};
+
+}  // namespace
+
+bool pad_is_fused(const Tensor& x) {
+  const auto dtype = x.scalar_type();
+  if (!x.is_cuda() || x.dim() != 4 || (dtype != at::kBFloat16 && dtype != at::kFloat)) return false;
+  return x.size(1) % kPadVector == 0 && x.size(0) * x.size(1) * (x.size(2) + 1) * (x.size(3) + 1) <=
+                                            std::numeric_limits<int>::max();
+}
+
+Tensor fused_pad(const Tensor& x) {
+  return PadRightAndBottom::apply(x.contiguous(at::MemoryFormat::ChannelsLast));
+}
+
+}  // namespace ddpm::cuda

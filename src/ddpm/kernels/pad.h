@@ -1,0 +1,13 @@
+#pragma once
+
+#include "ddpm/core/tensor.h"
+
+namespace ddpm {
+
+/// A map with zeros to the right and at the bottom: what a convolution of stride 2 reads there.
+///
+/// @param x [N, C, H, W] float.
+/// @return  [N, C, H + 1, W + 1], channels_last.
+Tensor pad_right_and_bottom(const Tensor& x);
+
+}  // namespace ddpm

@@ -1,0 +1,34 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "ddpm/kernels/pad.h"
+
+namespace ddpm {
+namespace {
+
+TEST(PadGpuTest, OutputAndGradientAreThoseOfTheCpu) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  at::manual_seed(0);
+  const std::vector<std::vector<int64_t>> shapes{
+      {3, 256, 8, 8}, {2, 24, 5, 3}, {1, 8, 1, 1}, {2, 6, 4, 4}};
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    for (const auto& shape : shapes) {
+      const Tensor x = at::randn(shape, at::TensorOptions(at::kCUDA).dtype(dtype))
+                           .contiguous(at::MemoryFormat::ChannelsLast)
+                           .requires_grad_(true);
+      const Tensor on_cpu = x.detach().to(at::kCPU).requires_grad_(true);
+      const Tensor y = pad_right_and_bottom(x);
+      const Tensor expected = pad_right_and_bottom(on_cpu);
+      EXPECT_TRUE(at::equal(y.to(at::kCPU), expected)) << at::IntArrayRef(shape);
+      const Tensor d_y = at::randn_like(y);
+      y.backward(d_y);
+      expected.backward(d_y.to(at::kCPU));
+      EXPECT_TRUE(at::equal(x.grad().to(at::kCPU), on_cpu.grad())) << at::IntArrayRef(shape);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ddpm
