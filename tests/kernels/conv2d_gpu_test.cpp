@@ -42,7 +42,13 @@ std::vector<ConvCase> conv_cases() {
           {"OneImageOfOnePixel", {1, 64, 1, 1}, 32, 3, 1, 1, kFloat, true, true},
           {"TwoBiases", {2, 16, 9, 7}, 24, 3, 1, 1, kFloat, true, true, false, true},
           {"TwoBiasesOfOddChannels", {2, 16, 9, 7}, 5, 3, 1, 1, kFloat, true, true, false, true},
-          {"TwoBiasesOfPixels", {2, 16, 9, 7}, 24, 1, 1, 0, kFloat, true, true, false, true}};
+          {"TwoBiasesOfPixels", {2, 16, 9, 7}, 24, 1, 1, 0, kFloat, true, true, false, true},
+          {"FewPixelsBf16", {1, 256, 16, 16}, 256, 3, 1, 1, kBf16, true, true, false, true},
+          {"FewPixelsOfAllChannelsBf16", {1, 512, 4, 4}, 256, 3, 1, 1, kBf16, true, true},
+          {"FewPixelsAndPartsBf16", {1, 64, 32, 32}, 256, 3, 1, 1, kBf16, false, true},
+          {"FewPixelsStridedBf16", {3, 128, 9, 7}, 64, 3, 2, 0, kBf16, true, false},
+          {"FewPixelsOfFourTapsBf16", {1, 64, 6, 6}, 64, 2, 2, 0, kBf16, true, false},
+          {"FewPixelsOfFiveSidesBf16", {5, 64, 5, 3}, 128, 5, 1, 2, kBf16, true, true}};
 }
 
 class Conv2dGpuTest : public ::testing::TestWithParam<ConvCase> {

@@ -2,11 +2,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
 
+#include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 
@@ -38,10 +41,57 @@ Tensor convolve(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
       .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-/// The convolution of x with the addends added in place.
+const void* data_or_none(const Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
+}
+
+ConvMaps conv_maps(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
+  const auto side = [&](int64_t dim) {
+    return static_cast<int>((x.size(dim) + 2 * shape.padding - weight.size(dim)) / shape.stride +
+                            1);
+  };
+  return {.images = static_cast<int>(x.size(0)),
+          .height = static_cast<int>(x.size(2)),
+          .width = static_cast<int>(x.size(3)),
+          .channels = static_cast<int>(x.size(1)),
+          .out_channels = static_cast<int>(weight.size(0)),
+          .kernel = static_cast<int>(weight.size(2)),
+          .stride = static_cast<int>(shape.stride),
+          .padding = static_cast<int>(shape.padding),
+          .out_height = side(2),
+          .out_width = side(3)};
+}
+
+/// Whether conv2d_few_pixels computes it.
+bool has_few_pixels(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
+  return !shape.transposed && x.scalar_type() == at::kBFloat16 &&
+         weight.size(2) == weight.size(3) && weight.size(1) == x.size(1) &&
+         weight.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+         conv2d_has_few_pixels(conv_maps(shape, x, weight));
+}
+
+Tensor convolve_few_pixels(const ConvShape& shape, const Tensor& map, const Tensor& weight,
+                           const ConvAddends& addends) {
+  const Tensor x = map.contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor residual = addends.residual.defined()
+                              ? addends.residual.contiguous(at::MemoryFormat::ChannelsLast)
+                              : addends.residual;
+  const ConvMaps maps = conv_maps(shape, x, weight);
+  Tensor y = at::empty({x.size(0), weight.size(0), maps.out_height, maps.out_width},
+                       x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  C10_CUDA_CHECK(conv2d_few_pixels(maps, x.const_data_ptr(), weight.const_data_ptr(),
+                                   {.bias = data_or_none(addends.bias),
+                                    .residual = data_or_none(residual),
+                                    .residual_bias = data_or_none(addends.residual_bias)},
+                                   y.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
+  return y;
+}
+
+/// The convolution of x with the addends added in the same pass or in place.
 Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight,
                   const ConvAddends& addends) {
   const c10::cuda::CUDAGuard guard(x.device());
+  if (has_few_pixels(shape, x, weight)) return convolve_few_pixels(shape, x, weight, addends);
   Tensor y = convolve(shape, x, weight);
   add_to_map(y, addends.bias, addends.residual, addends.residual_bias);
   return y;

@@ -249,9 +249,6 @@ __device__ __forceinline__ void each_pixel(const ClusterPlan& plan, const Cluste
 
 #endif
 
-/// False if the kernels come from PTX for older devices, which knows no clusters.
-bool cluster_kernels_are_compiled();
-
 /// How to split a shape's images; `maps` slabs are resident, besides scratch_bytes(plan).
 ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
                               int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&));

@@ -219,17 +219,6 @@ cudaError_t forward(const GroupNormShape& shape, const GroupNormTensors& tensors
 
 }  // namespace
 
-bool cluster_kernels_are_compiled() {
-  static const bool compiled = [] {
-    cudaFuncAttributes attributes{};
-    const bool found =
-        cudaFuncGetAttributes(&attributes, forward_kernel<float, false, NormTail::kNone>) ==
-        cudaSuccess;
-    return found && !(attributes.ptxVersion > 0 && attributes.ptxVersion < 90);
-  }();
-  return compiled;
-}
-
 cudaError_t group_norm_silu_cluster_forward(const GroupNormShape& shape,
                                             const GroupNormTensors& tensors, void* y,
                                             cudaStream_t stream) {

@@ -1,3 +1,4 @@
+#include "ddpm/kernels/cuda/device_clusters.h"
 #include "ddpm/kernels/cuda/group_norm_silu_cluster.cuh"
 
 namespace ddpm::cuda {
@@ -44,13 +45,8 @@ ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
 }
 
 bool group_norm_silu_clusters(const GroupNormShape& shape) {
-  int device = 0, major = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) {
-    return false;
-  }
   const int64_t elements = static_cast<int64_t>(shape.pixels) * shape.channels;
-  return major >= 9 && cluster_kernels_are_compiled() && shape.groups >= 1 && shape.channels % shape.groups == 0 &&
+  return device_has_clusters() && shape.groups >= 1 && shape.channels % shape.groups == 0 &&
          shape.channels % kVector == 0 && shape.rest_channels % kVector == 0 &&
          shape.channels / kVector <= kMaxLanes && shape.images > 0 && shape.images < (1 << 24) &&
          shape.pixels > 0 && elements < (int64_t{1} << 30);

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "ddpm/kernels/cuda/bias_residual_kernels.h"
+
+namespace ddpm::cuda {
+
+/// A convolution of maps [images, height, width, channels] (NHWC) of bfloat16 with a weight
+/// [out_channels, kernel, kernel, channels].
+struct ConvMaps {
+  int images = 0;
+  int height = 0;
+  int width = 0;
+  int channels = 0;
+  int out_channels = 0;
+  int kernel = 0;
+  int stride = 1;
+  int padding = 0;
+  int out_height = 0;
+  int out_width = 0;
+};
+
+/// True if so few pixels and channels come out that a device with clusters is not filled unless the
+/// sums are split, too, and the parts are short; the numbers of channels must be multiples of 64.
+bool conv2d_has_few_pixels(const ConvMaps& maps);
+
+/// y = conv(x, weight) + bias + residual + residual_bias [images, out_height, out_width,
+/// out_channels]: blocks of a cluster take parts of each sum, which one adds up in order.
+cudaError_t conv2d_few_pixels(const ConvMaps& maps, const void* x, const void* weight,
+                              const MapAddends& addends, void* y, cudaStream_t stream);
+
+}  // namespace ddpm::cuda
