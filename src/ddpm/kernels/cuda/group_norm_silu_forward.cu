@@ -135,7 +135,7 @@ bool group_norm_silu_fits(const GroupNormShape& shape) {
 }
 
 bool group_norm_silu_suits_blocks(const GroupNormShape& shape) {
-  constexpr int kFewImages = 4;
+  constexpr int kFewImages = 8;
   return shape.images <= kFewImages && shape.dropout == 0 && group_norm_silu_fits(shape);
 }
 
