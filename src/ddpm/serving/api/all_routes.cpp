@@ -3,6 +3,7 @@
 #include "ddpm/serving/api/edit_routes.h"
 #include "ddpm/serving/api/forward_routes.h"
 #include "ddpm/serving/api/native_routes.h"
+#include "ddpm/serving/api/openai_routes.h"
 #include "ddpm/serving/api/ops_routes.h"
 #include "ddpm/serving/site/site_routes.h"
 
@@ -11,6 +12,7 @@ namespace ddpm {
 HttpRouter all_routes(Service& service) {
   HttpRouter router;
   add_native_routes(router, service);
+  add_openai_routes(router, service);
   add_edit_routes(router, service);
   add_forward_routes(router);
   add_ops_routes(router, service);
