@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
+#include <utility>
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
@@ -155,7 +157,9 @@ JobsOptions jobs_options(const ServeFlags& flags) {
   options.max_result_bytes = flags.results_mib * kMib;
   options.max_age = std::chrono::seconds(flags.keep_seconds);
   options.encode_frame = encode_job_frame;
-  if (!flags.state.empty()) options.store = open_job_store({.file = flags.state});
+  if (flags.state.empty()) return options;
+  std::shared_ptr<JobStore> store = open_job_store({.file = flags.state});
+  if (!flags.check) options.store = std::move(store);  // a check begins no job again
   return options;
 }
 

@@ -23,6 +23,17 @@ JobId random_job_id() {
   return id;
 }
 
+JobSnapshot begun_anew(const JobSnapshot& job) {
+  JobSnapshot queued;
+  queued.id = job.id;
+  queued.request = job.request;
+  queued.progress.num_images = job.progress.num_images;
+  queued.created = job.created;
+  queued.restarts = job.restarts;
+  queued.interruptions = job.interruptions;
+  return queued;
+}
+
 int64_t result_bytes_of(const JobSnapshot& job) {
   std::size_t size_bytes = 0;
   for (const auto& [number, image] : job.images) size_bytes += image->bytes.size();

@@ -67,8 +67,9 @@ struct JobSnapshot {
   JobRequest request;
   JobState state = JobState::kQueued;
   JobProgress progress;
-  int64_t position = 0;  ///< Jobs that are queued before it; 0 unless it is queued.
-  int restarts = 0;      ///< How often a server began it again that was interrupted (job_store.h).
+  int64_t position = 0;   ///< Jobs that are queued before it; 0 unless it is queued.
+  int restarts = 0;       ///< Servers in a row that ended by no signal to stop while it was open.
+  int interruptions = 0;  ///< How often one ended so while it was drawn.
   JobClock::time_point created = {};
   std::optional<JobClock::time_point> started = {};
   std::optional<JobClock::time_point> finished = {};
@@ -76,6 +77,9 @@ struct JobSnapshot {
   std::map<int64_t, std::shared_ptr<const JobImage>> images = {};  ///< Those that are done.
   std::vector<std::shared_ptr<const JobFrame>> trace = {};         ///< Noise first.
 };
+
+/// The job as it was when it was taken in, but for restarts and interruptions.
+JobSnapshot begun_anew(const JobSnapshot& job);
 
 /// Bytes of a job's images and frames.
 int64_t result_bytes_of(const JobSnapshot& job);

@@ -105,6 +105,7 @@ std::string job_record(const JobSnapshot& job, JobClock::time_point now) {
                     {"num_steps", job.progress.num_steps},
                     {"images_done", job.progress.images_done},
                     {"restarts", job.restarts},
+                    {"interruptions", job.interruptions},
                     {"created", milliseconds_of(job.created)},
                     {"started", to_time(job.started)},
                     {"finished", to_time(job.finished)},
@@ -129,6 +130,7 @@ JobSnapshot parse_job_record(const std::string& text, JobClock::time_point now) 
     record.at("images_done").get_to(job.progress.images_done);
     job.progress.num_images = job.request.engine.num_images;
     record.at("restarts").get_to(job.restarts);
+    record.at("interruptions").get_to(job.interruptions);
     job.created = from_time(record.at("created")).value();
     job.started = from_time(record.at("started"));
     job.finished = from_time(record.at("finished"));

@@ -26,12 +26,8 @@ bool is_complete(const JobSnapshot& job) {
 
 /// A job that was cut short, back at its beginning.
 JobSnapshot as_queued(const JobSnapshot& job) {
-  JobSnapshot queued;
-  queued.id = job.id;
-  queued.request = job.request;
-  queued.progress.num_images = job.progress.num_images;
-  queued.created = job.created;
-  queued.restarts = job.restarts;
+  JobSnapshot queued = begun_anew(job);
+  if (job.state == JobState::kRunning) ++queued.interruptions;
   return queued;
 }
 

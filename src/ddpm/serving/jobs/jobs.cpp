@@ -45,13 +45,16 @@ void Jobs::tell_positions() {
   for (const JobPtr& job : table_.queued()) call_listeners(*job);
 }
 
-void Jobs::on_start(Job& job) {
-  const std::lock_guard lock(mutex_);
-  job.shown.state = JobState::kRunning;
-  job.shown.started = options_.now();
-  add_event(job, {.kind = JobEvent::Kind::kState});
-  positions_changed_ = true;
-  tell_positions();
+void Jobs::on_start(const JobPtr& job) {
+  {
+    const std::lock_guard lock(mutex_);
+    job->shown.state = JobState::kRunning;
+    job->shown.started = options_.now();
+    add_event(*job, {.kind = JobEvent::Kind::kState});
+    positions_changed_ = true;
+    tell_positions();
+  }
+  if (options_.store != nullptr) encoding_.run([this, job] { store(job); });
 }
 
 void Jobs::on_progress(Job& job, const ImageProgress& event) {
@@ -75,7 +78,7 @@ void Jobs::on_progress(Job& job, const ImageProgress& event) {
 
 EngineEvents Jobs::events_of(const JobPtr& job) {
   EngineEvents events;
-  events.start = [this, job](EngineTicket) { on_start(*job); };
+  events.start = [this, job](EngineTicket) { on_start(job); };
   events.progress = [this, job](const ImageProgress& event) { on_progress(*job, event); };
   if (options_.encode_frame) {
     events.trace = [this, job](const ImageTrace& trace) {

@@ -50,8 +50,9 @@ class Jobs {
   /// Told that a job has news, on any thread; must return soon and not call Jobs.
   using Listener = std::function<void()>;
 
-  /// With a store, jobs that are over are as they were, and those that were cut short, by a
-  /// shutdown too, are given to the engine again: once; the second time they have failed.
+  /// With a store, jobs that are over are as they were, and those that were cut short are given to
+  /// the engine again. One has failed that was being drawn when a server was killed for the second
+  /// time, or that met six such ends in a row; a shutdown does not count.
   ///
   /// @param engine must outlive this, and have nothing open when this ends (drain it).
   Jobs(Engine& engine, Encoder encoder, JobsOptions options = {});
@@ -99,7 +100,7 @@ class Jobs {
   void put_in_store(Job& job);
   void store_image(const JobPtr& job, int64_t image);
   void store_erased();
-  void on_start(Job& job);
+  void on_start(const JobPtr& job);
   void on_progress(Job& job, const ImageProgress& event);
   void keep_image(const JobPtr& job, const ImageResult& result);
   void keep_frame(const JobPtr& job, const ImageTrace& trace);

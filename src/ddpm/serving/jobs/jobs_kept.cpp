@@ -1,5 +1,6 @@
 #include <exception>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "ddpm/core/log.h"
@@ -7,6 +8,22 @@
 
 // Jobs and its store: what is kept of a job, and what begins again.
 namespace ddpm {
+namespace {
+
+// A job that ends the process must not do so for ever, and those that only waited for it, or for a
+// server that something else ended, must not pay for that.
+constexpr int kMaxInterruptions = 1;
+constexpr int kMaxRestarts = 5;
+
+std::string why_not_again(const JobSnapshot& job) {
+  if (job.interruptions > kMaxInterruptions) return "the server was killed twice while it drew it";
+  if (job.restarts >= kMaxRestarts) {
+    return "the server was killed " + std::to_string(job.restarts + 1) + " times while it waited";
+  }
+  return "";
+}
+
+}  // namespace
 
 void Jobs::fail(const JobPtr& job, JobError error) {
   {
@@ -21,9 +38,9 @@ void Jobs::fail(const JobPtr& job, JobError error) {
 
 void Jobs::begin_again(const JobPtr& job) {
   const JobId& id = job->shown.id;
-  if (job->shown.restarts > 0) {
-    log_warn("[jobs] job " + id + " was interrupted twice, and does not begin again");
-    return fail(job, {JobErrorCode::kInterrupted, "the server was interrupted twice"});
+  if (const std::string why = why_not_again(job->shown); !why.empty()) {
+    log_warn("[jobs] job " + id + " does not begin again: " + why);
+    return fail(job, {JobErrorCode::kInterrupted, why});
   }
   ++job->shown.restarts;
   store(job);  // first: a job that ends the process must not do so again and again
@@ -57,6 +74,10 @@ void Jobs::put_in_store(Job& job) {
     const std::lock_guard lock(mutex_);
     if (table_.find(job.shown.id) == nullptr) return;
     shown = table_.snapshot(job);
+  }
+  if (shown.error && shown.error->code == JobErrorCode::kStopped) {  // for the next server
+    shown = begun_anew(shown);
+    shown.restarts = 0;
   }
   options_.store->put(shown);
   job.is_stored = true;

@@ -90,8 +90,7 @@ void Jobs::finish(const JobPtr& job, const RequestEnd& end) {
     tell_positions();
     table_.make_room(options_.max_jobs, options_.max_result_bytes);
   }
-  // What a shutdown stops stays open in the store, and begins again with the next process.
-  if (end.outcome != RequestOutcome::kStopped) store(job);
+  store(job);
   store_erased();
 }
 
