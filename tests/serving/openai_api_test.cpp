@@ -48,9 +48,9 @@ class OpenAiTest : public testing::NativeApi {
         post("/v1/generate", body_of(6, {{"num_images", count}, {"class", label}}));
     EXPECT_EQ(response.status, 200) << response.body;
     if (count == 1) return {to_base64(response.body)};
+    const json answer = json::parse(response.body);
     std::vector<std::string> found;
-    for (const json& image : json::parse(response.body).at("images"))
-      found.push_back(image.at("b64"));
+    for (const json& image : answer.at("images")) found.push_back(image.at("b64"));
     return found;
   }
 
