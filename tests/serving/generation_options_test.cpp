@@ -163,6 +163,15 @@ TEST(GenerationOptionsTest, TheOnlyModelNeedsNoName) {
   EXPECT_EQ(parse_generation(json::object(), one, {}).engine.model, "alone");
 }
 
+TEST(GenerationOptionsTest, WholeNumbersAreIntegersHoweverWritten) {
+  const JobRequest request = parsed(
+      R"({"model": "garments", "num_images": 2.0, "seed": 7.0, "class": [1.0, 2], "sampler": {"steps": 2e1}})");
+  EXPECT_EQ(request.engine.num_images, 2);
+  EXPECT_EQ(request.engine.seed, 7U);
+  EXPECT_EQ(request.engine.sampler.steps, 20);
+  EXPECT_THAT(request.engine.class_labels, ElementsAre(1, 2));
+}
+
 TEST(GenerationOptionsTest, NullIsTheDefault) {
   const JobRequest request = parsed(
       R"({"model": "shapes", "seed": null, "sampler": {"steps": null}, "guidance": null, "class": null})");

@@ -4,6 +4,7 @@
 #include "ddpm/serving/api/forward_routes.h"
 #include "ddpm/serving/api/native_routes.h"
 #include "ddpm/serving/api/openai_routes.h"
+#include "ddpm/serving/api/openapi.h"
 #include "ddpm/serving/api/ops_routes.h"
 #include "ddpm/serving/site/site_routes.h"
 
@@ -17,6 +18,7 @@ HttpRouter all_routes(Service& service) {
   add_forward_routes(router);
   add_ops_routes(router, service);
   add_site_routes(router);
+  add_openapi_route(router, service);  // of all that are there
   return router;
 }
 

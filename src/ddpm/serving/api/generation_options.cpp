@@ -2,7 +2,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <random>
 #include <stdexcept>
@@ -48,6 +51,20 @@ void set_field(const std::vector<Field>& fields, const std::string& place, const
     tree.name = field;
     assign_fields(fields, tree);
   });
+}
+
+/// Numbers that are whole as integers, however they are written: JSON knows no difference, and some
+/// languages write 20 as 20.0.
+json with_whole_numbers(json value) {
+  constexpr double kLargest = 9007199254740992.0;  // 2^53: beyond it a double skips integers
+  if (value.is_structured()) {
+    for (json& each : value) each = with_whole_numbers(std::move(each));
+  } else if (value.is_number_float()) {
+    const auto number = value.get<double>();
+    const bool is_whole = std::abs(number) <= kLargest && std::trunc(number) == number;
+    if (is_whole) return static_cast<int64_t>(number);
+  }
+  return value;
 }
 
 /// A member of the body; null where there is none.
@@ -186,8 +203,9 @@ std::string resolved_text(const EngineRequest& request, const GenerationFields& 
 
 }  // namespace
 
-JobRequest parse_generation(const json& body, const ServedModels& models,
+JobRequest parse_generation(const json& written, const ServedModels& models,
                             const GenerationLimits& limits) {
+  const json body = with_whole_numbers(written);
   const GenerationFields fields = parse_fields(body, limits);
   const auto model = find_model(models, fields.model);
   JobRequest request;
@@ -208,7 +226,7 @@ JobRequest parse_generation(const json& body, const ServedModels& models,
     engine.deadline = EngineClock::now() + std::chrono::milliseconds(fields.deadline_ms);
   }
   request.format = enum_word(fields.format);
-  request.fingerprint = sha256_hex(body.dump());
+  request.fingerprint = sha256_hex(written.dump());
   request.text = resolved_text(engine, fields, *model);
   return request;
 }

@@ -9,15 +9,16 @@
 namespace ddpm {
 
 /// A client's JSON object as a request: docs/http_api.md, "Generation". Absent and null members
-/// have their defaults; a seed is drawn where none is given. Of the sampler's options those of the
-/// model's own files, as `ddpm sample` takes them. The request's `text` is JSON of the resolved
-/// one,
-/// {"request", "model_hash", "image_shape"}: "request" has all defaults and the seed, and as a body
-/// draws the same again. Its `fingerprint` is of what the client wrote.
+/// have their defaults; 20.0 is the integer 20; a seed is drawn where none is given. Of the
+/// sampler's options those of the model's own files, as `ddpm sample` takes them.
+///
+/// The request's `text` is JSON of the resolved one, {"request", "model_hash", "image_shape"}, where
+/// "request" has all defaults and the seed, and as a body draws the same again. Its `fingerprint` is
+/// of what the client wrote.
 ///
 /// @throws HttpError 422 that names the field ("sampler.steps"), what was expected and what came,
 ///         and for an unknown member the nearest known one; 404 for an unknown model.
-JobRequest parse_generation(const nlohmann::json& body, const ServedModels& models,
+JobRequest parse_generation(const nlohmann::json& written, const ServedModels& models,
                             const GenerationLimits& limits);
 
 }  // namespace ddpm
