@@ -37,7 +37,9 @@ endif()
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 find_program(DDPM_MOLD mold)
 if(DDPM_MOLD)
-  add_link_options(-fuse-ld=mold)
+  # Segments on pages of their own: else mold 1.10 may let the part that becomes read-only begin with
+  # thread_local variables on a page before it, which is not there, and the program does not start.
+  add_link_options(-fuse-ld=mold -Wl,-z,separate-loadable-segments)
 endif()
 
 # One precompiled header for everything that sees LibTorch: ATen/ATen.h costs 5 to 10 s a file without
