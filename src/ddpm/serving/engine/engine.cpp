@@ -156,11 +156,12 @@ bool Engine::drain(EngineClock::time_point deadline) {
   std::unique_lock lock(mutex_);
   is_draining_ = true;
   const auto is_done = [this] { return open_.empty() && is_settled_; };
-  if (settled_.wait_until(lock, deadline, is_done)) return true;
-  mail_.stop_requests = true;
+  const bool was_in_time = settled_.wait_until(lock, deadline, is_done);
+  mail_.stop_requests = true;  // also where none is open: borrowers of a network go on for ever
+  is_settled_ = false;
   mail_came_.notify_all();
   settled_.wait(lock, is_done);
-  return false;
+  return was_in_time;
 }
 
 Engine::Mail Engine::take_mail(bool has_work) {
