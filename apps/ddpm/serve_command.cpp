@@ -64,6 +64,7 @@ struct Server {
         jobs(engine, encode_job_image, jobs_options(flags)),
         watcher(jobs) {
     service.limits.max_images = engine_options(flags).max_images;
+    service.limits.max_result_bytes = result_bytes(flags);
     service.version = kVersion;
     HttpServerOptions options = http_options(flags);
     options.metrics = &metrics;

@@ -154,7 +154,7 @@ EngineOptions engine_options(const ServeFlags& flags) {
 
 JobsOptions jobs_options(const ServeFlags& flags) {
   JobsOptions options;
-  options.max_result_bytes = flags.results_mib * kMib;
+  options.max_result_bytes = result_bytes(flags);
   options.max_age = std::chrono::seconds(flags.keep_seconds);
   options.encode_frame = encode_job_frame;
   if (flags.state.empty()) return options;
@@ -162,6 +162,8 @@ JobsOptions jobs_options(const ServeFlags& flags) {
   if (!flags.check) options.store = std::move(store);  // a check begins no job again
   return options;
 }
+
+int64_t result_bytes(const ServeFlags& flags) { return flags.results_mib * kMib; }
 
 ServedModelOptions model_options(const ServeFlags& flags) {
   return {.pipeline = flags.pipeline, .max_model_bytes = flags.memory_mib * kMib};

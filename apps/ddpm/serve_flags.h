@@ -47,6 +47,9 @@ HttpServerOptions http_options(const ServeFlags& flags);
 EngineOptions engine_options(const ServeFlags& flags);
 /// With pictures of traces, and the store of --state.
 JobsOptions jobs_options(const ServeFlags& flags);
+/// Of the images that are kept.
+int64_t result_bytes(const ServeFlags& flags);
+
 ServedModelOptions model_options(const ServeFlags& flags);
 
 /// "http://127.0.0.1:7860/", or "unix:PATH".

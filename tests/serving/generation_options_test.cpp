@@ -49,6 +49,24 @@ TEST(GenerationOptionsTest, AnEmptySamplerIsTheModelsOwn) {
   EXPECT_EQ(request.format, "png");
 }
 
+TEST(GenerationOptionsTest, WhatCantBeKeptIsNotDrawn) {
+  const auto asked = [](int64_t num_images, int64_t trace) {
+    const json body{{"model", "shapes"}, {"num_images", num_images}, {"trace", trace}};
+    parse_generation(body, two_models(), {.max_result_bytes = 7 * (64 + 1024)});
+  };
+  EXPECT_NO_THROW(asked(7, 0));
+  EXPECT_NO_THROW(asked(1, 2));
+  EXPECT_THROW(asked(8, 0), HttpError);
+  try {
+    asked(2, 2);
+    ADD_FAILURE() << "eight pictures were taken";
+  } catch (const HttpError& error) {
+    EXPECT_EQ(error.status, 422);
+    EXPECT_EQ(error.field, "num_images");
+    EXPECT_THAT(error.what(), HasSubstr("got 8 pictures of 1088"));
+  }
+}
+
 TEST(GenerationOptionsTest, TheResolvedRequestDrawsTheSameAgain) {
   const json first = resolved(R"({"model": "garments", "num_images": 2, "first_image": 5,
       "sampler": {"kind": "euler_a", "steps": 12, "ancestral_eta": 0.5},

@@ -164,6 +164,23 @@ TEST_F(JobsTest, ResultsAreBoundedByBytesAndTheOldestGoFirst) {
   EXPECT_TRUE(jobs.find(ids[2]).has_value());
 }
 
+TEST_F(JobsTest, AJobThatIsFollowedIsNotForgottenForItsBytes) {
+  hold();
+  JobsOptions options;
+  options.max_result_bytes = 1;
+  Jobs jobs(engine_, encode_as_text, options);
+  const JobId id = jobs.submit(job_of(3)).id;
+  auto listening = jobs.listen(id, [] {});
+  opened_.count_down();
+  EXPECT_EQ(wait_until_over(jobs, id).images.size(), 1U);
+  jobs.expire();
+  EXPECT_TRUE(jobs.find(id).has_value());
+  listening.reset();
+  jobs.expire();
+  EXPECT_FALSE(jobs.find(id).has_value());
+  EXPECT_EQ(jobs.result_bytes(), 0);
+}
+
 TEST_F(JobsTest, JobsAreForgottenByAgeAndByCount) {
   JobsOptions options = with_clock();
   options.max_age = seconds(100);

@@ -117,6 +117,21 @@ TEST_F(NativeEventsTest, GenerateWaitsForTheImage) {
       << "what was answered is not kept";
 }
 
+TEST(NativeResultsTest, AWaitingClientGetsItsImagesThoughNoRoomIsLeft) {
+  JobsOptions options;
+  options.max_result_bytes = 1;
+  testing::TestService test(std::make_shared<testing::FakeCalls>(), options);
+  const testing::TestServer server(testing::native_routes(test.service), test.metrics);
+  const std::string body = R"({"num_images": 2, "sampler": {"steps": 2}})";
+  const RawResponse response =
+      server.ask("POST /v1/generate HTTP/1.1\r\nHost: localhost\r\n" +
+                 testing::TestServer::key_field() + "Content-Type: application/json\r\n" +
+                 "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  ASSERT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(json::parse(response.body).at("images").size(), 2U);
+  EXPECT_TRUE(eventually([&] { return test.jobs.result_bytes() == 0; }));
+}
+
 TEST_F(NativeEventsTest, AClientThatLeavesTakesItsImagesAlong) {
   calls_->before = [](const Tensor&, const Tensor&, const Tensor&) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "ddpm/core/check.h"
+
 namespace ddpm {
 namespace {
 
@@ -44,6 +46,19 @@ std::vector<Field> list_generation_fields(GenerationFields& fields,
     if (field.key == "deadline_ms") field.range.max = static_cast<double>(limits.max_deadline_ms);
   }
   return list;
+}
+
+void check_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape,
+                        const GenerationLimits& limits) {
+  constexpr int64_t kHeadBytes = 1024;
+  constexpr int64_t kPicturesOfFrame = 3;
+  int64_t picture_bytes = 1;
+  for (const int64_t size : image_shape) picture_bytes *= size;
+  picture_bytes += kHeadBytes;
+  const int64_t pictures = fields.num_images + kPicturesOfFrame * fields.trace;
+  check_arg(pictures <= limits.max_result_bytes / picture_bytes,
+            "[num_images] expected images and trace of at most ", limits.max_result_bytes,
+            " bytes together, got ", pictures, " pictures of ", picture_bytes);
 }
 
 nlohmann::json field_schema(const Field& field) {

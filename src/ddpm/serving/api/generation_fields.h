@@ -24,6 +24,7 @@ struct GenerationLimits {
   int64_t max_steps = 1000;  ///< Noise levels of an image.
   int64_t max_trace_frames = 20;
   int64_t max_deadline_ms = 24 * 3600 * 1000;
+  int64_t max_result_bytes = int64_t{256} << 20;  ///< JobsOptions::max_result_bytes
 };
 
 /// The plain fields of a request for images; sampler, guidance, class, seed and first_image stand
@@ -54,6 +55,14 @@ struct GenerationFields {
 
 /// The fields with the limits as their ranges. They refer to `fields`, which must outlive them.
 std::vector<Field> list_generation_fields(GenerationFields& fields, const GenerationLimits& limits);
+
+/// What can't be kept until it is fetched is not to be drawn.
+///
+/// @param image_shape [C, H, W]
+/// @throws std::invalid_argument if the request's images and trace may take more bytes than the
+///         limits say: a picture counts as its uint8 pixels and 1 KiB, as noise does not compress.
+void check_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape,
+                        const GenerationLimits& limits);
 
 /// A field as clients read it: {"name","type","default","min","max","values","help"}; type integer,
 /// number, boolean, text, enum or list; min and max null where there is no end, values of enums.

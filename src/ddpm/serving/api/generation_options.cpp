@@ -215,6 +215,7 @@ JobRequest parse_generation(const json& written, const ServedModels& models,
   engine.first_image = parse_unsigned(body, "first_image", 0);
   engine.num_images = fields.num_images;
   check_image_numbers(engine.first_image, engine.num_images);
+  about_field("num_images", [&] { check_result_bytes(fields, model->image_shape, limits); });
   engine.sampler = parse_sampler(body, *model, limits);
   engine.class_labels =
       parse_class_labels(member(body, "class"), *model, engine.num_images, engine.first_image);

@@ -20,9 +20,20 @@ json time_json(const std::optional<JobClock::time_point>& time) {
   return time ? json(time_text(*time)) : json(nullptr);
 }
 
-json images_json(const JobSnapshot& job) {
+json image_json(const JobSnapshot& job, int64_t image, const json& shape) {
+  const JobImage& encoded = *job.images.at(image);
+  const std::string name = std::to_string(image) + "." + extension_of(encoded.media_type);
+  return {{"url", job_path(job.id, "/images/" + name)},
+          {"seed", job.request.engine.seed},
+          {"index", image},
+          {"width", shape.at(2)},
+          {"height", shape.at(1)},
+          {"media_type", encoded.media_type}};
+}
+
+json images_json(const JobSnapshot& job, const json& shape) {
   json images = json::array();
-  for (const auto& [number, image] : job.images) images.push_back(image_json(job, number));
+  for (const auto& [number, image] : job.images) images.push_back(image_json(job, number, shape));
   return images;
 }
 
@@ -77,15 +88,7 @@ json progress_json(const JobSnapshot& job, const JobProgress& progress) {
 }
 
 json image_json(const JobSnapshot& job, int64_t image) {
-  const JobImage& encoded = *job.images.at(image);
-  const json shape = json::parse(job.request.text).at("image_shape");
-  const std::string name = std::to_string(image) + "." + extension_of(encoded.media_type);
-  return {{"url", job_path(job.id, "/images/" + name)},
-          {"seed", job.request.engine.seed},
-          {"index", image},
-          {"width", shape.at(2)},
-          {"height", shape.at(1)},
-          {"media_type", encoded.media_type}};
+  return image_json(job, image, json::parse(job.request.text).at("image_shape"));
 }
 
 json job_error_json(const JobSnapshot& job) {
@@ -109,7 +112,7 @@ json job_json(const JobSnapshot& job) {
           {"position", waits ? json(job.position) : json(nullptr)},
           {"progress", progress_json(job, job.progress)},
           {"request", resolved.at("request")},
-          {"images", images_json(job)},
+          {"images", images_json(job, resolved.at("image_shape"))},
           {"trace", trace_json(job)},
           {"error", job_error_json(job)},
           {"links",

@@ -27,7 +27,7 @@ std::string query_of(const HttpRequest& request, const std::string& name) {
   return found == request.query.end() ? "" : found->second;
 }
 
-HttpResponse list_jobs(const Service& service, const HttpRequest& request) {
+HttpResponse list_jobs(Service& service, const HttpRequest& request) {
   const std::string limit_text = query_of(request, "limit");
   const uint64_t limit =
       limit_text.empty() ? kDefaultPage : parse_count(limit_text, kMaxPage, "limit", 422);
@@ -51,7 +51,7 @@ HttpResponse delete_job(Service& service, const HttpRequest& request) {
   return json_response(200, job_json(*job).dump());
 }
 
-/// In a worker: what changes jobs may write to a disk.
+/// In a worker: what changes jobs may write to a disk, and a list is long.
 HttpLaterHandler on_worker(Service& service,
                            HttpResponse (*handler)(Service&, const HttpRequest&)) {
   return [&service, handler](const std::shared_ptr<const HttpRequest>& request,
@@ -74,8 +74,11 @@ void add_job_routes(HttpRouter& router, Service& service) {
               .access = HttpAccess::kKey,
               .handler = on_worker(service, delete_job),
               .on_worker = true});
-  router.add(HttpMethod::kGet, "/v1/jobs", HttpAccess::kKey,
-             [&service](const HttpRequest& request) { return list_jobs(service, request); });
+  router.add({.method = HttpMethod::kGet,
+              .pattern = "/v1/jobs",
+              .access = HttpAccess::kKey,
+              .handler = on_worker(service, list_jobs),
+              .on_worker = true});
   router.add(HttpMethod::kGet, "/v1/jobs/{id}", HttpAccess::kKey,
              [&service](const HttpRequest& request) {
                return json_response(200, job_json(find_job(service, request)).dump());

@@ -78,6 +78,7 @@ json capabilities_json(const Service& service) {
             {"max_steps", limits.max_steps},
             {"max_trace_frames", limits.max_trace_frames},
             {"max_deadline_ms", limits.max_deadline_ms},
+            {"max_result_bytes", limits.max_result_bytes},
             {"max_json_bytes", HttpRouter::kJsonBodyBytes}}}};
 }
 

@@ -4,6 +4,17 @@
 #include <utility>
 
 namespace ddpm {
+namespace {
+
+/// Someone who follows it is yet to read how it ended.
+bool is_followed(const Job& job) {
+  return std::any_of(job.listeners.begin(), job.listeners.end(),
+                     [](const auto& listener) { return !listener.expired(); });
+}
+
+bool can_be_forgotten(const Job& job) { return is_over(job.shown.state) && !is_followed(job); }
+
+}  // namespace
 
 JobPtr JobTable::insert(JobRequest request, JobClock::time_point now) {
   auto job = std::make_shared<Job>();
@@ -91,14 +102,15 @@ void JobTable::make_room(int64_t max_jobs, int64_t max_bytes) {
         result_bytes_ > max_bytes || static_cast<int64_t>(by_order_.size()) > max_jobs;
     if (!is_full) return;
     const JobPtr job = (next++)->second;
-    if (is_over(job->shown.state)) erase(job);
+    if (can_be_forgotten(*job)) erase(job);
   }
 }
 
 void JobTable::expire(JobClock::time_point oldest) {
   for (auto next = by_order_.begin(); next != by_order_.end();) {
     const JobPtr job = (next++)->second;
-    if (job->shown.finished && *job->shown.finished < oldest) erase(job);
+    const bool is_old = job->shown.finished && *job->shown.finished < oldest;
+    if (is_old && can_be_forgotten(*job)) erase(job);
   }
 }
 

@@ -58,9 +58,10 @@ class JobTable {
   /// Jobs that wait for their turn, the oldest first.
   std::vector<JobPtr> queued() const;
 
-  /// Erases jobs that are over, the oldest first, until the bounds hold or none is left.
+  /// Erases jobs that are over and that nobody listens to, the oldest first, until the bounds hold
+  /// or none is left.
   void make_room(int64_t max_jobs, int64_t max_bytes);
-  /// Erases jobs that were over before this.
+  /// Erases jobs that were over before this and that nobody listens to.
   void expire(JobClock::time_point oldest);
 
   /// Puts a job in that was kept elsewhere, behind all others.

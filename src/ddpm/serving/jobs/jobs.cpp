@@ -111,16 +111,25 @@ void Jobs::give_to_engine(const JobPtr& job) {
   }
 }
 
-JobSnapshot Jobs::submit(JobRequest request) {
-  expire();
+JobPtr Jobs::find_or_begin(JobRequest request, bool& is_new) {
+  std::unique_lock one_of_a_key(keyed_mutex_, std::defer_lock);
+  if (!request.idempotency_key.empty()) one_of_a_key.lock();
   JobPtr job;
   {
     const std::lock_guard lock(mutex_);
-    if (const JobPtr known = table_.find_by_key(request)) return table_.snapshot(*known);
-    job = table_.insert(std::move(request), options_.now());
+    job = table_.find_by_key(request);
+    is_new = job == nullptr;
+    if (is_new) job = table_.insert(std::move(request), options_.now());
   }
-  give_to_engine(job);
-  store(job);
+  if (is_new) give_to_engine(job);
+  return job;
+}
+
+JobSnapshot Jobs::submit(JobRequest request) {
+  expire();
+  bool is_new = false;
+  const JobPtr job = find_or_begin(std::move(request), is_new);
+  if (is_new) store(job);
   JobSnapshot shown;
   {
     const std::lock_guard lock(mutex_);

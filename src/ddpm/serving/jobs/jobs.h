@@ -17,7 +17,8 @@
 namespace ddpm {
 
 struct JobsOptions {
-  int64_t max_result_bytes = int64_t{256} << 20;    ///< Of all jobs; the oldest that are over go.
+  /// Of all jobs; the oldest that are over go, but for those that someone listens to.
+  int64_t max_result_bytes = int64_t{256} << 20;
   int64_t max_jobs = 10'000;                        ///< Kept, open ones with them.
   std::chrono::seconds max_age{3600};               ///< Of a job since it was over.
   std::chrono::milliseconds progress_interval{50};  ///< Between a job's progress events.
@@ -62,7 +63,8 @@ class Jobs {
   Jobs& operator=(const Jobs&) = delete;
 
   /// Gives the request to the engine. With an idempotency key that a kept job has, that job is
-  /// returned instead.
+  /// returned instead; requests with keys are taken in one after another, so that none is answered
+  /// with a job that the engine then rejects.
   ///
   /// @throws JobKeyConflict if that job's request was another one; else as Engine::submit.
   JobSnapshot submit(JobRequest request);
@@ -91,6 +93,7 @@ class Jobs {
 
  private:
   EngineEvents events_of(const JobPtr& job);
+  JobPtr find_or_begin(JobRequest request, bool& is_new);
   void give_to_engine(const JobPtr& job);
   void submit_to_engine(const JobPtr& job);
   void restore(JobSnapshot kept);
@@ -112,6 +115,7 @@ class Jobs {
   Engine& engine_;
   const Encoder encoder_;
   const JobsOptions options_;
+  std::mutex keyed_mutex_;    // of requests with keys, until the engine has them; taken first
   std::mutex store_mutex_;    // of what the store is told; taken before mutex_
   mutable std::mutex mutex_;  // of table_ and the jobs in it
   JobTable table_;
