@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -23,6 +24,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr rlim_t kManyFiles = 65536;
+constexpr int64_t kMostSecondsBetweenExpiries = 60;
 constexpr seconds kLastAnswers{5};  ///< For clients to read how their jobs ended.
 
 /// The signals that the main thread waits for; no thread that begins after this gets them.
@@ -99,6 +101,24 @@ struct Server {
   std::unique_ptr<HttpServer> http;
 };
 
+/// The next signal to stop. Until then models are read again at each SIGHUP, and what is too old
+/// is forgotten, also where nobody asks for anything.
+int run_until_signal(Server& server, const sigset_t& signals, int64_t keep_seconds) {
+  const timespec period{.tv_sec = std::min(keep_seconds, kMostSecondsBetweenExpiries),
+                        .tv_nsec = 0};
+  for (;;) {
+    const int signal = sigtimedwait(&signals, nullptr, &period);
+    if (signal == SIGHUP) {
+      server.reload();
+    } else if (signal > 0) {
+      return signal;
+    } else {
+      check_state(errno == EAGAIN || errno == EINTR, "[serve] can't wait for signals");
+      server.jobs.expire();
+    }
+  }
+}
+
 /// Reads each model's weights and calls its network once.
 void check_models(const ServedModels& models) {
   for (const auto& model : models.list()) {
@@ -148,8 +168,7 @@ void run_serve(const ServeFlags& flags, int& exit_code) {
   const std::size_t count = server.models.list().size();
   std::printf("serving %zu %s at %s\n", count, count == 1 ? "model" : "models", address.c_str());
   std::fflush(stdout);
-  int signal = SIGHUP;
-  while ((signal = next_signal(signals)) == SIGHUP) server.reload();
+  const int signal = run_until_signal(server, signals, flags.keep_seconds);
   log_info("[serve] stopping: what is open has " + std::to_string(flags.drain_seconds) + " s");
   leave_at_next_signal(signals);
   const bool is_done = server.drain(seconds(flags.drain_seconds));

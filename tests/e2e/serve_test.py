@@ -229,6 +229,16 @@ class ServeTest(program.ProgramTest):
         self.assertEqual(after["request"], before["request"])
         self.assertEqual(server.ask("GET", after["images"][0]["url"])[2], image)
 
+    def test_results_are_forgotten_though_nobody_asks_for_more(self):
+        server = self.serve("--keep-seconds", 1)
+        job = server.wait(server.submit({"sampler": {"steps": 3}})["id"])
+        deadline = time.monotonic() + 20
+        while server.ask("GET", job["images"][0]["url"])[0] == 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertEqual(server.ask("GET", job["links"]["self"])[0], 404)
+        self.assertIn("ddpm_job_result_bytes 0", server.ask("GET", "/metrics")[2].decode().splitlines())
+        self.assertEqual(server.stop(), 0)
+
     def test_check_says_whether_it_would_run(self):
         done = self.run_ok("serve", "models", "--check", "--port", 0, "--threads", 1)
         self.assertIn("shapes: ok", done.stdout)

@@ -85,7 +85,7 @@ class Jobs {
   /// changed, until the returned handle is dropped. Null if there is no such job.
   std::shared_ptr<Listener> listen(const JobId& id, Listener listener);
 
-  /// Forgets what is over and too old; called by every submit.
+  /// Forgets what is over and too old; called by every submit, and to be called now and then.
   void expire();
 
   int64_t result_bytes() const;
