@@ -2,6 +2,7 @@
 
 #include "ddpm/serving/api/edit_routes.h"
 #include "ddpm/serving/api/forward_routes.h"
+#include "ddpm/serving/api/gradio_routes.h"
 #include "ddpm/serving/api/native_routes.h"
 #include "ddpm/serving/api/openai_routes.h"
 #include "ddpm/serving/api/openapi.h"
@@ -14,6 +15,7 @@ HttpRouter all_routes(Service& service) {
   HttpRouter router;
   add_native_routes(router, service);
   add_openai_routes(router, service);
+  add_gradio_routes(router, service);
   add_edit_routes(router, service);
   add_forward_routes(router);
   add_ops_routes(router, service);
