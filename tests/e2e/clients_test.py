@@ -2,11 +2,14 @@
 
 `scripts/setup --test` installs them below .clients; one that is not there is skipped by name.
 """
+import contextlib
 import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
+import time
 import unittest
 
 import program
@@ -16,6 +19,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TALKS = ROOT / "tests/e2e/clients"
 INSTALLED = pathlib.Path(os.environ.get("DDPM_CLIENTS", ROOT / ".clients"))
 KEY = "clients-test-key-0123456789"
+
+
+def answers(port):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    return False
 
 
 class ClientsTest(program.ProgramTest):
@@ -80,6 +90,29 @@ class ClientsTest(program.ProgramTest):
 
     def test_openai_for_javascript(self):
         self.talk(*self.node("openai_talk.mjs"))
+
+    def test_the_gradio_page(self):
+        """integrations/gradio_app.py, between Gradio's client and the server."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        python = self.python("python")
+        with open(self.folder / "page.log", "w+") as log:
+            page = subprocess.Popen(
+                [python, ROOT / "integrations/gradio_app.py", "--server", f"http://127.0.0.1:{self.locked.port}", "--port", str(port)],
+                stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "DDPM_API_KEY": KEY, "GRADIO_ANALYTICS_ENABLED": "False"})
+            try:
+                deadline = time.monotonic() + 60
+                while not answers(port) and page.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                done = subprocess.run([python, TALKS / "gradio_app_talk.py", f"http://127.0.0.1:{port}",
+                                       f"http://127.0.0.1:{self.locked.port}", KEY],
+                                      capture_output=True, text=True, timeout=120)
+            finally:
+                page.terminate()
+                page.wait(30)
+            log.seek(0)
+            self.assertEqual(done.returncode, 0, f"{done.stderr[-3000:]} {log.read()[-2000:]}")
+        self.assertTrue(json.loads(done.stdout.strip().splitlines()[-1]))
 
     def curl(self, server, path, *arguments):
         done = subprocess.run(["curl", "-sSfN", "--max-time", "60", f"http://127.0.0.1:{server.port}{path}", *arguments],
