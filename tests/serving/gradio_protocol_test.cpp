@@ -6,73 +6,17 @@
 #include <thread>
 #include <vector>
 
-#include "ddpm/serving/api/gradio_routes.h"
-#include "serving/native_api.h"
+#include "serving/gradio_api.h"
 
 namespace ddpm {
 namespace {
 
 using nlohmann::json;
-using testing::events_in;
 using testing::eventually;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-/// A server with Gradio's routes beside the native ones, which say what images ought to come.
-class GradioTest : public testing::NativeApi {
- protected:
-  static HttpRouter routes(Service& service) {
-    HttpRouter router = testing::native_routes(service);
-    add_gradio_routes(router, service);
-    return router;
-  }
-  RawResponse send(const std::string& target, const json& body) {
-    return both_.ask(request_text("POST", target, {}, body.dump()));
-  }
-  RawResponse join(const json& data, const std::string& session = "s1") {
-    return send("/gradio_api/queue/join?",
-                {{"data", data}, {"fn_index", 0}, {"session_hash", session}, {"trigger_id", 3}});
-  }
-  std::string joined(const json& data, const std::string& session = "s1") {
-    const RawResponse response = join(data, session);
-    EXPECT_EQ(response.status, 200) << response.body;
-    return json::parse(response.body).at("event_id");
-  }
-  /// The messages of a session's stream up to its end. Each is one line of data, as Python's client
-  /// takes no other.
-  std::vector<json> messages(const std::string& session = "s1") {
-    const RawResponse response = both_.get("/gradio_api/queue/data?session_hash=" + session);
-    EXPECT_EQ(response.status, 200);
-    EXPECT_EQ(response.field("Content-Type"), "text/event-stream");
-    std::vector<json> all;
-    for (size_t at = 0; at < response.body.size();) {
-      const size_t end = response.body.find("\n\n", at);
-      const std::string line = response.body.substr(at, end - at);
-      EXPECT_THAT(line, StartsWith("data: {"));
-      EXPECT_EQ(line.find_first_of("\r\n"), line.npos);
-      all.push_back(json::parse(line.substr(6)));
-      at = end + 2;
-    }
-    EXPECT_FALSE(all.empty());
-    return all;
-  }
-  static std::vector<json> named(const std::vector<json>& all, const std::string& name) {
-    std::vector<json> found;
-    for (const json& message : all) {
-      if (message.at("msg") == name) found.push_back(message);
-    }
-    return found;
-  }
-  /// [model, n, seed, steps, sampler, class_name]
-  static json arguments(int n = 1) { return {"fake", n, 7, 6, "ddim", "shirt"}; }
-  std::string native_image() { return post("/v1/generate", body_of(6, {{"class", "shirt"}})).body; }
-  RawResponse file(const json& gallery_item, bool with_key = true) {
-    const std::string path = gallery_item.at("image").at("path");
-    return both_.get("/gradio_api/file=" + path, with_key);
-  }
-
-  testing::TestServer both_{routes(test_.service), test_.metrics};
-};
+class GradioTest : public testing::GradioApi {};
 
 TEST_F(GradioTest, TheConfigDescribesOneFunctionOfTheLatestProtocol) {
   const json config = json::parse(both_.get("/config").body);
@@ -226,62 +170,6 @@ TEST_F(GradioTest, RefusalsNameTheParameterInAList) {
             404);
   EXPECT_EQ(both_.ask(request_text("POST", "/queue/join", {}, "[")).status, 400);
   EXPECT_EQ(both_.get("/queue/data").status, 400);
-}
-
-TEST_F(GradioTest, CallsServeCurl) {
-  for (const auto& [target, body] : std::vector<std::pair<std::string, json>>{
-           {"/gradio_api/call/generate", {{"data", arguments()}}},
-           {"/call/v2/generate",
-            {{"seed", 7}, {"n", 1}, {"steps", 6}, {"sampler", "ddim"}, {"class_name", "shirt"}}}}) {
-    const RawResponse begun = send(target, body);
-    ASSERT_EQ(begun.status, 200) << begun.body;
-    const std::string id = json::parse(begun.body).at("event_id");
-    const auto events = events_in(both_.get(target + "/" + id).body);
-    ASSERT_FALSE(events.empty());
-    for (size_t i = 0; i + 1 < events.size(); ++i) EXPECT_EQ(events[i].name, "generating");
-    EXPECT_EQ(events.back().name, "complete");
-    EXPECT_EQ(file(events.back().data.at(0).at(0)).body, native_image());
-  }
-  EXPECT_EQ(both_.get("/call/generate/unknown").status, 404);
-  const json named_wrongly = json::parse(send("/call/v2/generate", {{"sed", 7}}).body);
-  EXPECT_EQ(named_wrongly.at("detail")[0].at("parameter_name"), "data");
-}
-
-TEST_F(GradioTest, RunsAnswerWithTheirOutputs) {
-  for (const char* target : {"/gradio_api/run/generate", "/api/generate"}) {
-    const RawResponse response = send(target, {{"data", arguments()}});
-    ASSERT_EQ(response.status, 200) << response.body;
-    const json answer = json::parse(response.body);
-    EXPECT_EQ(file(answer.at("data")[0][0]).body, native_image());
-    EXPECT_GE(answer.at("duration").get<double>(), 0);
-  }
-  EXPECT_EQ(send("/run/generate", {{"data", {"fake", -1}}}).status, 422);
-  EXPECT_EQ(send("/run/other", {{"data", json::array()}}).status, 404);
-}
-
-TEST_F(GradioTest, FilesAreOnlyImagesOfJobs) {
-  const json answer = json::parse(send("/run/generate", {{"data", arguments()}}).body);
-  const std::string path = answer.at("data")[0][0].at("image").at("path");
-  EXPECT_EQ(both_.get("/file/" + path).status, 200);
-  const RawResponse part =
-      both_.ask("GET /file=" + path + " HTTP/1.1\r\nHost: localhost\r\nRange: bytes=1-3\r\n\r\n");
-  EXPECT_EQ(part.status, 206);
-  EXPECT_EQ(part.body, "PNG");
-  const std::string folder = path.substr(0, path.rfind('/'));
-  for (const std::string& other :
-       {folder + "/1.png", folder + "/00.png", folder + "/0.webp", folder + "/0", folder,
-        folder + "/-1.png", std::string("img/0.png"), std::string("etc/passwd"),
-        std::string("img/unknown/0.png")}) {
-    EXPECT_EQ(both_.get("/file=" + other).status, 404) << other;
-  }
-}
-
-TEST_F(GradioTest, AHeartbeatStays) {
-  RawClient client(both_.port());
-  client.send("GET /gradio_api/heartbeat/s1 HTTP/1.1\r\nHost: localhost\r\n" +
-              testing::TestServer::key_field() + "\r\n");
-  EXPECT_TRUE(client.receive_until("data: ALIVE\n\n"));
-  EXPECT_FALSE(client.sees_end(300));
 }
 
 }  // namespace

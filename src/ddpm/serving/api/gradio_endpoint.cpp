@@ -7,97 +7,20 @@
 #include <utility>
 #include <vector>
 
-#include "ddpm/config/sample_config.h"
 #include "ddpm/core/one_line.h"
 #include "ddpm/serving/api/generation_options.h"
+#include "ddpm/serving/api/gradio_parameters.h"
 
 namespace ddpm {
 namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kDefaultImages = 4;
 constexpr int kUnprocessable = 422;
 // Of the protocol: clients read what they may ask for from it.
 constexpr const char* kGradioVersion = "6.25.0";
 constexpr int kGalleryId = 101;
 constexpr int kInfoId = 102;
-
-/// A parameter, and the member of a generation's JSON that it sets.
-struct GradioParameter {
-  std::string name, component, json_type, python_type, help;
-  json value;    ///< Default; null: the model's.
-  json example;  ///< As a client would write it.
-  json words = json::array();
-  json::json_pointer member;  ///< Of a generation: docs/http_api.md.
-};
-
-json model_ids(const Service& service) {
-  json ids = json::array();
-  for (const auto& model : service.models.list()) ids.push_back(model->id);
-  return ids;
-}
-
-json sampler_words() {
-  json words = json::array();
-  for (const char* word : EnumNames<SamplerKind>::names) words.push_back(word);
-  return words;
-}
-
-std::vector<GradioParameter> gradio_parameters(const Service& service) {
-  const json ids = model_ids(service);
-  const json first = ids.empty() ? json() : ids.front();
-  const auto member = [](const char* text) { return json::json_pointer(text); };
-  return {
-      {"model", "Dropdown", "string", "str", "id of a model", first, first, ids, member("/model")},
-      {"n",
-       "Number",
-       "integer",
-       "int",
-       "how many images",
-       std::min(kDefaultImages, service.limits.max_images),
-       kDefaultImages,
-       {},
-       member("/num_images")},
-      {"seed",
-       "Number",
-       "integer",
-       "int | None",
-       "the same seed draws the same images; none: a new one",
-       nullptr,
-       7,
-       {},
-       member("/seed")},
-      {"steps",
-       "Number",
-       "integer",
-       "int | None",
-       "noise levels; none: the sampler's own",
-       nullptr,
-       20,
-       {},
-       member("/sampler/steps")},
-      {"sampler", "Dropdown", "string", "str | None", "none: the model's own", nullptr, "dpmpp_2m",
-       sampler_words(), member("/sampler/kind")},
-      {"class_name",
-       "Textbox",
-       "string",
-       "str | None",
-       "a class's name or number; none: each class in turn",
-       nullptr,
-       "0",
-       {},
-       member("/class")},
-      {"guidance",
-       "Number",
-       "number",
-       "float",
-       "1: none; more: closer to the class",
-       1,
-       1,
-       {},
-       member("/guidance/scale")}};
-}
 
 json component_json(int id, const GradioParameter& parameter) {
   json props{{"label", parameter.name}, {"info", parameter.help}, {"value", parameter.value}};
