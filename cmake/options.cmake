@@ -16,6 +16,7 @@ endif()
 
 # LibTorch's CUDA wheels export an old std::filesystem of their own, which crashes: programs have to
 # name the system's libstdc++ before LibTorch. By its file name, because -lstdc++ may find an archive.
+include(CheckCXXCompilerFlag)
 include(CheckLinkerFlag)
 check_linker_flag(CXX "-l:libstdc++.so.6" DDPM_SHARED_LIBSTDCXX)
 if(DDPM_SHARED_LIBSTDCXX)
@@ -44,29 +45,31 @@ endif()
 
 # One precompiled header for everything that sees LibTorch: ATen/ATen.h costs 5 to 10 s a file without
 # it. torch/nn.h is left out: loading it would cost every file more than it saves the few that use it.
-# A second one serves code that is compiled with -O1, because both must be compiled alike.
 if(DDPM_PCH)
-  foreach(pch ddpm_pch ddpm_pch_fast)
-    file(WRITE ${PROJECT_BINARY_DIR}/${pch}.cpp.in "// Carries a precompiled header.\n")
-    configure_file(${PROJECT_BINARY_DIR}/${pch}.cpp.in ${PROJECT_BINARY_DIR}/${pch}.cpp COPYONLY)
-    add_library(${pch} OBJECT ${PROJECT_BINARY_DIR}/${pch}.cpp)
-    target_link_libraries(${pch} PRIVATE ddpm_options ddpm_warnings torch)
-    target_precompile_headers(${pch} PRIVATE
-      <ATen/ATen.h> <algorithm> <functional> <map> <memory> <string> <vector>)
-  endforeach()
-  target_compile_options(ddpm_pch_fast PRIVATE $<$<CONFIG:Release>:-O1>)
+  file(WRITE ${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in "// Carries the precompiled header.\n")
+  configure_file(${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in ${PROJECT_BINARY_DIR}/ddpm_pch.cpp COPYONLY)
+  add_library(ddpm_pch OBJECT ${PROJECT_BINARY_DIR}/ddpm_pch.cpp)
+  target_link_libraries(ddpm_pch PRIVATE ddpm_options ddpm_warnings torch)
+  target_precompile_headers(ddpm_pch PRIVATE
+    <ATen/ATen.h> <algorithm> <functional> <map> <memory> <string> <vector>)
 endif()
+
+# For code whose own speed does not matter, as that of tests and the program's commands: -O1. GCC 13
+# takes a precompiled header of -O3 there only if the option of -O2 that it compares is given, too.
+set(DDPM_FAST_COMPILE -O1)
+check_cxx_compiler_flag(-munroll-only-small-loops DDPM_HAS_UNROLL_ONLY_SMALL_LOOPS)
+if(DDPM_HAS_UNROLL_ONLY_SMALL_LOOPS)
+  list(APPEND DDPM_FAST_COMPILE -munroll-only-small-loops)
+endif()
+
 # What keeps a cold build short: the precompiled header, and DDPM_UNITY files of a target compiled as
 # one, because loading that header and instantiating the same templates is most of a file's time.
-# FAST_COMPILE: for code whose own speed does not matter, as that of tests and the program's commands.
 function(ddpm_share_compile_work target)
-  set(pch ddpm_pch)
   if("FAST_COMPILE" IN_LIST ARGN)
-    set(pch ddpm_pch_fast)
-    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+    target_compile_options(${target} PRIVATE "$<$<CONFIG:Release>:${DDPM_FAST_COMPILE}>")
   endif()
   if(DDPM_PCH)
-    target_precompile_headers(${target} REUSE_FROM ${pch})
+    target_precompile_headers(${target} REUSE_FROM ddpm_pch)
   endif()
   if(DDPM_UNITY GREATER 1)
     set_target_properties(${target} PROPERTIES

@@ -206,6 +206,10 @@ const json* find_value(const json& root, const std::string& key) {
 
 }  // namespace
 
+Field detail::named_field(const std::string& key, const char* help, Range range) {
+  return {.key = key, .help = help, .range = range, .words = {}, .get = {}, .set = {}};
+}
+
 std::string number_text(double number) {
   constexpr double kLongestInteger = 1e15;
   if (std::abs(number) < kLongestInteger && number == std::trunc(number)) {

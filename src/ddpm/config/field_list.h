@@ -102,6 +102,23 @@ void value_from_json(const nlohmann::json& json, T& value) {
   }
 }
 
+/// What of a field does not depend on its value's type; a section until it is bound.
+Field named_field(const std::string& key, const char* help, Range range);
+
+/// Type and words of `field`, and how its JSON is read from `value` and written to it.
+template <typename Value>
+void bind_value(Field& field, Value& value) {
+  using Element = typename ListElement<Value>::type;
+  field.type = field_type<Element>();
+  field.is_list = ListElement<Value>::is_list;
+  if constexpr (std::is_enum_v<Element>) {
+    constexpr auto& names = EnumNames<Element>::names;
+    field.words.assign(names.begin(), names.end());
+  }
+  field.get = [&value] { return value_to_json(value); };
+  field.set = [&value](const nlohmann::json& json) { value_from_json(json, value); };
+}
+
 }  // namespace detail
 
 /// The fields of `config`, sections before what they hold, in the order of visit_fields. The list
@@ -111,26 +128,38 @@ std::vector<Field> list_fields(Config& config, const std::string& prefix = "") {
   std::vector<Field> fields;
   config.visit_fields([&]<typename Value>(const char* name, Value& value, const char* help,
                                           Range range = {}) {
-    using Element = typename detail::ListElement<Value>::type;
-    Field field{
-        .key = prefix + name, .help = help, .range = range, .words = {}, .get = {}, .set = {}};
-    field.type = detail::field_type<Element>();
-    field.is_list = detail::ListElement<Value>::is_list;
-    if constexpr (detail::field_type<Element>() == FieldType::kSection) {
-      auto inner = list_fields(value, field.key + ".");
-      fields.push_back(std::move(field));
+    fields.push_back(detail::named_field(prefix + name, help, range));
+    if constexpr (detail::field_type<typename detail::ListElement<Value>::type>() ==
+                  FieldType::kSection) {
+      const auto inner = list_fields(value, prefix + name + ".");
       fields.insert(fields.end(), inner.begin(), inner.end());
     } else {
-      if constexpr (std::is_enum_v<Element>) {
-        constexpr auto& names = EnumNames<Element>::names;
-        field.words.assign(names.begin(), names.end());
-      }
-      field.get = [&value] { return detail::value_to_json(value); };
-      field.set = [&value](const nlohmann::json& json) { detail::value_from_json(json, value); };
-      fields.push_back(std::move(field));
+      detail::bind_value(fields.back(), value);
     }
   });
   return fields;
 }
+
+// Instantiated once, in listed_configs.cpp: they are long, and many files ask for them.
+struct ClassifierConfig;
+struct DataConfig;
+struct DiffusionConfig;
+struct GuidanceOptions;
+struct ModelConfig;
+struct RunConfig;
+struct SamplerOptions;
+struct SimpleUnetConfig;
+struct TrainConfig;
+struct UNet2DConfig;
+extern template std::vector<Field> list_fields(ClassifierConfig&, const std::string&);
+extern template std::vector<Field> list_fields(DataConfig&, const std::string&);
+extern template std::vector<Field> list_fields(DiffusionConfig&, const std::string&);
+extern template std::vector<Field> list_fields(GuidanceOptions&, const std::string&);
+extern template std::vector<Field> list_fields(ModelConfig&, const std::string&);
+extern template std::vector<Field> list_fields(RunConfig&, const std::string&);
+extern template std::vector<Field> list_fields(SamplerOptions&, const std::string&);
+extern template std::vector<Field> list_fields(SimpleUnetConfig&, const std::string&);
+extern template std::vector<Field> list_fields(TrainConfig&, const std::string&);
+extern template std::vector<Field> list_fields(UNet2DConfig&, const std::string&);
 
 }  // namespace ddpm
