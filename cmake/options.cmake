@@ -55,11 +55,11 @@ if(DDPM_PCH)
 endif()
 
 # For code whose own speed does not matter, as that of tests and the program's commands: -O1. GCC 13
-# takes a precompiled header of -O3 there only if the option of -O2 that it compares is given, too.
+# takes a precompiled header of -O3 there only if options of -O3 that it compares are given, too.
 set(DDPM_FAST_COMPILE -O1)
 check_cxx_compiler_flag(-munroll-only-small-loops DDPM_HAS_UNROLL_ONLY_SMALL_LOOPS)
 if(DDPM_HAS_UNROLL_ONLY_SMALL_LOOPS)
-  list(APPEND DDPM_FAST_COMPILE -munroll-only-small-loops)
+  list(APPEND DDPM_FAST_COMPILE -munroll-only-small-loops -mvzeroupper)
 endif()
 
 # What keeps a cold build short: the precompiled header, and DDPM_UNITY files of a target compiled as
