@@ -63,7 +63,7 @@ TEST(GenerationOptionsTest, WhatCantBeKeptIsNotDrawn) {
   } catch (const HttpError& error) {
     EXPECT_EQ(error.status, 422);
     EXPECT_EQ(error.field, "num_images");
-    EXPECT_THAT(error.what(), HasSubstr("got 8 pictures of 1088"));
+    EXPECT_THAT(error.what(), HasSubstr("got as many as need up to 8704"));
   }
 }
 

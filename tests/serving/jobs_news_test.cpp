@@ -95,6 +95,7 @@ TEST_F(JobsNewsTest, WithoutAnEncoderNoFrameIsKept) {
 TEST_F(JobsNewsTest, FramesMakeOldResultsGo) {
   JobsOptions options = with_frames();
   options.max_result_bytes = 5 * static_cast<int64_t>(kFrameBytes);
+  options.first_look = options.next_look = std::chrono::seconds(0);
   Jobs jobs(engine_, encode_as_one_byte, options);
   const JobId first = jobs.submit(traced(4)).id;
   wait_until_over(jobs, first);

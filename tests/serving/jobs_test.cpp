@@ -42,8 +42,10 @@ class JobsTest : public ::testing::Test {
   void hold() {
     calls_->before = [this](const Tensor&, const Tensor&, const Tensor&) { opened_.wait(); };
   }
+  /// What is over may be forgotten at once.
+  static JobsOptions impatient() { return {.first_look = seconds(0), .next_look = seconds(0)}; }
   JobsOptions with_clock() {
-    JobsOptions options;
+    JobsOptions options = impatient();
     options.now = [this] { return JobClock::time_point(seconds(now_.load())); };
     return options;
   }
@@ -151,7 +153,7 @@ TEST_F(JobsTest, ReadersOfEventsResumeByNumber) {
 }
 
 TEST_F(JobsTest, ResultsAreBoundedByBytesAndTheOldestGoFirst) {
-  JobsOptions options;
+  JobsOptions options = impatient();
   options.max_result_bytes = 3 * 7;
   Jobs jobs(engine_, encode_as_text, options);
   std::vector<JobId> ids;
@@ -166,7 +168,7 @@ TEST_F(JobsTest, ResultsAreBoundedByBytesAndTheOldestGoFirst) {
 
 TEST_F(JobsTest, AJobThatIsFollowedIsNotForgottenForItsBytes) {
   hold();
-  JobsOptions options;
+  JobsOptions options = impatient();
   options.max_result_bytes = 1;
   Jobs jobs(engine_, encode_as_text, options);
   const JobId id = jobs.submit(job_of(3)).id;

@@ -80,6 +80,22 @@ TEST_F(NativeRefusalsTest, AFullQueueSaysWhenToComeBack) {
   }
 }
 
+TEST_F(NativeRefusalsTest, WhatFindsNoRoomIsNotBegun) {
+  JobsOptions options;
+  options.max_result_bytes = 2000;  // one image: 192 bytes of pixels, and 1 KiB
+  hold();
+  testing::TestService test(calls_, options);
+  const TestServer server(testing::native_routes(test.service), test.metrics);
+  const std::string request = request_text("POST", "/v1/jobs", {}, body_of(100).dump());
+  EXPECT_EQ(server.ask(request).status, 202);
+  const RawResponse refused = server.ask(request);
+  EXPECT_EQ(refused.status, 429) << refused.body;
+  EXPECT_EQ(error_of(refused).at("code"), "results_full");
+  EXPECT_EQ(refused.field("Retry-After"), "5");
+  EXPECT_EQ(test.jobs.stats().refused, 1U);
+  release();
+}
+
 TEST_F(NativeRefusalsTest, AServerThatStopsTakesNothing) {
   test_.engine.drain(EngineClock::now() + std::chrono::seconds(10));
   const RawResponse response = post("/v1/jobs", body_of(3));

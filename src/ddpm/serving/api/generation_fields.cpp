@@ -48,17 +48,21 @@ std::vector<Field> list_generation_fields(GenerationFields& fields,
   return list;
 }
 
-void check_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape,
-                        const GenerationLimits& limits) {
+int64_t most_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape) {
   constexpr int64_t kHeadBytes = 1024;
   constexpr int64_t kPicturesOfFrame = 3;
   int64_t picture_bytes = 1;
   for (const int64_t size : image_shape) picture_bytes *= size;
   picture_bytes += kHeadBytes;
-  const int64_t pictures = fields.num_images + kPicturesOfFrame * fields.trace;
-  check_arg(pictures <= limits.max_result_bytes / picture_bytes,
+  return (fields.num_images + kPicturesOfFrame * fields.trace) * picture_bytes;
+}
+
+void check_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape,
+                        const GenerationLimits& limits) {
+  const int64_t most_bytes = most_result_bytes(fields, image_shape);
+  check_arg(most_bytes <= limits.max_result_bytes,
             "[num_images] expected images and trace of at most ", limits.max_result_bytes,
-            " bytes together, got ", pictures, " pictures of ", picture_bytes);
+            " bytes together, got as many as need up to ", most_bytes);
 }
 
 nlohmann::json field_schema(const Field& field) {

@@ -56,11 +56,15 @@ struct GenerationFields {
 /// The fields with the limits as their ranges. They refer to `fields`, which must outlive them.
 std::vector<Field> list_generation_fields(GenerationFields& fields, const GenerationLimits& limits);
 
-/// What can't be kept until it is fetched is not to be drawn.
+/// Bytes that the request's images and trace may take together: a picture counts as its uint8 pixels
+/// and 1 KiB, as noise does not compress.
 ///
 /// @param image_shape [C, H, W]
-/// @throws std::invalid_argument if the request's images and trace may take more bytes than the
-///         limits say: a picture counts as its uint8 pixels and 1 KiB, as noise does not compress.
+int64_t most_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape);
+
+/// What can't be kept until it is fetched is not to be drawn.
+///
+/// @throws std::invalid_argument if most_result_bytes() are more than the limits say.
 void check_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape,
                         const GenerationLimits& limits);
 

@@ -227,6 +227,7 @@ JobRequest parse_generation(const json& written, const ServedModels& models,
     engine.deadline = EngineClock::now() + std::chrono::milliseconds(fields.deadline_ms);
   }
   request.format = enum_word(fields.format);
+  request.most_result_bytes = most_result_bytes(fields, model->image_shape);
   request.fingerprint = sha256_hex(written.dump());
   request.text = resolved_text(engine, fields, *model);
   return request;

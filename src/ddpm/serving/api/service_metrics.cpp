@@ -125,6 +125,8 @@ std::string jobs_metrics(const JobsStats& stats) {
   text.gauge("ddpm_jobs", kJobs, number(stats.running), {{"state", "running"}});
   text.gauge("ddpm_jobs", kJobs, number(stats.over), {{"state", "over"}});
   text.gauge("ddpm_job_result_bytes", "Memory of the results kept.", number(stats.result_bytes));
+  text.counter("ddpm_jobs_refused_total", "Requests for whose results there was no room.",
+               number(stats.refused));
   text.counter("ddpm_job_store_failed_writes_total", "Writes to the file of kept jobs that failed.",
                number(stats.failed_store_writes));
   return text.text();

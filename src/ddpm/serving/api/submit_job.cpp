@@ -57,6 +57,11 @@ JobSnapshot submit_job(Service& service, JobRequest request) {
     return service.jobs.submit(std::move(request));
   } catch (const EngineRejected& rejected) {
     throw error_of_rejection(rejected);
+  } catch (const JobsFull& full) {
+    throw with_retry_after(
+        HttpError(429, "results_full",
+                  "There is no room for more results until others were fetched: try again later."),
+        full.retry_after_seconds);
   } catch (const JobKeyConflict&) {
     throw HttpError(409, "conflict", "The Idempotency-Key belongs to another request.");
   } catch (const std::invalid_argument& error) {

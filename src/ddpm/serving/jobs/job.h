@@ -38,6 +38,7 @@ struct JobRequest {
   std::string idempotency_key = "";  ///< Empty: none.
   std::string fingerprint = "";      ///< What requests of one key must agree in: the body.
   std::string text = "";             ///< The resolved request in the API's own words.
+  int64_t most_result_bytes = 0;     ///< That its images and frames may take together.
 };
 
 /// An encoded image.

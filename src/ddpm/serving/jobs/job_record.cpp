@@ -100,6 +100,7 @@ std::string job_record(const JobSnapshot& job, JobClock::time_point now) {
                     {"idempotency_key", request.idempotency_key},
                     {"fingerprint", request.fingerprint},
                     {"text", request.text},
+                    {"most_result_bytes", request.most_result_bytes},
                     {"state", to_word(kStateWords, job.state)},
                     {"steps_done", job.progress.steps_done},
                     {"num_steps", job.progress.num_steps},
@@ -124,6 +125,7 @@ JobSnapshot parse_job_record(const std::string& text, JobClock::time_point now) 
     record.at("idempotency_key").get_to(job.request.idempotency_key);
     record.at("fingerprint").get_to(job.request.fingerprint);
     record.at("text").get_to(job.request.text);
+    job.request.most_result_bytes = record.value("most_result_bytes", int64_t{0});
     job.state = from_word<JobState>(kStateWords, record.at("state"));
     record.at("steps_done").get_to(job.progress.steps_done);
     record.at("num_steps").get_to(job.progress.num_steps);

@@ -12,7 +12,20 @@ bool is_followed(const Job& job) {
                      [](const auto& listener) { return !listener.expired(); });
 }
 
-bool can_be_forgotten(const Job& job) { return is_over(job.shown.state) && !is_followed(job); }
+bool is_done_with(const Job& job) { return is_over(job.shown.state) && !is_followed(job); }
+
+bool can_be_forgotten(const Job& job, JobClock::time_point now) {
+  return is_done_with(job) && job.kept_until <= now;
+}
+
+/// Bytes that the results take, or may take when it is over.
+int64_t most_bytes_of(const Job& job) {
+  if (is_over(job.shown.state)) return job.size_bytes;
+  return std::max(job.size_bytes, job.shown.request.most_result_bytes);
+}
+
+/// Until the next try where only open jobs are in the way.
+constexpr std::chrono::seconds kWaitForOpenJobs{5};
 
 }  // namespace
 
@@ -28,7 +41,8 @@ JobPtr JobTable::insert(JobRequest request, JobClock::time_point now) {
 JobPtr JobTable::restore(JobSnapshot kept) {
   auto job = std::make_shared<Job>();
   job->shown = std::move(kept);
-  result_bytes_ += result_bytes_of(job->shown);
+  job->size_bytes = result_bytes_of(job->shown);
+  result_bytes_ += job->size_bytes;
   return insert(std::move(job));
 }
 
@@ -42,7 +56,7 @@ JobPtr JobTable::insert(JobPtr job) {
 }
 
 void JobTable::erase(const JobPtr& job) {
-  result_bytes_ -= result_bytes_of(job->shown);
+  result_bytes_ -= job->size_bytes;
   by_order_.erase(job->order);
   by_id_.erase(job->shown.id);
   erased_.push_back(job->shown.id);
@@ -76,16 +90,20 @@ std::vector<JobPtr> JobTable::newest(std::size_t limit, const JobId& after) cons
   return jobs;
 }
 
+void JobTable::count_bytes(Job& job, std::size_t size_bytes) {
+  job.size_bytes += static_cast<int64_t>(size_bytes);
+  result_bytes_ += static_cast<int64_t>(size_bytes);
+}
+
 void JobTable::keep(Job& job, int64_t image, JobImage encoded) {
-  result_bytes_ += static_cast<int64_t>(encoded.bytes.size());
+  count_bytes(job, encoded.bytes.size());
   job.shown.images[image] = std::make_shared<const JobImage>(std::move(encoded));
   ++job.shown.progress.images_done;
 }
 
 void JobTable::keep(Job& job, JobFrame frame) {
-  result_bytes_ -= result_bytes_of(job.shown);
+  count_bytes(job, frame.x_t.size() + frame.eps.size() + frame.pred_x_start.size());
   job.shown.trace.push_back(std::make_shared<const JobFrame>(std::move(frame)));
-  result_bytes_ += result_bytes_of(job.shown);
 }
 
 std::vector<JobPtr> JobTable::queued() const {
@@ -96,21 +114,36 @@ std::vector<JobPtr> JobTable::queued() const {
   return jobs;
 }
 
-void JobTable::make_room(int64_t max_jobs, int64_t max_bytes) {
+void JobTable::make_room(const JobBounds& bounds, JobClock::time_point now) {
   for (auto next = by_order_.begin(); next != by_order_.end();) {
-    const bool is_full =
-        result_bytes_ > max_bytes || static_cast<int64_t>(by_order_.size()) > max_jobs;
-    if (!is_full) return;
+    if (result_bytes_ <= bounds.max_bytes && size() <= bounds.max_jobs) return;
     const JobPtr job = (next++)->second;
-    if (can_be_forgotten(*job)) erase(job);
+    if (can_be_forgotten(*job, now)) erase(job);
   }
+}
+
+std::optional<JobClock::duration> JobTable::wait_for_room(const JobBounds& bounds,
+                                                          int64_t most_bytes,
+                                                          JobClock::time_point now) const {
+  int64_t num_jobs = 1;
+  JobClock::duration wait = kWaitForOpenJobs;
+  for (const auto& [order, job] : by_order_) {
+    if (can_be_forgotten(*job, now)) continue;
+    ++num_jobs;
+    most_bytes += most_bytes_of(*job);
+    if (is_done_with(*job)) wait = std::min(wait, job->kept_until - now);
+  }
+  const bool is_alone = num_jobs == 1;
+  const bool has_room = num_jobs <= bounds.max_jobs && most_bytes <= bounds.max_bytes;
+  if (is_alone || has_room) return std::nullopt;
+  return wait;
 }
 
 void JobTable::expire(JobClock::time_point oldest) {
   for (auto next = by_order_.begin(); next != by_order_.end();) {
     const JobPtr job = (next++)->second;
     const bool is_old = job->shown.finished && *job->shown.finished < oldest;
-    if (is_old && can_be_forgotten(*job)) erase(job);
+    if (is_old && is_done_with(*job)) erase(job);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -22,11 +23,20 @@ struct Job {
   EngineTicket ticket = 0;  ///< 0 until the engine has it.
   bool is_cancelled = false;
   bool is_stored = false;  ///< Whether the store knows it.
+  /// Once it is over: before this it isn't forgotten for want of room.
+  JobClock::time_point kept_until = {};
+  int64_t size_bytes = 0;  ///< Of its results.
   JobLog log = {};
   JobClock::time_point progress_told = {};
   std::vector<std::weak_ptr<std::function<void()>>> listeners = {};
 };
 using JobPtr = std::shared_ptr<Job>;
+
+/// What jobs and their results may take together.
+struct JobBounds {
+  int64_t max_jobs = 0;
+  int64_t max_bytes = 0;
+};
 
 /// Another request came with the idempotency key of a job.
 class JobKeyConflict : public std::runtime_error {
@@ -58,9 +68,14 @@ class JobTable {
   /// Jobs that wait for their turn, the oldest first.
   std::vector<JobPtr> queued() const;
 
-  /// Erases jobs that are over and that nobody listens to, the oldest first, until the bounds hold
-  /// or none is left.
-  void make_room(int64_t max_jobs, int64_t max_bytes);
+  /// Erases jobs that may be forgotten, the oldest first, until the bounds hold or none is left:
+  /// those that are over, that nobody listens to, and whose kept_until has passed.
+  void make_room(const JobBounds& bounds, JobClock::time_point now);
+  /// How long a new job of at most so many bytes has to wait, as those that may not be forgotten
+  /// fill the bounds, with what the open ones may still draw; nothing if it needn't. A job alone
+  /// needn't ever.
+  std::optional<JobClock::duration> wait_for_room(const JobBounds& bounds, int64_t most_bytes,
+                                                  JobClock::time_point now) const;
   /// Erases jobs that were over before this and that nobody listens to.
   void expire(JobClock::time_point oldest);
 
@@ -76,6 +91,7 @@ class JobTable {
 
  private:
   JobPtr insert(JobPtr job);
+  void count_bytes(Job& job, std::size_t size_bytes);
 
   std::map<uint64_t, JobPtr> by_order_;
   std::unordered_map<JobId, JobPtr> by_id_;

@@ -119,10 +119,25 @@ JobPtr Jobs::find_or_begin(JobRequest request, bool& is_new) {
     const std::lock_guard lock(mutex_);
     job = table_.find_by_key(request);
     is_new = job == nullptr;
-    if (is_new) job = table_.insert(std::move(request), options_.now());
+    if (is_new) {
+      check_room(request.most_result_bytes);
+      job = table_.insert(std::move(request), options_.now());
+    }
   }
   if (is_new) give_to_engine(job);
   return job;
+}
+
+void Jobs::check_room(int64_t most_bytes) {
+  const auto wait = table_.wait_for_room({options_.max_jobs, options_.max_result_bytes}, most_bytes,
+                                         options_.now());
+  if (!wait) return;
+  ++num_refused_;
+  throw JobsFull(std::chrono::duration<double>(*wait).count());
+}
+
+void Jobs::make_room() {
+  table_.make_room({options_.max_jobs, options_.max_result_bytes}, options_.now());
 }
 
 JobSnapshot Jobs::submit(JobRequest request) {
@@ -133,7 +148,7 @@ JobSnapshot Jobs::submit(JobRequest request) {
   JobSnapshot shown;
   {
     const std::lock_guard lock(mutex_);
-    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+    make_room();
     shown = table_.snapshot(*job);
   }
   store_erased();
@@ -144,6 +159,7 @@ std::optional<JobSnapshot> Jobs::find(const JobId& id) const {
   const std::lock_guard lock(mutex_);
   const JobPtr job = table_.find(id);
   if (job == nullptr) return std::nullopt;
+  if (is_over(job->shown.state)) job->kept_until = options_.now() + options_.next_look;
   return table_.snapshot(*job);
 }
 
@@ -192,7 +208,7 @@ void Jobs::expire() {
   {
     const std::lock_guard lock(mutex_);
     table_.expire(options_.now() - options_.max_age);
-    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+    make_room();
   }
   store_erased();
 }
@@ -210,6 +226,7 @@ JobsStats Jobs::stats() const {
   stats.running = table_.count(JobState::kRunning);
   stats.over = table_.size() - stats.queued - stats.running;
   stats.result_bytes = table_.result_bytes();
+  stats.refused = num_refused_;
   return stats;
 }
 

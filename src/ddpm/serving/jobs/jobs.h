@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,13 @@
 namespace ddpm {
 
 struct JobsOptions {
-  /// Of all jobs; the oldest that are over go, but for those that someone listens to.
+  /// Of all jobs. The oldest that are over go, but for those that someone listens to or is yet to
+  /// look at; where these and what open jobs may draw fill it, new jobs are refused.
   int64_t max_result_bytes = int64_t{256} << 20;
-  int64_t max_jobs = 10'000;                        ///< Kept, open ones with them.
-  std::chrono::seconds max_age{3600};               ///< Of a job since it was over.
+  int64_t max_jobs = 10'000;            ///< Kept, open ones with them.
+  std::chrono::seconds max_age{3600};   ///< Of a job since it was over.
+  std::chrono::seconds first_look{15};  ///< For a client to ask for a job that ended, ..
+  std::chrono::seconds next_look{5};    ///< .. and for its images after each time that it asked.
   std::chrono::milliseconds progress_interval{50};  ///< Between a job's progress events.
   /// Between two calls of a queued job's listeners because others left the queue before it.
   std::chrono::milliseconds position_interval{500};
@@ -36,7 +40,17 @@ struct JobsStats {
   int64_t running = 0;
   int64_t over = 0;
   int64_t result_bytes = 0;
+  uint64_t refused = 0;  ///< Requests for which there was no room (JobsFull).
   uint64_t failed_store_writes = 0;
+};
+
+/// There is no room for what a new job may draw until others are done with, or were fetched.
+class JobsFull : public std::runtime_error {
+ public:
+  explicit JobsFull(double retry_after)
+      : std::runtime_error("[jobs] expected room for the results, got none"),
+        retry_after_seconds(retry_after) {}
+  double retry_after_seconds;  ///< When it is worth another try.
 };
 
 /// Requests as clients see them: with an id that outlives the connection, a state, progress, an
@@ -66,10 +80,12 @@ class Jobs {
   /// returned instead; requests with keys are taken in one after another, so that none is answered
   /// with a job that the engine then rejects.
   ///
-  /// @throws JobKeyConflict if that job's request was another one; else as Engine::submit.
+  /// @throws JobKeyConflict if that job's request was another one; JobsFull if its results might
+  ///         find no room; else as Engine::submit.
   JobSnapshot submit(JobRequest request);
 
-  /// Nothing if there is no such job, or no longer.
+  /// Nothing if there is no such job, or no longer. One that is over then stays for next_look, even
+  /// if there is too little room.
   std::optional<JobSnapshot> find(const JobId& id) const;
 
   /// Newest first, at most `limit`, those that came before the job `after` if one is named.
@@ -110,6 +126,9 @@ class Jobs {
   void finish(const JobPtr& job, const RequestEnd& end);
   void add_event(Job& job, JobEvent event);
   void tell_positions();
+  void check_room(int64_t most_bytes);
+  void make_room();
+  void set_end(Job& job, JobState state);
   static void call_listeners(Job& job);
 
   Engine& engine_;
@@ -119,6 +138,7 @@ class Jobs {
   std::mutex store_mutex_;    // of what the store is told; taken before mutex_
   mutable std::mutex mutex_;  // of table_ and the jobs in it
   JobTable table_;
+  uint64_t num_refused_ = 0;
   bool positions_changed_ = false;
   JobClock::time_point positions_told_ = {};
   EngineLoader encoding_;  // last: its tasks use the others

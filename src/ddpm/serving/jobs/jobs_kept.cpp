@@ -28,9 +28,8 @@ std::string why_not_again(const JobSnapshot& job) {
 void Jobs::fail(const JobPtr& job, JobError error) {
   {
     const std::lock_guard lock(mutex_);
-    job->shown.state = JobState::kFailed;
     job->shown.error = std::move(error);
-    job->shown.finished = options_.now();
+    set_end(*job, JobState::kFailed);
     add_event(*job, {.kind = JobEvent::Kind::kEnd});
   }
   store(job);

@@ -52,7 +52,7 @@ void Jobs::keep_image(const JobPtr& job, const ImageResult& result) {
       const std::lock_guard lock(mutex_);
       table_.keep(*job, result.image, std::move(encoded));
       add_event(*job, {.kind = JobEvent::Kind::kImage, .image = result.image});
-      table_.make_room(options_.max_jobs, options_.max_result_bytes);
+      make_room();
     }
     store_image(job, result.image);
     store_erased();
@@ -71,24 +71,32 @@ void Jobs::keep_frame(const JobPtr& job, const ImageTrace& trace) {
     add_event(
         *job,
         {.kind = JobEvent::Kind::kTrace, .image = trace.image, .step = trace.step, .t = trace.t});
-    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+    make_room();
   } catch (const std::exception& error) {
     log_error("[jobs] a frame can't be encoded: " + std::string(error.what()));
   }
+}
+
+/// Who cancelled a job knows how it ended; others have a while to ask.
+void Jobs::set_end(Job& job, JobState state) {
+  const JobClock::time_point now = options_.now();
+  job.shown.state = state;
+  job.shown.finished = now;
+  job.kept_until = state == JobState::kCancelled ? now : now + options_.first_look;
 }
 
 void Jobs::finish(const JobPtr& job, const RequestEnd& end) {
   {
     const std::lock_guard lock(mutex_);
     JobSnapshot& shown = job->shown;
-    shown.state = state_of(end.outcome);
     if (const auto error = error_of(end)) shown.error = error;
-    if (shown.state == JobState::kSucceeded && shown.error) shown.state = JobState::kFailed;
-    shown.finished = options_.now();
+    const JobState state = state_of(end.outcome);
+    const bool lacks_images = state == JobState::kSucceeded && shown.error;
+    set_end(*job, lacks_images ? JobState::kFailed : state);
     add_event(*job, {.kind = JobEvent::Kind::kEnd});
     positions_changed_ = true;
     tell_positions();
-    table_.make_room(options_.max_jobs, options_.max_result_bytes);
+    make_room();
   }
   store(job);
   store_erased();
