@@ -226,10 +226,16 @@ class ServeAbuseTest(program.ProgramTest):
             self.assertNotIn(str(self.folder), error["message"], "no path of the server's")
 
     def wrong_keys(self, server):
-        for method, path in (("GET", "/v1/models"), ("GET", "/v1/capabilities"), ("POST", "/v1/jobs"), ("GET", "/v1/jobs"),
-                             ("GET", "/v1/jobs/x"), ("DELETE", "/v1/jobs/x"), ("GET", "/v1/jobs/x/events"), ("POST", "/v1/generate"),
-                             ("GET", "/v1/jobs/x/images/0.png"), ("POST", "/v1/forward"), ("POST", "/v1/edits/img2img"),
-                             ("GET", "/metrics")):
+        paths = json.loads(server.ask("GET", "/openapi.json", key=None)[2])["paths"]
+        routes = [(method.upper(), re.sub(r"\{\w+\}", "x", path)) for path, operations in paths.items()
+                  for method, operation in operations.items() if operation.get("security") != []]
+        self.assertGreater(len(routes), 15)
+        for prefix in ("", "/gradio_api"):
+            routes += [(method, prefix + path) for method, path in (
+                ("GET", "/config"), ("GET", "/info"), ("GET", "/app_id"), ("POST", "/queue/join"), ("GET", "/queue/data?session_hash=x"),
+                ("GET", "/heartbeat/x"), ("POST", "/call/generate"), ("GET", "/call/generate/x"), ("POST", "/call/v2/generate"),
+                ("POST", "/run/generate"), ("POST", "/api/generate"))]
+        for method, path in routes:
             for key in (None, "wrong", KEY + "x", KEY[:-1]):
                 status, headers, answer = server.ask(method, path, {} if method == "POST" else None, key=key)
                 self.assertEqual(status, 401, (method, path, key, answer[:200]))
