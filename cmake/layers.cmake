@@ -2,20 +2,19 @@ include(GNUInstallDirs)
 
 # ddpm_add_layer(diffusion DEPENDS core SOURCES noise_schedule.cpp PRIVATE PNG::PNG)
 # makes the library ddpm_diffusion, alias ddpm::diffusion. PRIVATE: third-party targets that no
-# header of the layer shows. Without SOURCES the layer is headers only. FAST_COMPILE: as in
-# ddpm_share_compile_work.
+# header of the layer shows. Without SOURCES the layer is headers only. HOT: its own loops
+# count, so that it is compiled with -O3.
 function(ddpm_add_layer name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "FAST_COMPILE" "" "SOURCES;DEPENDS;PUBLIC;PRIVATE")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "HOT" "" "SOURCES;DEPENDS;PUBLIC;PRIVATE")
   list(TRANSFORM arg_DEPENDS PREPEND ddpm::)
   set(scope PUBLIC)
   if(arg_SOURCES)
     add_library(ddpm_${name} STATIC ${arg_SOURCES})
     target_link_libraries(ddpm_${name} PRIVATE $<BUILD_INTERFACE:ddpm_warnings> ${arg_PRIVATE})
-    if(arg_FAST_COMPILE)
-      ddpm_share_compile_work(ddpm_${name} FAST_COMPILE)
-    else()
-      ddpm_share_compile_work(ddpm_${name})
+    if(arg_HOT)
+      set(hot HOT)
     endif()
+    ddpm_share_compile_work(ddpm_${name} ${hot})
   else()
     set(scope INTERFACE)
     add_library(ddpm_${name} INTERFACE)

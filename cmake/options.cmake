@@ -54,18 +54,19 @@ if(DDPM_PCH)
     <ATen/ATen.h> <algorithm> <functional> <map> <memory> <string> <vector>)
 endif()
 
-# For code whose own speed does not matter, as that of tests and the program's commands: -O1. GCC 13
-# takes a precompiled header of -O3 there only if options of -O3 that it compares are given, too.
+# Most code here waits for LibTorch, files or sockets, so it is compiled with -O1; HOT code, which loops
+# over pixels and numbers itself, with -O3. GCC 13 takes the header of -O3 for -O1 only if options of
+# -O3 that it compares are given, too.
 set(DDPM_FAST_COMPILE -O1)
 check_cxx_compiler_flag(-munroll-only-small-loops DDPM_HAS_UNROLL_ONLY_SMALL_LOOPS)
 if(DDPM_HAS_UNROLL_ONLY_SMALL_LOOPS)
   list(APPEND DDPM_FAST_COMPILE -munroll-only-small-loops -mvzeroupper)
 endif()
 
-# What keeps a cold build short: the precompiled header, and DDPM_UNITY files of a target compiled as
-# one, because loading that header and instantiating the same templates is most of a file's time.
+# What keeps a cold build short: -O1, the precompiled header, and DDPM_UNITY files of a target compiled
+# as one, because loading that header and instantiating the same templates is most of a file's time.
 function(ddpm_share_compile_work target)
-  if("FAST_COMPILE" IN_LIST ARGN)
+  if(NOT "HOT" IN_LIST ARGN)
     target_compile_options(${target} PRIVATE "$<$<CONFIG:Release>:${DDPM_FAST_COMPILE}>")
   endif()
   if(DDPM_PCH)
