@@ -1,7 +1,8 @@
 // Whole steps, as `ddpm train` and `ddpm sample` run them, of two recipes' networks:
 //   step_benchmark --benchmark_filter='^denoise/ddpm/8/bf16'
-// Names: train or denoise, network, batch, precision. scripts/bench sets PyTorch's times beside
-// these. --profile=FOLDER also writes where each chosen step's time goes, as NAME.csv with '-' for
+// Names: train, denoise or sample, network, batch, precision. scripts/bench sets PyTorch's times
+// beside these. A sample is a batch drawn by DDIM in 50 steps. --profile=FOLDER also writes where
+// each chosen step's time goes, as NAME.csv with '-' for
 // '/'.
 #include <benchmark/benchmark.h>
 
@@ -105,6 +106,19 @@ Step denoise_step(const Work& work, at::Device device) {
   };
 }
 
+constexpr int64_t kSampleSteps = 50;
+
+/// A batch of images, as `ddpm sample` draws it.
+Step sample_batch(const Work& work, at::Device device) {
+  static_cast<void>(device);  // the pipeline's
+  auto pipeline = std::make_shared<Pipeline>(open_pipeline(work));
+  const ImageRequest request{.num_images = work.batch_size, .batch_size = work.batch_size};
+  return [pipeline, request] {
+    sample_images(*pipeline, {.kind = SamplerKind::kDdim, .steps = kSampleSteps}, request,
+                  [](const SampleTrace&) {});
+  };
+}
+
 // Steps queued before the device is waited for; and steps before timing, for the searches of
 // convolution plans and the captures of graphs.
 int64_t group_size(at::Device device) { return device.is_cpu() ? 1 : 16; }
@@ -186,6 +200,7 @@ void add_all(PreparedStep& prepared, const BenchmarkFlags& flags) {
       }
       for (const int64_t batch : {1, 8, 64, 128, 512}) {
         add("denoise", denoise_step, {network, batch, precision}, prepared, flags);
+        add("sample", sample_batch, {network, batch, precision}, prepared, flags);
       }
     }
   }

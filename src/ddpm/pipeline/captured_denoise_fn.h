@@ -1,16 +1,9 @@
 #pragma once
 
-#include <functional>
-
-#include "ddpm/core/tensor.h"
 #include "ddpm/model/network.h"
+#include "ddpm/sampling/denoise_fn.h"
 
 namespace ddpm {
-
-/// A DenoiseFn for class labels that may differ from call to call: [N] int64 on x_t's device,
-/// undefined for a network without classes.
-using LabelledDenoiseFn =
-    std::function<Tensor(const Tensor& x_t, const Tensor& t, const Tensor& class_labels)>;
 
 /// `denoise` as a function that is replayed as a CUDA graph, one for each shape and dtype of its
 /// arguments: the first call of a shape runs as it is, the second is captured

@@ -55,11 +55,21 @@ LabelledDenoiseFn labelled_denoise_fn(const std::shared_ptr<NetworkImpl>& networ
   return captured_if_asked(without_guess, view, *network);
 }
 
+LabelledDenoiseFn network_answer_fn(const std::shared_ptr<NetworkImpl>& network,
+                                    const NetworkView& view, at::ScalarType dtype) {
+  return captured_if_asked(answer_of(network, view, dtype), view, *network);
+}
+
 DenoiseFn network_denoise_fn(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
                              at::ScalarType dtype, const Tensor& class_labels) {
-  const DenoiseFn answer =
-      [labelled = captured_if_asked(answer_of(network, view, dtype), view, *network), class_labels](
-          const Tensor& x_t, const Tensor& t) { return labelled(x_t, t, class_labels); };
+  return network_denoise_fn(network_answer_fn(network, view, dtype), view, class_labels);
+}
+
+DenoiseFn network_denoise_fn(const LabelledDenoiseFn& answers, const NetworkView& view,
+                             const Tensor& class_labels) {
+  const DenoiseFn answer = [answers, class_labels](const Tensor& x_t, const Tensor& t) {
+    return answers(x_t, t, class_labels);
+  };
   if (!view.self_conditioning) return answer;
   return [answer, view, guess = Tensor()](const Tensor& x_t, const Tensor& t) mutable {
     check_arg(

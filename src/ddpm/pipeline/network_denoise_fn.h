@@ -39,6 +39,17 @@ struct NetworkView {
 DenoiseFn network_denoise_fn(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
                              at::ScalarType dtype, const Tensor& class_labels = {});
 
+/// The network's answers to x_t, with a guess's channels behind its own where the network sees one:
+/// what several network_denoise_fn may share, and the captured graphs with it.
+LabelledDenoiseFn network_answer_fn(const std::shared_ptr<NetworkImpl>& network,
+                                    const NetworkView& view, at::ScalarType dtype);
+
+/// network_denoise_fn of such answers.
+///
+/// @param view that of network_answer_fn.
+DenoiseFn network_denoise_fn(const LabelledDenoiseFn& answers, const NetworkView& view,
+                             const Tensor& class_labels = {});
+
 /// As network_denoise_fn, for labels that differ from call to call, as those of a server's batches
 /// do: make it once, so that its graphs are kept. It remembers nothing: a self-conditioned network
 /// gets no guess (zeros).

@@ -59,6 +59,17 @@ Tensor of_batch(const Tensor& rows, int64_t first, int64_t count) {
   return rows.defined() ? rows.narrow(/*dim=*/0, first, count) : rows;
 }
 
+/// Without images to enlarge.
+NetworkView view_of(const Pipeline& pipeline) {
+  return {.schedule = pipeline.schedule,
+          .prediction = pipeline.folder.diffusion.prediction,
+          .self_conditioning = pipeline.folder.extras.self_conditioning};
+}
+
+at::ScalarType dtype_of(const Pipeline& pipeline) {
+  return pipeline.network->parameters().front().scalar_type();
+}
+
 /// What the network sees of the images to enlarge, on its device.
 Tensor enlarged(const Pipeline& pipeline, const Tensor& low_resolution) {
   const int64_t factor = pipeline.folder.extras.super_resolution;
@@ -129,6 +140,9 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
   pipeline.network->eval();
   prepare_for_sampling(*pipeline.network);
   pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion).to(pipeline.device);
+  if (pipeline.folder.extras.super_resolution == 0) {
+    pipeline.answers = network_answer_fn(pipeline.network, view_of(pipeline), dtype_of(pipeline));
+  }
   return pipeline;
 }
 
@@ -139,13 +153,11 @@ SamplerOptions default_sampler_options(const Pipeline& pipeline) {
 DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels,
                           const Tensor& low_resolution) {
   check_draws_images(pipeline.folder);
-  const at::ScalarType dtype = pipeline.network->parameters().front().scalar_type();
   const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
-  const NetworkView view{.schedule = pipeline.schedule,
-                         .prediction = pipeline.folder.diffusion.prediction,
-                         .self_conditioning = pipeline.folder.extras.self_conditioning,
-                         .low_resolution = enlarged(pipeline, low_resolution)};
-  return network_denoise_fn(pipeline.network, view, dtype, labels);
+  NetworkView view = view_of(pipeline);
+  view.low_resolution = enlarged(pipeline, low_resolution);
+  return pipeline.answers ? network_denoise_fn(pipeline.answers, view, labels)
+                          : network_denoise_fn(pipeline.network, view, dtype_of(pipeline), labels);
 }
 
 Tensor sample_images(const Pipeline& pipeline, const SamplerOptions& options,

@@ -12,4 +12,9 @@ namespace ddpm {
 /// floating dtype; what it means is the sampler's PredictionType.
 using DenoiseFn = std::function<Tensor(const Tensor& x_t, const Tensor& t)>;
 
+/// A DenoiseFn for class labels that may differ from call to call: [N] int64 on x_t's device,
+/// undefined for a network without classes.
+using LabelledDenoiseFn =
+    std::function<Tensor(const Tensor& x_t, const Tensor& t, const Tensor& class_labels)>;
+
 }  // namespace ddpm

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ddpm/kernels/cuda/bias_residual_kernels.h"
+#include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/vector_types.cuh"
 
 namespace ddpm::cuda {
@@ -36,6 +37,8 @@ __device__ __forceinline__ void add_entries(const T* table, int channel, float (
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     add_kernel(int64_t vectors, int lanes, T* y, Addends<T> addends) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kUnroll + threadIdx.x;
   Packed<T> sums[kUnroll], others[kUnroll];
 #pragma unroll
@@ -87,13 +90,13 @@ cudaError_t add(const MapShape& shape, void* y, const MapAddends& given, cudaStr
     const int64_t vectors = size / kVector;
     const auto blocks =
         static_cast<unsigned>((vectors + kThreads * kUnroll - 1) / (kThreads * kUnroll));
-    add_kernel<T><<<blocks, kThreads, 0, stream>>>(vectors, shape.channels / kVector,
-                                                   static_cast<T*>(y), addends);
-  } else {
-    const auto blocks = static_cast<unsigned>((size + kThreads - 1) / kThreads);
-    add_scalars_kernel<T>
-        <<<blocks, kThreads, 0, stream>>>(size, shape.channels, static_cast<T*>(y), addends);
+    return launch_early(
+        {.blocks = blocks, .threads = kThreads, .shared_bytes = 0, .stream = stream}, add_kernel<T>,
+        vectors, shape.channels / kVector, static_cast<T*>(y), addends);
   }
+  const auto blocks = static_cast<unsigned>((size + kThreads - 1) / kThreads);
+  add_scalars_kernel<T>
+      <<<blocks, kThreads, 0, stream>>>(size, shape.channels, static_cast<T*>(y), addends);
   return cudaGetLastError();
 }
 

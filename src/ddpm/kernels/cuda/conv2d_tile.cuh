@@ -15,8 +15,14 @@ inline constexpr int kThreads = 256;
 inline constexpr int kTile = 64;  // pixels, channels that come out, and channels of a chunk
 inline constexpr int kVectors = kTile / 8;  // of 16 bytes, of a row
 inline constexpr int kTileElements = kTile * kTile;
-inline constexpr int kStageElements = 2 * kTileElements;  // pixels, then weights
+inline constexpr int kChunkElements = 2 * kTileElements;  // pixels, then weights
 inline constexpr int kSumStride = kTile + 4;              // floats of a row of sums
+
+// A thread copies vector thread % 8 of rows thread / 8 and 32 more of each tile.
+inline constexpr int kRows = 2;
+inline constexpr int kRowStep = kTile / kRows;
+inline __device__ int copied_row() { return static_cast<int>(threadIdx.x) / kVectors; }
+inline __device__ int copied_vector() { return static_cast<int>(threadIdx.x) % kVectors; }
 
 inline __host__ __device__ int out_pixels(const ConvMaps& maps) {
   return maps.images * maps.out_height * maps.out_width;
@@ -28,30 +34,44 @@ inline __device__ int swizzled(int row, int vector) {
   return row * kTile + (vector ^ (row & 7)) * 8;
 }
 
-/// What a thread copies: vector `vector` of rows `row` and `row + 32` of both tiles.
-struct Copier {
-  static constexpr int kRows = 2;
-  static constexpr int kRowStep = kTile / kRows;
+/// Copies tiles of weights.
+struct WeightCopier {
+  const T* from;
+  int64_t row_step;
 
-  const ConvMaps& maps;
-  const T* x;       // the thread's vector of the first pixel
-  const T* weight;  // the thread's vector of its first row's first chunk
-  int row, vector;
-  int top[kRows], left[kRows], first_line[kRows];  // of the pixels that tap 0 reads
+  __device__ WeightCopier(const ConvMaps& maps, const T* weight, int first_channel)
+      : from(weight), row_step(static_cast<int64_t>(maps.kernel) * maps.kernel * maps.channels) {
+    from += (first_channel + copied_row()) * row_step + copied_vector() * 8;
+  }
 
-  __device__ Copier(const ConvMaps& of, const T* map, const T* whole_weight, int first_pixel,
-                    int first_channel)
-      : maps(of),
-        x(map),
-        weight(whole_weight),
-        row(static_cast<int>(threadIdx.x) / kVectors),
-        vector(static_cast<int>(threadIdx.x) % kVectors) {
-    x += vector * 8;
-    const int taps = maps.kernel * maps.kernel;
-    weight += static_cast<int64_t>(first_channel + row) * taps * maps.channels + vector * 8;
+  /// Starts the copy of a chunk's weights.
+  __device__ void copy(int chunk, T* tile) const {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      const int pixel = first_pixel + row + i * kRowStep;
+      T* const to = tile + swizzled(copied_row() + i * kRowStep, copied_vector());
+      copy_async_or_zero(to, from + i * kRowStep * row_step + chunk * kTile, true);
+    }
+  }
+};
+
+/// Copies tiles of pixels, chunk after chunk.
+struct PixelCopier {
+  const ConvMaps& maps;
+  const T* x;   // the thread's vector of the first pixel
+  int channel;  // first of the next chunk
+  int tap_row, tap_column;
+  int top[kRows], left[kRows], first_line[kRows];  // of the pixels that tap 0 reads
+
+  __device__ PixelCopier(const ConvMaps& of, const T* map, int first_pixel, int first_chunk)
+      : maps(of), x(map + copied_vector() * 8) {
+    const int chunks_of_tap = maps.channels / kTile;
+    const int tap = first_chunk / chunks_of_tap;
+    channel = (first_chunk - tap * chunks_of_tap) * kTile;
+    tap_row = tap / maps.kernel;
+    tap_column = tap - tap_row * maps.kernel;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int pixel = first_pixel + copied_row() + i * kRowStep;
       const int line = pixel / maps.out_width;
       const int image = line / maps.out_height;
       // Past the last pixel no tap is inside.
@@ -63,14 +83,8 @@ struct Copier {
     }
   }
 
-  /// Starts the copies of a chunk.
-  __device__ void copy(int chunk, T* stage) const {
-    const int chunks_of_tap = maps.channels / kTile;
-    const int tap = chunk / chunks_of_tap;
-    const int channel = (chunk - tap * chunks_of_tap) * kTile;
-    const int tap_row = tap / maps.kernel;
-    const int tap_column = tap - tap_row * maps.kernel;
-    const int64_t sum_length = static_cast<int64_t>(maps.kernel) * maps.kernel * maps.channels;
+  /// Starts the copy of the next chunk's pixels.
+  __device__ void copy_next(T* tile) {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int line = top[i] + tap_row;
@@ -78,48 +92,76 @@ struct Copier {
       const bool is_inside = line >= 0 && line < maps.height && column >= 0 && column < maps.width;
       const int64_t pixel =
           is_inside ? static_cast<int64_t>(first_line[i] + line) * maps.width + column : 0;
-      T* const to = stage + swizzled(row + i * kRowStep, vector);
-      copy_async_or_zero(to, x + pixel * maps.channels + channel, is_inside);
-      copy_async_or_zero(to + kTileElements, weight + i * kRowStep * sum_length + chunk * kTile,
-                         true);
+      copy_async_or_zero(tile + swizzled(copied_row() + i * kRowStep, copied_vector()),
+                         x + pixel * maps.channels + channel, is_inside);
     }
+    channel += kTile;
+    if (channel < maps.channels) return;
+    channel = 0;
+    if (++tap_column < maps.kernel) return;
+    tap_column = 0;
+    ++tap_row;
   }
 };
 
-/// A warp's 32 pixels and 16 channels of a tile.
+/// Sums of a warp: of 32 pixels and 32 channels of a tile, over one half of each chunk. Warps 0 to
+/// 3 take the first halves, 4 to 7 the others.
 struct WarpSums {
-  float sums[2][2][4] = {};
-  int first_row, first_column;
+  static constexpr int kHalf = 4;  // warps
+  static constexpr int kSums = 32;
+  float sums[2][4][4] = {};
+  int first_row, first_column, half;
 
-  __device__ WarpSums()
-      : first_row(static_cast<int>(threadIdx.x) / 32 / 4 * 32),
-        first_column(static_cast<int>(threadIdx.x) / 32 % 4 * 16) {}
+  __device__ WarpSums() {
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    half = warp / kHalf;
+    first_row = warp % kHalf / 2 * 32;
+    first_column = warp % 2 * 32;
+  }
 
-  __device__ void add(const T* stage) {
+  __device__ void add(const T* chunk) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int first = half * kVectors / 2;
 #pragma unroll
-    for (int k = 0; k < kVectors; k += 2) {
-      uint32_t pixels[2][4], weights[4];
+    for (int k = first; k < first + kVectors / 2; k += 2) {
+      uint32_t pixels[2][4], weights[2][4];
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        load_matrices(pixels[i], stage + swizzled(first_row + i * 16 + lane % 16, k + lane / 16));
+        load_matrices(pixels[i], chunk + swizzled(first_row + i * 16 + lane % 16, k + lane / 16));
       }
-      const int row = first_column + lane / 16 * 8 + lane % 8;
-      load_matrices(weights, stage + kTileElements + swizzled(row, k + lane / 8 % 2));
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int row = first_column + j * 16 + lane / 16 * 8 + lane % 8;
+        load_matrices(weights[j], chunk + kTileElements + swizzled(row, k + lane / 8 % 2));
+      }
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
 #pragma unroll
-        for (int j = 0; j < 2; ++j) multiply_add(sums[i][j], pixels[i], weights + 2 * j);
+        for (int j = 0; j < 4; ++j) {
+          multiply_add(sums[i][j], pixels[i], weights[j / 2] + 2 * (j % 2));
+        }
       }
     }
   }
 
-  __device__ void store(float* tile) const {
+  /// Leaves the sums of both halves in `tile`, for all threads to call; `scratch` has room for as
+  /// many floats as a tile has elements.
+  __device__ void store(float* scratch, float* tile) {
+    float* const mine = scratch + threadIdx.x % (32 * kHalf);
+    float* const all = &sums[0][0][0];
+    if (half == 1) {
+#pragma unroll
+      for (int k = 0; k < kSums; ++k) mine[k * 32 * kHalf] = all[k];
+    }
+    __syncthreads();
+    if (half == 1) return;
+#pragma unroll
+    for (int k = 0; k < kSums; ++k) all[k] += mine[k * 32 * kHalf];
     const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
+      for (int j = 0; j < 4; ++j) {
         const int row = first_row + i * 16 + lane / 4;
         const int column = first_column + j * 8 + lane % 4 * 2;
         float* const to = tile + row * kSumStride + column;

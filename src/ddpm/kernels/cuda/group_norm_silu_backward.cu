@@ -181,11 +181,11 @@ cudaError_t backward(const GroupNormShape& shape, const GroupNormTensors& tensor
                      const GroupNormGradients& gradients, cudaStream_t stream) {
   const Bundle bundle = make_bundle(shape);
   const dim3 grid = grid_of(shape, bundle);
-  with_held(bundle.held, [&]<int kHeld>() {
+  return with_held(bundle.held, [&]<int kHeld>() {
     backward_kernel<T, kHeld><<<grid, bundle.threads, scratch_bytes(bundle), stream>>>(
         shape, bundle, tensors, gradients);
+    return cudaGetLastError();
   });
-  return cudaGetLastError();
 }
 
 template <typename T>

@@ -126,9 +126,9 @@ inline __device__ void mean_of_groups(const GroupNormShape& shape, const Bundle&
   __syncthreads();
 }
 
-/// Calls launch.operator()<held>().
+/// What launch.operator()<held>() answers.
 template <typename Launch>
-void with_held(int held, Launch&& launch) {
+cudaError_t with_held(int held, Launch&& launch) {
   switch (held) {
     case 1:
       return launch.template operator()<1>();

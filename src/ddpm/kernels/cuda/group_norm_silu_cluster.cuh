@@ -2,6 +2,7 @@
 
 #include <cooperative_groups.h>
 
+#include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/vector_types.cuh"
 
@@ -253,7 +254,7 @@ __device__ __forceinline__ void each_pixel(const ClusterPlan& plan, const Cluste
 ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
                               int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&));
 
-/// Launches a kernel in clusters of plan.size blocks, with so much shared memory.
+/// Launches a kernel in clusters of plan.size blocks, with so much shared memory; early.
 template <typename... Arguments>
 cudaError_t launch_clusters(void (*kernel)(Arguments...), const GroupNormShape& shape,
                             const ClusterPlan& plan, int shared_bytes, cudaStream_t stream,
@@ -266,19 +267,12 @@ cudaError_t launch_clusters(void (*kernel)(Arguments...), const GroupNormShape& 
         cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     if (allowed != cudaSuccess) return allowed;
   }
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = static_cast<unsigned>(plan.size);
-  cluster.val.clusterDim.y = 1;
-  cluster.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(shape.images * plan.size));
-  config.blockDim = dim3(kClusterThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
-  config.stream = stream;
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, arguments...);
+  return launch_early({.blocks = dim3(static_cast<unsigned>(shape.images * plan.size)),
+                       .threads = dim3(kClusterThreads),
+                       .shared_bytes = shared_bytes,
+                       .stream = stream,
+                       .cluster_blocks = static_cast<unsigned>(plan.size)},
+                      kernel, arguments...);
 }
 
 /// Calls launch.operator()<resident, tail>().

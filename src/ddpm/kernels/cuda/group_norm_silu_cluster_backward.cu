@@ -183,10 +183,12 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
   __shared__ ChunkBarrier barriers[kChunks];
   const cg::cluster_group cluster = cg::this_cluster();
   cluster.barrier_arrive();  // nobody writes to a block that has not begun
+  let_next_kernel_begin();
   const ClusterPlace place(shape, plan);
   SlabLane<const T> x = slab_lane(shape, place, static_cast<const T*>(tensors.x),
                                   static_cast<const T*>(tensors.x_rest));
   SlabLane<const T> d_y = slab_lane(shape, place, static_cast<const T*>(gradients.d_y));
+  wait_for_previous_kernel();
   T* kept_d_z = nullptr;  // where d_y stands in shared memory: the first pass leaves d_z there
   if constexpr (kResident) {
     T* const slab = reinterpret_cast<T*>(memory);

@@ -129,10 +129,12 @@ __global__ void __launch_bounds__(kClusterThreads, sizeof(T) == 2 ? 4 : 3)
   __shared__ ChunkBarrier barriers[kChunks];
   const cg::cluster_group cluster = cg::this_cluster();
   cluster.barrier_arrive();  // nobody writes to a block that has not begun
+  let_next_kernel_begin();
   const ClusterPlace place(shape, plan);
   const int main_channels = shape.channels - shape.rest_channels;
   SlabLane<const T> lane = slab_lane(shape, place, static_cast<const T*>(tensors.x),
                                      static_cast<const T*>(tensors.x_rest));
+  wait_for_previous_kernel();
   if constexpr (kResident) {
     T* const slab = reinterpret_cast<T*>(memory);
     init_barriers(barriers);

@@ -1,3 +1,4 @@
+#include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/group_norm_silu_block.cuh"
 
 namespace ddpm::cuda {
@@ -8,8 +9,13 @@ __global__ void __launch_bounds__(kMaxThreads)
     forward_kernel(GroupNormShape shape, Bundle bundle, GroupNormTensors tensors, T* y) {
   extern __shared__ float scratch[];
   __shared__ float sums[1][kMaxBundle];
+  let_next_kernel_begin();
   const Place place(shape, bundle);
   const int channel = place.channel();
+  float factor[kVector], offset[kVector];
+  load_or<T>(static_cast<const T*>(tensors.weight) + channel, 1, factor);
+  load_or<T>(static_cast<const T*>(tensors.bias) + channel, 0, offset);
+  wait_for_previous_kernel();
   const int64_t step = static_cast<int64_t>(bundle.rows) * shape.channels;
   const int main_channels = shape.channels - shape.rest_channels;
   const bool in_rest = channel >= main_channels;  // all 8 channels of a thread are, or none
@@ -52,9 +58,7 @@ __global__ void __launch_bounds__(kMaxThreads)
   sum_pixels<1>(bundle, place, squares, sums, scratch);
   mean_of_groups(shape, bundle, sums[0]);
 
-  float factor[kVector], offset[kVector], scale[kVector], shift[kVector];
-  load_or<T>(static_cast<const T*>(tensors.weight) + channel, 1, factor);
-  load_or<T>(static_cast<const T*>(tensors.bias) + channel, 0, offset);
+  float scale[kVector], shift[kVector];
   load_or<T>(row_of<T>(tensors.scale, tensors.scale_stride, place.image, channel), 0, scale);
   load_or<T>(row_of<T>(tensors.shift, tensors.scale_stride, place.image, channel), 0, shift);
   const int per_group = shape.channels / shape.groups;
@@ -87,12 +91,14 @@ template <typename T>
 cudaError_t forward(const GroupNormShape& shape, const GroupNormTensors& tensors, void* y,
                     cudaStream_t stream) {
   const Bundle bundle = make_bundle(shape);
-  const dim3 grid = grid_of(shape, bundle);
-  with_held(bundle.held, [&]<int kHeld>() {
-    forward_kernel<T, kHeld><<<grid, bundle.threads, scratch_bytes(bundle), stream>>>(
-        shape, bundle, tensors, static_cast<T*>(y));
+  const EarlyLaunch launch{.blocks = grid_of(shape, bundle),
+                           .threads = dim3(static_cast<unsigned>(bundle.threads)),
+                           .shared_bytes = static_cast<int>(scratch_bytes(bundle)),
+                           .stream = stream};
+  return with_held(bundle.held, [&]<int kHeld>() {
+    return launch_early(launch, forward_kernel<T, kHeld>, shape, bundle, tensors,
+                        static_cast<T*>(y));
   });
-  return cudaGetLastError();
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/pad_kernels.h"
 #include "ddpm/kernels/cuda/vector_types.cuh"
 
@@ -17,6 +18,8 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     resize_kernel(PadShape shape, int from_height, int from_width, int to_height, int to_width,
                   const T* from, T* to) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
   const int vector = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (vector >= vectors_of(shape, to_height, to_width)) return;
   const int lanes = shape.channels / kVector;
@@ -44,11 +47,10 @@ cudaError_t resize(const PadShape& shape, const Sides& from_sides, const Sides& 
                    const void* from, void* to, cudaStream_t stream) {
   const int vectors = vectors_of(shape, to_sides.height, to_sides.width);
   if (vectors == 0) return cudaSuccess;
-  resize_kernel<T>
-      <<<static_cast<unsigned>((vectors + kThreads - 1) / kThreads), kThreads, 0, stream>>>(
-          shape, from_sides.height, from_sides.width, to_sides.height, to_sides.width,
-          static_cast<const T*>(from), static_cast<T*>(to));
-  return cudaGetLastError();
+  const auto blocks = static_cast<unsigned>((vectors + kThreads - 1) / kThreads);
+  return launch_early({.blocks = blocks, .threads = kThreads, .shared_bytes = 0, .stream = stream},
+                      resize_kernel<T>, shape, from_sides.height, from_sides.width, to_sides.height,
+                      to_sides.width, static_cast<const T*>(from), static_cast<T*>(to));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <cuda_bf16.h>
 
+#include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/softmax_kernels.h"
 
 // A warp takes a row, and keeps it in its registers: lane l holds the four values from 4 l on, from
@@ -59,6 +60,8 @@ __device__ int column_of_quad(int quad) {
 template <typename T, int kQuads>
 __global__ void __launch_bounds__(kThreads)
     softmax_kernel(SoftmaxShape shape, const float* scores, T* probabilities) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
   const int64_t row = row_of_warp();
   if (row >= shape.rows) return;
   float values[kQuads][kFour];
@@ -120,27 +123,24 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Calls launch.operator()<quads a lane>(blocks).
+/// What launch.operator()<quads a lane>(blocks) answers.
 template <typename Launch>
 cudaError_t with_quads(const SoftmaxShape& shape, Launch&& launch) {
   if (shape.rows == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned>((shape.rows * kWarp + kThreads - 1) / kThreads);
   const int quads = (shape.length + kFour * kWarp - 1) / (kFour * kWarp);
-  if (quads <= 1) {
-    launch.template operator()<1>(blocks);
-  } else if (quads <= 2) {
-    launch.template operator()<2>(blocks);
-  } else {
-    launch.template operator()<kLongestRow / (kFour * kWarp)>(blocks);
-  }
-  return cudaGetLastError();
+  if (quads <= 1) return launch.template operator()<1>(blocks);
+  if (quads <= 2) return launch.template operator()<2>(blocks);
+  return launch.template operator()<kLongestRow / (kFour * kWarp)>(blocks);
 }
 
 template <typename T>
 cudaError_t softmax(const SoftmaxShape& shape, const float* scores, T* probabilities,
                     cudaStream_t stream) {
   return with_quads(shape, [&]<int kQuads>(unsigned blocks) {
-    softmax_kernel<T, kQuads><<<blocks, kThreads, 0, stream>>>(shape, scores, probabilities);
+    return launch_early(
+        {.blocks = blocks, .threads = kThreads, .shared_bytes = 0, .stream = stream},
+        softmax_kernel<T, kQuads>, shape, scores, probabilities);
   });
 }
 
@@ -150,6 +150,7 @@ cudaError_t softmax_backward(const SoftmaxShape& shape, const T* probabilities,
   return with_quads(shape, [&]<int kQuads>(unsigned blocks) {
     softmax_backward_kernel<T, kQuads>
         <<<blocks, kThreads, 0, stream>>>(shape, probabilities, d_probabilities, d_scores);
+    return cudaGetLastError();
   });
 }
 

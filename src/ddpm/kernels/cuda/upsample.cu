@@ -1,3 +1,4 @@
+#include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/upsample_kernels.h"
 #include "ddpm/kernels/cuda/vector_types.cuh"
 
@@ -33,6 +34,8 @@ inline __host__ __device__ int64_t vectors_of(const UpsampleShape& shape) {
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) repeat_kernel(UpsampleShape shape, const T* x, T* y) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
   const Quad quad(shape);
   if (quad.vector >= vectors_of(shape)) return;
   const Packed<T> value = load_packed(x + quad.vector * kVector);
@@ -65,20 +68,21 @@ unsigned blocks_of(const UpsampleShape& shape) {
   return static_cast<unsigned>((vectors_of(shape) + kThreads - 1) / kThreads);
 }
 
+template <typename T>
+cudaError_t repeat(const UpsampleShape& shape, const void* x, void* y, cudaStream_t stream) {
+  const EarlyLaunch launch{
+      .blocks = blocks_of(shape), .threads = kThreads, .shared_bytes = 0, .stream = stream};
+  return launch_early(launch, repeat_kernel<T>, shape, static_cast<const T*>(x),
+                      static_cast<T*>(y));
+}
+
 }  // namespace
 
 cudaError_t upsample_nearest_2x(const UpsampleShape& shape, const void* x, void* y,
                                 cudaStream_t stream) {
   if (vectors_of(shape) == 0) return cudaSuccess;
-  if (shape.bf16) {
-    using T = __nv_bfloat16;
-    repeat_kernel<T><<<blocks_of(shape), kThreads, 0, stream>>>(shape, static_cast<const T*>(x),
-                                                                static_cast<T*>(y));
-  } else {
-    repeat_kernel<float><<<blocks_of(shape), kThreads, 0, stream>>>(
-        shape, static_cast<const float*>(x), static_cast<float*>(y));
-  }
-  return cudaGetLastError();
+  return shape.bf16 ? repeat<__nv_bfloat16>(shape, x, y, stream)
+                    : repeat<float>(shape, x, y, stream);
 }
 
 cudaError_t upsample_nearest_2x_backward(const UpsampleShape& shape, const void* d_y, void* d_x,
