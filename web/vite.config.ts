@@ -6,6 +6,9 @@ const kMockPort = 7861;
 /** `npm run dev` speaks to a mock of the server, or to the one that DDPM_API names. */
 const api = process.env['DDPM_API'] ?? `http://127.0.0.1:${kMockPort}`;
 
+/** The browser's Host is kept: the server refuses pages of another origin. */
+const proxied = { target: api, changeOrigin: false };
+
 const mock: Plugin = {
   name: 'mock-of-ddpm-serve',
   configureServer(server) {
@@ -24,5 +27,5 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },
-  server: { proxy: { '/v1': api, '/livez': api, '/readyz': api } },
+  server: { proxy: { '^/(v1|livez|readyz)': proxied } },
 });

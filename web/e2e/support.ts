@@ -80,6 +80,15 @@ export async function setSteps(page: Page, steps: number) {
   await page.locator('#steps').press('Tab');
 }
 
+/** Gives the key that the page asks for; `asked` runs while it asks. */
+export async function enterKey(page: Page, key: string, asked?: () => Promise<void>) {
+  await page.getByLabel('API key').waitFor();
+  await asked?.();
+  await page.getByLabel('API key').fill(key);
+  await page.getByLabel('API key').press('Enter');
+  await page.getByRole('button', { name: /^Generate/ }).waitFor();
+}
+
 /** Until the images of a run are there. */
 export const done = (page: Page) =>
   page

@@ -139,9 +139,15 @@ export function decodeError(json: unknown): api.ApiErrorBody | null {
   const field = error['field'];
   return {
     code: asString(error['code'], 'internal'),
-    message: asString(error['message']),
+    message: withoutPlace(asString(error['message'])),
     field: typeof field === 'string' && field !== '' ? field : null,
   };
+}
+
+/** "[place] rule: ..." as a sentence for the page, which shows the field instead of the place. */
+function withoutPlace(message: string): string {
+  const rule = message.replace(/^\[[^\]]*\] /, '');
+  return rule === message ? message : rule.charAt(0).toUpperCase() + rule.slice(1);
 }
 
 function decodeRequest(json: JsonObject): api.JobRequest {

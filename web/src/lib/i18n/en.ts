@@ -6,6 +6,8 @@ const ordinal = (n: number) => {
   return n + (suffix[new Intl.PluralRules('en', { type: 'ordinal' }).select(n)] ?? 'th');
 };
 
+const kinds: Record<number, string> = { 1: 'grey', 3: 'colour' };
+
 const samplers: Record<string, string> = {
   ddpm: 'DDPM, ancestral',
   ddim: 'DDIM',
@@ -100,9 +102,10 @@ export const en = {
   settings: {
     title: 'Settings',
     model: 'Model',
-    modelFacts: (size: string, t: number, prediction: string) =>
-      `${size} · T = ${t} · ${prediction}`,
+    modelFacts: (width: number, height: number, channels: number, t: number, prediction: string) =>
+      `${width} × ${height} pixels, ${kinds[channels] ?? plural(channels, 'channel', 'channels')} · T = ${t} · ${prediction}`,
     class: 'Class',
+    className: (name: string) => name.replaceAll('_', ' '),
     anyClass: 'Each in turn',
     sampler: 'Sampler',
     steps: 'Steps',
@@ -120,8 +123,8 @@ export const en = {
     guidanceRescale: 'Guidance rescale',
     guidanceFrom: 'Guide from sigma',
     guidanceTo: 'Guide up to sigma',
-    record: 'Record the way',
-    recordHint: 'Scrub through xₜ, noise and x₀ afterwards.',
+    record: 'Record the steps',
+    recordHint: 'Then slide through xₜ, predicted noise and predicted x₀ of the first image.',
     more: 'More options',
     moreChanged: (n: number) => `${n} changed`,
     reset: 'Defaults',
@@ -204,7 +207,8 @@ export const en = {
     cliHint: "Run it in the folder of the server's models.",
   },
   trace: {
-    title: 'From noise to image',
+    title: (side: string, image: number) =>
+      `${side ? `${side}, image` : 'Image'} #${image}: from noise to image`,
     moment: 'Moment',
     at: (t: string, frame: number, frames: number) => `t = ${t}, moment ${frame} of ${frames}`,
     x_t: 'xₜ, the state',
