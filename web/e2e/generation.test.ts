@@ -18,7 +18,7 @@ const textOf = async (page: Page, url: string) =>
 
 describe('a generation', () => {
   it('waits in the queue, is drawn before the eyes and ends in the gallery', async () => {
-    await bench.faults({ stepMs: 25, ahead: 2, queueMs: 1500 });
+    await bench.faults({ stepMs: 25, ahead: 2, queueMs: 600 });
     const page = await bench.open();
     await page.getByText('star', { exact: true }).click();
     await setSteps(page, 20);
@@ -57,6 +57,8 @@ describe('a generation', () => {
       assert.equal(await picture.count(), 1);
       assert.ok(await picture.evaluate((img: HTMLImageElement) => img.naturalWidth > 0));
     }
+    await slider.fill('9');
+    await page.getByText('t = 250', { exact: true }).waitFor();
     await page.getByRole('button', { name: 'Play' }).click();
     await page.getByText('t = 83', { exact: true }).waitFor();
     await page.context().close();
