@@ -91,7 +91,7 @@ std::vector<Image> take_apart(const std::vector<uint8_t>& webp, std::vector<std:
   const std::string folder = testing::scratch_folder();
   write_file_atomic(folder + "/animation.webp", std::span<const uint8_t>(webp));
   EXPECT_TRUE(testing::run_fixtures("webp " + folder + "/animation.webp " + folder));
-  numbers = testing::read_table(folder + "/animation.txt")[0];
+  numbers = testing::read_table(folder + "/animation.txt").at(0);
   std::vector<Image> frames;
   for (int i = 0; i < std::stoi(numbers[0]); ++i) {
     frames.push_back(testing::read_raw(folder + "/frame" + std::to_string(i) + ".raw"));

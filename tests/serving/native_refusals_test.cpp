@@ -75,7 +75,8 @@ TEST_F(NativeRefusalsTest, AFullQueueSaysWhenToComeBack) {
   EXPECT_EQ(last.status, 429);
   EXPECT_EQ(error_of(last).at("code"), "queue_full");
   EXPECT_GE(std::stoi(last.field("Retry-After")), 1);
-  for (const json& job : get_json("/v1/jobs?limit=100").at("data")) {
+  const json listed = get_json("/v1/jobs?limit=100");
+  for (const json& job : listed.at("data")) {
     remove("/v1/jobs/" + job.at("id").get<std::string>());
   }
 }
