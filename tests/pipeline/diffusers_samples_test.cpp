@@ -48,7 +48,7 @@ void expect_equal_samples(const fs::path& work, const fs::path& model) {
                        (work / "samples.safetensors").string()});
   const NamedTensors theirs = read_safetensors(work / "samples.safetensors").tensors;
 
-  const Pipeline pipeline = load_pipeline(model);
+  const Pipeline pipeline = load_pipeline(model, {.device = "cpu"});
   const ImageRequest request{.seed = kSeed, .num_images = kImages};
   const Tensor ddim = sample_images(
       pipeline, {.kind = SamplerKind::kDdim, .steps = 10, .spacing = TimestepSpacing::kTrailing},

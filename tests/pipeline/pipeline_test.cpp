@@ -92,14 +92,14 @@ TEST_F(PipelineTest, RunFolderGivesTheEmaOfItsNewestCheckpointOrTheRawWeights) {
   contents.recipe = config_to_json(recipe);
   write_checkpoint(folder_ / "run", 4, contents);
 
-  const Pipeline ema = load_pipeline(folder_ / "run");
+  const Pipeline ema = load_pipeline(folder_ / "run", {.device = "cpu"});
   const Pipeline of_model = open(model);
   const ImageRequest request{.seed = 9, .num_images = 2};
   const Tensor expected = sample_images(of_model, options_, request);
   EXPECT_TRUE(at::equal(sample_images(ema, options_, request), expected));
   EXPECT_EQ(ema.folder.extras.step, 4);
   EXPECT_THAT(ema.folder.extras.class_names, ::testing::ElementsAre("a", "b"));
-  const Pipeline trained = load_pipeline(folder_ / "run", {.raw_weights = true});
+  const Pipeline trained = load_pipeline(folder_ / "run", {.device = "cpu", .raw_weights = true});
   EXPECT_FALSE(at::equal(sample_images(trained, options_, request), expected));
 }
 

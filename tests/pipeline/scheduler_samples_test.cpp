@@ -53,7 +53,7 @@ class SchedulerSamplesTest : public ::testing::Test {
                 work_ / "samples.safetensors"});
     const auto theirs = read_safetensors(work_ / "samples.safetensors").tensors;
     for (const auto& [name, expected] : theirs) {
-      const Pipeline pipeline = load_pipeline(work_ / "models" / name);
+      const Pipeline pipeline = load_pipeline(work_ / "models" / name, {.device = "cpu"});
       SamplerOptions options = default_sampler_options(pipeline);
       options.steps = name.ends_with("_at_20") ? 20 : 10;
       const Tensor ours = sample_images(pipeline, options, {.seed = kNoiseSeed, .num_images = 2});
