@@ -1,8 +1,9 @@
 // The studio and a real server: what a mock can't tell. tests/e2e/serve_page_test.py starts the server.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import type { Page } from 'playwright-core';
-import { Bench, done, generate, setSteps } from '../support.ts';
+import type { Locator, Page } from 'playwright-core';
+import { checkAccess } from '../access.ts';
+import { Bench, done, enterKey, generate, setSteps } from '../support.ts';
 
 const server = process.env['DDPM_SERVER'];
 const key = process.env['DDPM_KEY'];
@@ -15,10 +16,23 @@ afterEach(() => assert.deepEqual(bench.problems.splice(0), []));
 /** The page, with the key that it asks for. */
 async function openWithKey(): Promise<Page> {
   const page = await bench.open();
-  await page.getByLabel('API key').fill(key!);
-  await page.getByLabel('API key').press('Enter');
-  await page.getByRole('button', { name: /^Generate/ }).waitFor();
+  await enterKey(page, key!);
   return page;
+}
+
+/** Presses Tab until `target` has the focus. */
+async function tabTo(page: Page, target: Locator) {
+  for (let presses = 0; presses < 60; ++presses) {
+    if (await target.evaluate((element) => element === document.activeElement)) return;
+    await page.keyboard.press('Tab');
+  }
+  throw new Error(`Tab does not lead to ${target}`);
+}
+
+/** Many enough that a job is there to be watched or cancelled: heun on karras levels takes any number of steps. */
+async function chooseLongRun(page: Page) {
+  await page.getByLabel('Noise levels').selectOption('karras');
+  await setSteps(page, 1000);
 }
 
 describe('the studio of a real server', () => {
@@ -40,8 +54,7 @@ describe('the studio of a real server', () => {
 
   it('cancels', async () => {
     const page = await openWithKey();
-    await page.locator('#levels, select[id*="levels"]').first().selectOption('karras');
-    await setSteps(page, 1000);
+    await chooseLongRun(page);
     await generate(page);
     await page.getByText(/Step \d+ of/).waitFor();
     await page.getByRole('button', { name: 'Cancel' }).click();
@@ -55,6 +68,74 @@ describe('the studio of a real server', () => {
     await generate(page);
     await page.waitForFunction(() => document.activeElement?.id === 'steps');
     assert.equal(await page.locator('#steps').getAttribute('aria-invalid'), 'true');
+    await page.context().close();
+  });
+
+  it('needs no pointer', async () => {
+    const page = await openWithKey();
+    await chooseLongRun(page);
+    const start = page.getByRole('button', { name: /^Generate/ });
+    await tabTo(page, start);
+    await page.keyboard.press('Enter');
+    await page.getByText(/Step \d+ of/).waitFor();
+    await tabTo(page, page.getByRole('button', { name: 'Cancel' }));
+    await page.keyboard.press('Enter');
+    await page.getByText('Cancelled', { exact: true }).waitFor();
+    await setSteps(page, 10);
+    await page.keyboard.press('Control+Enter');
+    await done(page);
+    const slider = page.getByRole('slider', { name: 'Moment' });
+    await tabTo(page, slider);
+    await page.keyboard.press('Home');
+    const first = (await slider.getAttribute('aria-valuetext'))!;
+    await page.keyboard.press('ArrowRight');
+    const second = (await slider.getAttribute('aria-valuetext'))!;
+    assert.match(first, /moment 1 of 10$/);
+    assert.match(second, /moment 2 of 10$/);
+    for (const kind of ['xₜ, the state', 'Predicted noise', 'Predicted x₀']) {
+      const picture = page.getByRole('img', { name: `${kind}: ${second}` });
+      await picture.evaluate((image: HTMLImageElement) => image.decode());
+      assert.equal(
+        await picture.evaluate((image) => getComputedStyle(image).imageRendering),
+        'pixelated',
+      );
+    }
+    const thumb = page.locator('.gallery li button').first();
+    await tabTo(page, thumb);
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    assert.ok(
+      await thumb.evaluate((element) => element === document.activeElement),
+      'focus is back',
+    );
+    await page.context().close();
+  });
+
+  it('is for everyone in each of its states', async () => {
+    const page = await bench.open();
+    await page.getByLabel('API key').waitFor();
+    await checkAccess(page, 'key');
+    await enterKey(page, key!);
+    await checkAccess(page, 'empty');
+    await chooseLongRun(page);
+    await generate(page);
+    await page.getByText(/Step \d+ of/).waitFor();
+    await checkAccess(page, 'drawing');
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('Cancelled', { exact: true }).waitFor();
+    await page.getByText('Compare two').click();
+    await setSteps(page, 5);
+    await page.getByRole('button', { name: 'Generate both' }).click();
+    await page
+      .getByText(/identical|differ by/)
+      .nth(3)
+      .waitFor();
+    await checkAccess(page, 'compared');
+    await page.locator('.gallery li button').first().click();
+    await page.getByRole('dialog').waitFor();
+    await checkAccess(page, 'dialog');
     await page.context().close();
   });
 });
