@@ -70,6 +70,7 @@ struct Server {
     service.version = kVersion;
     HttpServerOptions options = http_options(flags);
     options.metrics = &metrics;
+    service.needs_key = !options.keys.empty();
     http = std::make_unique<HttpServer>(std::move(options), all_routes(service));
   }
 

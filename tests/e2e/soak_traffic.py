@@ -29,6 +29,7 @@ class Tally:
     def fail(self, kind, what):
         with self.lock:
             self.wrong.append(f"{kind}: {what}")
+            print("wrong:", self.wrong[-1], flush=True)
             self.counts[kind, "wrong"] += 1
 
     def total(self, *outcomes):

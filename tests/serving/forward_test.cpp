@@ -116,6 +116,8 @@ TEST_F(ForwardTest, WhatIsWrongIsNamed) {
   EXPECT_EQ(refused({{"t", "-2"}}), "422 t");
   EXPECT_EQ(refused({{"t", "1,x"}}), "422 t");
   EXPECT_EQ(refused({{"levels", "1"}}), "422 levels");
+  EXPECT_EQ(refused({{"t", "1,"}}), "422 t");
+  EXPECT_EQ(refused({{"t", ",1"}}), "422 t");
   EXPECT_EQ(refused({{"levels", "5"}, {"num_timesteps", "3"}}), "422 levels");
   EXPECT_EQ(refused({{"size", "100000"}}), "422 size");
   EXPECT_EQ(refused({{"seed", "-1"}}), "422 seed");

@@ -74,7 +74,7 @@ TEST(HttpMultipartTest, MalformedBodiesAreRefused) {
 
 TEST(HttpMultipartTest, TooManyPartsAreRefused) {
   std::string body;
-  for (int i = 0; i < 32; ++i) body += part_text("name=\"n" + std::to_string(i) + "\"", "");
+  for (int i = 0; i < 64; ++i) body += part_text("name=\"n" + std::to_string(i) + "\"", "");
   EXPECT_EQ(multipart_status(body + "--XY--"), 0);
   EXPECT_EQ(multipart_status(body + part_text("name=\"z\"", "") + "--XY--"), 413);
 }

@@ -68,6 +68,9 @@ TEST(HttpServerTest, RefusalsNameWhatIsWrong) {
   const RawResponse method = server.ask(get_text("/json"));
   EXPECT_EQ(method.status, 405);
   EXPECT_EQ(method.field("Allow"), "POST");
+  const RawResponse trace = server.ask("TRACE /json HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_EQ(trace.status, 405) << "a method that HTTP knows";
+  EXPECT_EQ(trace.field("Allow"), "POST");
   EXPECT_EQ(server.ask("BREW /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 501);
   EXPECT_EQ(server.ask("GET /hello HTTP/1.1\r\n\r\n").status, 400);
   EXPECT_EQ(server.ask("GET http://localhost/hello HTTP/1.1\r\nHost: localhost\r\n\r\n").status,

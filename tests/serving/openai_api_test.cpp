@@ -58,7 +58,7 @@ class OpenAiTest : public testing::NativeApi {
 };
 
 TEST_F(OpenAiTest, ImagesAreThoseOfTheNativeApi) {
-  const json answer = images(request({{"prompt", "Shirt"}, {"n", 2}, {"size", "8x8"}}));
+  const json answer = images(request({{"prompt", "Shirt"}, {"n", 2.0}, {"size", "8x8"}}));
   ASSERT_EQ(answer.at("data").size(), 2U);
   const auto expected = native_images(2, "shirt");
   EXPECT_EQ(answer.at("data")[0].at("b64_json"), expected[0]);

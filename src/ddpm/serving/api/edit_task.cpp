@@ -23,39 +23,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kRestoreSteps = 100;
-constexpr int64_t kMaxResamples = 20;
-
-/// What of a request for images makes sense for an edit. They are read by parse_generation.
-struct SharedFields {
-  std::string model;
-  int64_t num_images = 1;
-  uint64_t seed = 0;
-  std::string class_name;
-  ImageFormat format = ImageFormat::kPng;
-  int64_t deadline_ms = 0;
-  SamplerOptions sampler = {};
-  GuidanceOptions guidance = {};
-
-  template <typename Visitor>
-  void visit_fields(Visitor&& visit) {
-    visit("model", model, "");
-    visit("num_images", num_images, "");
-    visit("class", class_name, "");
-    visit("format", format, "");
-    visit("deadline_ms", deadline_ms, "");
-    visit("sampler", sampler, "");
-    visit("guidance", guidance, "");
-  }
-};
-
-/// A path has frames in the place of num_images, and no seed: nothing is drawn from it.
-bool is_path(EditKind kind) { return kind == EditKind::kInterpolate; }
-
-std::vector<Field> shared_fields(SharedFields& shared, EditKind kind) {
-  std::vector<Field> fields = list_fields(shared);
-  if (is_path(kind)) std::erase_if(fields, [](const Field& f) { return f.key == "num_images"; });
-  return fields;
-}
 
 void check_known(const Form& form, const std::vector<Field>& shared, const std::vector<Field>& own,
                  EditKind kind) {
@@ -87,9 +54,9 @@ std::shared_ptr<const ServedModel> named_model(const ServedModels& models, const
 }
 
 JobRequest parse_request(EditTask& task, Form& form, const Service& service) {
-  SharedFields shared;
+  SharedEditFields shared;
   const EditKind kind = task.fields.kind;
-  json body = take_members(form, shared_fields(shared, kind));
+  json body = take_members(form, list_shared_fields(shared, kind));
   if (body.contains("class")) task.class_name = body.at("class").get<std::string>();
   if (!is_path(kind)) body["seed"] = form_seed(form.take("seed"));
   assign_form(list_fields(task.fields), form);
@@ -106,8 +73,8 @@ JobRequest parse_request(EditTask& task, Form& form, const Service& service) {
 }
 
 void check_restore(const EditTask& task) {
-  if (task.fields.restore.resamples > kMaxResamples) {
-    refuse_form("resamples", "[resamples] expected at most " + std::to_string(kMaxResamples) +
+  if (task.fields.restore.resamples > kMaxEditResamples) {
+    refuse_form("resamples", "[resamples] expected at most " + std::to_string(kMaxEditResamples) +
                                  ", got " + std::to_string(task.fields.restore.resamples));
   }
   const std::vector<int64_t>& shape = task.model->image_shape;
@@ -220,9 +187,9 @@ EditTask parse_edit(EditKind kind, Form form, const Service& service) {
   task.fields.kind = kind;
   const std::set<std::string> given = given_options(form);
   {
-    SharedFields shared;
+    SharedEditFields shared;
     EditFields own{.kind = kind};
-    check_known(form, shared_fields(shared, kind), list_fields(own), kind);
+    check_known(form, list_shared_fields(shared, kind), list_fields(own), kind);
   }
   task.request = parse_request(task, form, service);
   if (restores(kind)) check_restore(task);

@@ -48,7 +48,8 @@ json element_of(const Field& field, const std::string& text) {
 json value_of(const Field& field, const std::string& text) {
   if (!field.is_list) return element_of(field, text);
   json list = json::array();
-  for (size_t at = 0; at < text.size();) {
+  if (text.empty()) return list;
+  for (size_t at = 0; at <= text.size();) {
     const size_t end = std::min(text.find(',', at), text.size());
     list.push_back(element_of(field, text.substr(at, end - at)));
     at = end + 1;

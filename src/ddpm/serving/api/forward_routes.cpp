@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "ddpm/config/data_config.h"
 #include "ddpm/data/image_tensor.h"
 #include "ddpm/diffusion/forward_frames.h"
 #include "ddpm/serving/api/form.h"
+#include "ddpm/serving/api/forward_fields.h"
 #include "ddpm/serving/api/image_encoding.h"
 #include "ddpm/serving/api/upload_route.h"
 #include "ddpm/serving/api/uploaded_image.h"
@@ -21,40 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxFrames = 50;
 constexpr double kShownLimit = 1.5;  // noise leaves [-1, 1]: noisy pictures show [-1.5, 1.5]
-
-/// The prediction does not matter here, but this one goes with every schedule.
-DiffusionConfig any_schedule() {
-  DiffusionConfig config;
-  config.prediction = PredictionType::kVelocity;
-  return config;
-}
-
-/// What `ddpm forward` takes by flags.
-struct ForwardFields {
-  DiffusionConfig diffusion = any_schedule();
-  std::vector<int64_t> t = {};
-  int64_t levels = 10;
-  int64_t size = 64;
-  FitPolicy fit = FitPolicy::kCrop;
-
-  template <typename Visitor>
-  void visit_fields(Visitor&& visit) {
-    visit("schedule", diffusion.schedule, "noise schedule");
-    visit("num_timesteps", diffusion.num_timesteps, "T, the number of noising steps",
-          between(1, 10'000));
-    visit("beta_start", diffusion.beta_start, "first beta of linear, quad, sigmoid_beta",
-          between(0, 1));
-    visit("beta_end", diffusion.beta_end, "last beta of them; const's beta", between(0, 1));
-    visit("zero_terminal_snr", diffusion.zero_terminal_snr, "rescale so that x_T has no signal");
-    visit("t", t, "timesteps to show, from -1, the image, to T - 1; none: levels", at_least(-1));
-    visit("levels", levels, "evenly spaced timesteps, the image among them",
-          between(2, kMaxFrames));
-    visit("size", size, "side of the square that the image is made, in pixels", between(1, 512));
-    visit("fit", fit, "how an image that is not square becomes so");
-  }
-};
 
 NoiseSchedule forward_schedule(const ForwardFields& fields) {
   if (fields.diffusion.schedule == ScheduleKind::kCustom) {
@@ -76,9 +43,9 @@ std::vector<int64_t> forward_timesteps(const ForwardFields& fields) {
     }
     return even_timesteps(fields.levels, num_timesteps);
   }
-  if (fields.t.size() > kMaxFrames) {
-    refuse_form("t", "[t] expected at most " + std::to_string(kMaxFrames) + " timesteps, got " +
-                         std::to_string(fields.t.size()));
+  if (fields.t.size() > kMaxForwardFrames) {
+    refuse_form("t", "[t] expected at most " + std::to_string(kMaxForwardFrames) +
+                         " timesteps, got " + std::to_string(fields.t.size()));
   }
   for (const int64_t t : fields.t) {
     if (t < num_timesteps) continue;

@@ -22,21 +22,22 @@ HttpResponse post_job(Service& service, const HttpRequest& request) {
   return response;
 }
 
-std::string query_of(const HttpRequest& request, const std::string& name) {
+/// Null where the query lacks it.
+const std::string* query_of(const HttpRequest& request, const std::string& name) {
   const auto found = request.query.find(name);
-  return found == request.query.end() ? "" : found->second;
+  return found == request.query.end() ? nullptr : &found->second;
 }
 
 HttpResponse list_jobs(Service& service, const HttpRequest& request) {
-  const std::string limit_text = query_of(request, "limit");
+  const std::string* const limit_text = query_of(request, "limit");
   const uint64_t limit =
-      limit_text.empty() ? kDefaultPage : parse_count(limit_text, kMaxPage, "limit", 422);
-  const std::string after = query_of(request, "after");
-  if (!after.empty() && !service.jobs.find(after)) {
+      limit_text == nullptr ? kDefaultPage : parse_count(*limit_text, kMaxPage, "limit", 422);
+  const std::string* const after = query_of(request, "after");
+  if (after != nullptr && !service.jobs.find(*after)) {
     throw HttpError(422, "invalid_request", "[after] expected the id of a job that is kept",
                     "after");
   }
-  std::vector<JobSnapshot> jobs = service.jobs.list(limit + 1, after);
+  std::vector<JobSnapshot> jobs = service.jobs.list(limit + 1, after == nullptr ? "" : *after);
   const bool has_more = jobs.size() > limit;
   if (has_more) jobs.pop_back();
   json data = json::array();

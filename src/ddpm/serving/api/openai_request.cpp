@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -51,10 +52,13 @@ int64_t count_of(const json& body, const char* name, int64_t otherwise, int64_t 
                  int64_t most) {
   const json* const value = member(body, name);
   if (value == nullptr) return otherwise;
-  if (!value->is_number_integer() || *value < least || *value > most) {
+  const double number = value->is_number() ? value->get<double>() : std::nan("");
+  // 2.0 is as whole as 2: JSON knows no difference.
+  if (number != std::trunc(number) || number < static_cast<double>(least) ||
+      number > static_cast<double>(most)) {
     refuse(name, "a number from " + std::to_string(least) + " to " + std::to_string(most), *value);
   }
-  return value->get<int64_t>();
+  return static_cast<int64_t>(number);
 }
 
 /// One of the words, the first where the member is absent.

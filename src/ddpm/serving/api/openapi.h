@@ -11,10 +11,6 @@ namespace ddpm {
 /// that the router has, with its parameters, key, body and answers.
 nlohmann::json openapi_document(const HttpRouter& router, const Service& service);
 
-/// components.schemas of the document: Generation, Job, Image, Models, Capabilities, Error. Ranges,
-/// defaults and words are those of the option structs.
-nlohmann::json openapi_schemas(const GenerationLimits& limits);
-
 /// `GET /openapi.json`, for anyone. Call it when all other routes are there.
 void add_openapi_route(HttpRouter& router, const Service& service);
 

@@ -9,67 +9,19 @@
 #include "ddpm/config/guidance_config.h"
 #include "ddpm/config/sample_config.h"
 #include "ddpm/serving/api/openapi.h"
+#include "ddpm/serving/api/openapi_parts.h"
 
-namespace ddpm {
+namespace ddpm::openapi {
 namespace {
-
-using nlohmann::json;
-
-json one_of_types(const char* type) { return {{"type", json::array({type, "null"})}}; }
-json text_schema() { return {{"type", "string"}}; }
-json integer_schema(int64_t min = 0) { return {{"type", "integer"}, {"minimum", min}}; }
-json reference(const char* name) { return {{"$ref", "#/components/schemas/" + std::string(name)}}; }
-json list_of(json items) { return {{"type", "array"}, {"items", std::move(items)}}; }
-
-json unsigned_schema(const char* help) {
-  json schema = integer_schema();
-  schema["maximum"] = 18446744073709551615U;
-  schema["description"] = help;
-  return schema;
-}
-
-const char* json_type(FieldType type) {
-  switch (type) {
-    case FieldType::kBool:
-      return "boolean";
-    case FieldType::kInteger:
-    case FieldType::kUnsigned:
-      return "integer";
-    case FieldType::kNumber:
-      return "number";
-    case FieldType::kText:
-    case FieldType::kWord:
-      return "string";
-    case FieldType::kSection:
-      return "object";
-  }
-  throw std::logic_error("[json_type] not a FieldType");
-}
 
 /// A field as JSON Schema; null stands for its default everywhere.
 json schema_of_field(const Field& field) {
-  json element{{"type", json_type(field.type)}};
-  const json told = field_schema(field);
-  if (!told.at("min").is_null()) element["minimum"] = told.at("min");
-  if (!told.at("max").is_null()) element["maximum"] = told.at("max");
-  if (!field.words.empty()) element["enum"] = field.words;
+  json element = element_schema(field);
   json schema = field.is_list ? list_of(std::move(element)) : std::move(element);
   schema["type"] = json::array({schema.at("type"), "null"});
   if (schema.contains("enum")) schema["enum"].push_back(nullptr);
   schema["default"] = field.get();
   schema["description"] = field.help;
-  return schema;
-}
-
-json object_schema(json properties, bool is_closed = false) {
-  json required = json::array();
-  for (const auto& [name, schema] : properties.items()) required.push_back(name);
-  json schema{{"type", "object"}, {"properties", std::move(properties)}};
-  if (is_closed) {
-    schema["additionalProperties"] = false;
-  } else {
-    schema["required"] = std::move(required);
-  }
   return schema;
 }
 
@@ -178,27 +130,32 @@ json capabilities_schema() {
 
 }  // namespace
 
-json openapi_schemas(const GenerationLimits& limits) {
+json component_schemas(const GenerationLimits& limits) {
   const json refused = object_schema({{"id", text_schema()}, {"reason", text_schema()}});
   const json images = object_schema({{"b64", text_schema()},
                                      {"seed", unsigned_schema("of the request")},
                                      {"index", integer_schema()},
                                      {"media_type", text_schema()}});
-  return {{"SamplerOptions", options_schema<SamplerOptions>()},
-          {"GuidanceOptions", options_schema<GuidanceOptions>()},
-          {"Generation", generation_schema(limits)},
-          {"Image", image_schema()},
-          {"Images", object_schema({{"images", list_of(images)}})},
-          {"Job", job_schema()},
-          {"Jobs", object_schema({{"object", {{"const", "list"}}},
-                                  {"data", list_of(reference("Job"))},
-                                  {"has_more", {{"type", "boolean"}}}})},
-          {"Model", model_schema()},
-          {"Models", object_schema({{"object", {{"const", "list"}}},
-                                    {"data", list_of(reference("Model"))},
-                                    {"refused", list_of(refused)}})},
-          {"Capabilities", capabilities_schema()},
-          {"Error", object_schema({{"error", error_schema(true)}})}};
+  const json status = object_schema({{"status", {{"const", "ok"}}}});
+  json schemas{{"SamplerOptions", options_schema<SamplerOptions>()},
+               {"GuidanceOptions", options_schema<GuidanceOptions>()},
+               {"Generation", generation_schema(limits)},
+               {"Image", image_schema()},
+               {"Images", object_schema({{"images", list_of(images)}})},
+               {"Job", job_schema()},
+               {"Jobs", object_schema({{"object", {{"const", "list"}}},
+                                       {"data", list_of(reference("Job"))},
+                                       {"has_more", {{"type", "boolean"}}}})},
+               {"Model", model_schema()},
+               {"Models", object_schema({{"object", {{"const", "list"}}},
+                                         {"data", list_of(reference("Model"))},
+                                         {"refused", list_of(refused)}})},
+               {"Capabilities", capabilities_schema()},
+               {"Status", status},
+               {"Error", object_schema({{"error", error_schema(true)}})}};
+  schemas.update(upload_schemas());
+  schemas.update(openai_schemas());
+  return schemas;
 }
 
-}  // namespace ddpm
+}  // namespace ddpm::openapi

@@ -30,6 +30,7 @@ struct Service {
   MetricsRegistry& metrics;
   GenerationLimits limits = {};
   std::string version = {};               ///< Of the program: "0.1.0".
+  bool needs_key = false;                 ///< Requests have to show one.
   std::atomic<bool> is_draining = false;  ///< The server is to stop: not ready any more.
 };
 

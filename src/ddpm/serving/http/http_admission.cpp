@@ -9,9 +9,9 @@
 namespace ddpm {
 namespace {
 
-constexpr HttpMethod kMethods[] = {HttpMethod::kGet,    HttpMethod::kHead,  HttpMethod::kPost,
-                                   HttpMethod::kPut,    HttpMethod::kPatch, HttpMethod::kDelete,
-                                   HttpMethod::kOptions};
+constexpr HttpMethod kMethods[] = {HttpMethod::kGet,     HttpMethod::kHead,  HttpMethod::kPost,
+                                   HttpMethod::kPut,     HttpMethod::kPatch, HttpMethod::kDelete,
+                                   HttpMethod::kOptions, HttpMethod::kTrace, HttpMethod::kQuery};
 
 HttpMethod method_of(const std::string& name) {
   for (const HttpMethod method : kMethods) {

@@ -74,6 +74,10 @@ std::string_view http_method_name(HttpMethod method) {
       return "DELETE";
     case HttpMethod::kOptions:
       return "OPTIONS";
+    case HttpMethod::kTrace:
+      return "TRACE";
+    case HttpMethod::kQuery:
+      return "QUERY";
   }
   throw std::logic_error("[http_method_name] not an HttpMethod");
 }

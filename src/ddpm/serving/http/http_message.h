@@ -15,7 +15,7 @@ namespace ddpm {
 
 class HttpStream;
 
-enum class HttpMethod { kGet, kHead, kPost, kPut, kPatch, kDelete, kOptions };
+enum class HttpMethod { kGet, kHead, kPost, kPut, kPatch, kDelete, kOptions, kTrace, kQuery };
 
 /// "GET"
 std::string_view http_method_name(HttpMethod method);

@@ -16,7 +16,7 @@ struct MultipartPart {
 };
 
 struct MultipartLimits {
-  size_t max_parts = 32;
+  size_t max_parts = 64;
   size_t max_header_bytes = 4096;  ///< a part
 };
 
