@@ -56,8 +56,8 @@ struct GenerationFields {
 /// The fields with the limits as their ranges. They refer to `fields`, which must outlive them.
 std::vector<Field> list_generation_fields(GenerationFields& fields, const GenerationLimits& limits);
 
-/// Bytes that the request's images and trace may take together: a picture counts as its uint8 pixels
-/// and 1 KiB, as noise does not compress.
+/// Bytes that the request's images and trace may take together: a picture counts as its uint8
+/// pixels and 1 KiB, as noise does not compress.
 ///
 /// @param image_shape [C, H, W]
 int64_t most_result_bytes(const GenerationFields& fields, const std::vector<int64_t>& image_shape);
