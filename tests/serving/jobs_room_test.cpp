@@ -80,7 +80,9 @@ TEST_F(JobsRoomTest, AJobThatEndedWaitsForItsFirstLook) {
 
 TEST_F(JobsRoomTest, WhoHasLookedHasTimeToFetchTheImages) {
   const JobId first = draw(3);
+  EXPECT_EQ(jobs_.find(first)->images.size(), 3U);
   now_ += 14;
+  EXPECT_THROW(jobs_.submit(images(1)), JobsFull) << "a look shortens no time";
   EXPECT_EQ(jobs_.find(first)->images.size(), 3U);
   now_ += 4;
   EXPECT_TRUE(jobs_.find(first).has_value());

@@ -159,7 +159,9 @@ std::optional<JobSnapshot> Jobs::find(const JobId& id) const {
   const std::lock_guard lock(mutex_);
   const JobPtr job = table_.find(id);
   if (job == nullptr) return std::nullopt;
-  if (is_over(job->shown.state)) job->kept_until = options_.now() + options_.next_look;
+  if (is_over(job->shown.state)) {
+    job->kept_until = std::max(job->kept_until, options_.now() + options_.next_look);
+  }
   return table_.snapshot(*job);
 }
 
