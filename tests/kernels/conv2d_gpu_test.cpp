@@ -48,7 +48,12 @@ std::vector<ConvCase> conv_cases() {
           {"FewPixelsAndPartsBf16", {1, 64, 32, 32}, 256, 3, 1, 1, kBf16, false, true},
           {"FewPixelsStridedBf16", {3, 128, 9, 7}, 64, 3, 2, 0, kBf16, true, false},
           {"FewPixelsOfFourTapsBf16", {1, 64, 6, 6}, 64, 2, 2, 0, kBf16, true, false},
-          {"FewPixelsOfFiveSidesBf16", {5, 64, 5, 3}, 128, 5, 1, 2, kBf16, true, true}};
+          {"FewPixelsOfFiveSidesBf16", {5, 64, 5, 3}, 128, 5, 1, 2, kBf16, true, true},
+          {"FewPixelsOfThirdsBf16", {1, 96, 6, 16}, 96, 3, 1, 1, kBf16, true, true},
+          {"FewPixelsOfPartialTilesBf16", {1, 128, 30, 20}, 64, 3, 1, 1, kBf16, true, true},
+          {"FewPixelsOfPartialBatchesBf16", {7, 64, 6, 8}, 64, 3, 1, 1, kBf16, false, true},
+          {"FewPixelsOfWideLinesBf16", {1, 64, 2, 100}, 32, 3, 1, 1, kBf16, true, false},
+          {"FewPixelsOfManyChannelsBf16", {2, 384, 32, 32}, 128, 3, 1, 1, kBf16, true, true}};
 }
 
 class Conv2dGpuTest : public ::testing::TestWithParam<ConvCase> {

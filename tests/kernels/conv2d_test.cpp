@@ -68,5 +68,23 @@ TEST(Conv2dTest, RefusesAResidualOfAnotherShape) {
                std::invalid_argument);
 }
 
+TEST(Conv2dTest, AShortcutIsAResidual) {
+  at::manual_seed(3);
+  const Tensor x = at::randn({2, 4, 6, 5}).contiguous(at::MemoryFormat::ChannelsLast);
+  const Conv2dArgs side{
+      .x = x, .x_rest = at::randn({2, 2, 6, 5}), .weight = at::randn({3, 6, 1, 1})};
+  Conv2dArgs args{.x = x,
+                  .weight = at::randn({3, 4, 3, 3}),
+                  .bias = at::randn({3}),
+                  .residual_bias = at::randn({3}),
+                  .padding = 1};
+  Conv2dArgs apart = args;
+  apart.residual = conv2d(side);
+  args.shortcut = &side;
+  EXPECT_TRUE(at::equal(conv2d(args), conv2d(apart)));
+  args.residual = apart.residual;
+  EXPECT_THROW(conv2d(args), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace ddpm

@@ -44,6 +44,16 @@ Conv2dArgs with_one_bias(Conv2dArgs args) {
 }  // namespace
 
 Tensor conv2d(const Conv2dArgs& args) {
+  if (args.shortcut != nullptr) {
+    check_arg(!args.residual.defined(),
+              "[conv2d] a shortcut stands in the residual's place: expected no residual with it");
+#ifdef DDPM_CUDA
+    if (cuda::conv2d_fuses_shortcut(args)) return cuda::fused_conv2d_with_shortcut(args);
+#endif
+    Conv2dArgs apart = args;
+    apart.residual = conv2d(*std::exchange(apart.shortcut, nullptr));
+    return conv2d(apart);
+  }
   check_residual(args);
 #ifdef DDPM_CUDA
   if (cuda::conv2d_is_fused(args)) return cuda::fused_conv2d(args);

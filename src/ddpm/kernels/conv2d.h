@@ -22,6 +22,8 @@ struct Conv2dArgs {
   /// The weight as PackedWeight::of_conv2d packed it; taken on a CPU where no gradients are wanted
   /// and the weight has not changed since.
   const PackedWeight* packed = nullptr;
+  /// A convolution whose result is the residual, in whose place it stands.
+  const Conv2dArgs* shortcut = nullptr;
 };
 
 /// A convolution with what a res block adds to it:

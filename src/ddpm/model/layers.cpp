@@ -78,10 +78,23 @@ Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual, const Tensor
   return conv2d(with_bias);
 }
 
-Tensor Conv2dImpl::forward_without_bias(const Tensor& x, const Tensor& x_rest) {
+Tensor Conv2dImpl::forward(const Tensor& x, const Conv2dArgs& shortcut,
+                           const Tensor& residual_bias) {
+  Conv2dArgs with_bias = args(x);
+  with_bias.bias = bias_;
+  with_bias.shortcut = &shortcut;
+  with_bias.residual_bias = residual_bias;
+  return conv2d(with_bias);
+}
+
+Conv2dArgs Conv2dImpl::args_without_bias(const Tensor& x, const Tensor& x_rest) const {
   Conv2dArgs without_bias = args(x);
   without_bias.x_rest = x_rest;
-  return conv2d(without_bias);
+  return without_bias;
+}
+
+Tensor Conv2dImpl::forward_without_bias(const Tensor& x, const Tensor& x_rest) {
+  return conv2d(args_without_bias(x, x_rest));
 }
 
 void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {

@@ -48,10 +48,13 @@ Tensor ResnetBlockImpl::resample(const Tensor& x) const {
   throw std::logic_error("[ResnetBlock] not a Resampling");
 }
 
-Tensor ResnetBlockImpl::shortcut(const Tensor& x, const Tensor& x_rest) {
+Tensor ResnetBlockImpl::add_shortcut(const Tensor& h, const Tensor& x, const Tensor& x_rest) {
   const Tensor rest = x_rest.defined() ? resample(x_rest) : x_rest;
-  if (conv_shortcut_) return conv_shortcut_->forward_without_bias(resample(x), rest);
-  return rest.defined() ? at::cat({resample(x), rest}, /*dim=*/1) : resample(x);
+  if (conv_shortcut_) {
+    return conv2_->forward(h, conv_shortcut_->args_without_bias(resample(x), rest),
+                           conv_shortcut_->bias());
+  }
+  return conv2_->forward(h, rest.defined() ? at::cat({resample(x), rest}, /*dim=*/1) : resample(x));
 }
 
 Tensor ResnetBlockImpl::added_to_time() const {
@@ -88,9 +91,7 @@ Tensor ResnetBlockImpl::run(const Tensor& x, const Tensor& time, const Tensor& x
   second.dropout = options_.dropout;
   second.training = is_training();
 
-  const Tensor sum =
-      conv2_->forward(group_norm_silu(second), shortcut(first.x, first.x_rest),
-                      /*residual_bias=*/conv_shortcut_ ? conv_shortcut_->bias() : Tensor());
+  const Tensor sum = add_shortcut(group_norm_silu(second), first.x, first.x_rest);
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
 }
 

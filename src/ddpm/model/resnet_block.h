@@ -56,8 +56,8 @@ class ResnetBlockImpl : public torch::nn::Module, public CheckpointedModule {
  private:
   Tensor run(const Tensor& x, const Tensor& time, const Tensor& x_rest);
   Tensor resample(const Tensor& x) const;
-  /// The shortcut, without its bias.
-  Tensor shortcut(const Tensor& x, const Tensor& x_rest);
+  /// conv2 of h, and the shortcut.
+  Tensor add_shortcut(const Tensor& h, const Tensor& x, const Tensor& x_rest);
 
   ResnetOptions options_;
   Resampling resampling_;

@@ -101,8 +101,9 @@ Tensor SimpleUnetImpl::embed(const Tensor& t, at::ScalarType dtype) {
       timestep_embedding(t, {.size = kSimpleTimeChannels,
                              .flip_sin_to_cos = false,
                              .freq_shift = 1,
-                             .dtype = dtype == at::kDouble ? at::kDouble : at::kFloat});
-  return at::relu(time_mlp_->forward(waves.to(dtype)));
+                             .dtype = dtype == at::kDouble ? at::kDouble : at::kFloat,
+                             .rounded_to = dtype});
+  return at::relu(time_mlp_->forward(waves));
 }
 
 Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {

@@ -2,22 +2,18 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
+#include "ddpm/kernels/timestep_waves.h"
 
 namespace ddpm {
 
 Tensor timestep_embedding(const Tensor& t, const TimestepEmbeddingOptions& options) {
-  const double log_max_period = std::log(10000.0);
-  const int64_t half = options.size / 2;
-  const auto index = at::arange(half, t.options().dtype(options.dtype));
-  const auto frequency =
-      (index * -log_max_period / static_cast<double>(half - options.freq_shift)).exp();
-  Tensor time = t.to(options.dtype);
-  if (options.scale != 1.0) time = time * options.scale;
-  const Tensor angle = time.unsqueeze(1) * frequency;
-  const Tensor waves = options.flip_sin_to_cos ? at::cat({angle.cos(), angle.sin()}, /*dim=*/1)
-                                               : at::cat({angle.sin(), angle.cos()}, /*dim=*/1);
-  return at::constant_pad_nd(waves, {0, options.size % 2});
+  return timestep_waves(t,
+                        {.size = options.size,
+                         .cos_first = options.flip_sin_to_cos,
+                         .freq_shift = options.freq_shift,
+                         .scale = options.scale,
+                         .dtype = options.dtype},
+                        options.rounded_to.value_or(options.dtype));
 }
 
 TimestepMlpImpl::TimestepMlpImpl(int64_t in_features, int64_t out_features,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "ddpm/core/tensor.h"
 #include "ddpm/model/layers.h"
@@ -10,10 +11,11 @@ namespace ddpm {
 /// Layout of a sinusoidal timestep embedding.
 struct TimestepEmbeddingOptions {
   int64_t size = 128;
-  bool flip_sin_to_cos = true;        ///< true: [cos, sin]; false: [sin, cos].
-  int64_t freq_shift = 0;             ///< 0 or 1, less than size / 2.
-  double scale = 1.0;                 ///< multiplies t.
-  at::ScalarType dtype = at::kFloat;  ///< what it is computed in.
+  bool flip_sin_to_cos = true;                    ///< true: [cos, sin]; false: [sin, cos].
+  int64_t freq_shift = 0;                         ///< 0 or 1, less than size / 2.
+  double scale = 1.0;                             ///< multiplies t.
+  at::ScalarType dtype = at::kFloat;              ///< what it is computed in.
+  std::optional<at::ScalarType> rounded_to = {};  ///< the result's; none: dtype.
 };
 
 /// Sinusoidal embedding of timesteps [Transformer, 3.5; DDPM, Appendix B]:
@@ -22,7 +24,7 @@ struct TimestepEmbeddingOptions {
 ///     [sin(s t w), cos(s t w)], s = scale, or the other way round; an odd size ends with a 0
 ///
 /// @param t [N] int64 or float.
-/// @return  [N, size] of options.dtype.
+/// @return  [N, size] of options.rounded_to.
 Tensor timestep_embedding(const Tensor& t, const TimestepEmbeddingOptions& options);
 
 /// Two linear layers with SiLU between them; names linear_1 and linear_2.

@@ -210,8 +210,8 @@ Tensor UNet2DImpl::waves(const Tensor& t, double scale, at::ScalarType dtype) co
   return timestep_embedding(t, {.size = time_embed_channels(config_),
                                 .flip_sin_to_cos = config_.flip_sin_to_cos,
                                 .freq_shift = config_.freq_shift,
-                                .scale = scale})
-      .to(dtype);
+                                .scale = scale,
+                                .rounded_to = dtype});
 }
 
 Tensor UNet2DImpl::embed(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype) {

@@ -1,221 +1,176 @@
 #include <algorithm>
-#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 
 #include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
+#include "ddpm/kernels/cuda/conv2d_sums.cuh"
 #include "ddpm/kernels/cuda/conv2d_tile.cuh"
+#include "ddpm/kernels/cuda/conv2d_walk.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
 
-// A convolution is a product of [pixels, taps * channels] and [out_channels, taps * channels]. A
-// cluster takes a tile of 64 pixels and 64 channels; its blocks take parts of the sum, in chunks of
-// 64 channels of one tap. A block has room for all its chunks, so that all copies are under way at
-// once, those of weights while the kernel before still runs. The blocks keep their sums in shared
-// memory, where each then adds up a part of the rows of all.
+// A cluster takes a tile of pixels and 32 channels that come out; its blocks take parts of the
+// channels that go in, and send their sums to the block that adds them up: each does so for a part
+// of the pixels. Weights are copied while the kernel before still runs.
 namespace ddpm::cuda {
 namespace {
 
 using namespace conv2d_tile;
 
-constexpr int kChunkBytes = kChunkElements * static_cast<int>(sizeof(T));
 constexpr int kMostBlocks = 132;  // an H100's multiprocessors
-constexpr int kMostParts = 8;     // blocks of a cluster
-constexpr int kMostChunks = 14;   // of a block
-constexpr int kFewestChunks = 3;  // that a block has room for, for its sums
-constexpr int kWaits = 4;         // for copies, of a block
-static_assert(kTile * kSumStride * static_cast<int>(sizeof(float)) <= 2 * kChunkBytes);
+// Clusters stand within groups of 14 to 18 multiprocessors, so that not all multiprocessors get
+// one. Blocks that are given room are spread over as many as there are.
+constexpr int kOneEachBlocks = 96;
+constexpr int kOneEachBytes = 116 * 1024;
+constexpr int kTwoEachBytes = 80 * 1024;
+constexpr int kMostTwoEachBytes = 112 * 1024;
+constexpr int kMostBytes = 226 * 1024;
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
-namespace cg = cooperative_groups;
-
-/// A pair of entries of a table, or zeros.
-__device__ __forceinline__ float2 pair_or_zero(const void* table, int64_t at) {
-  if (table == nullptr) return make_float2(0, 0);
-  return __bfloat1622float2(
-      *reinterpret_cast<const __nv_bfloat162*>(static_cast<const T*>(table) + at));
-}
-
-/// The rows of a cluster's tiles that this block adds up: two channels of each a thread.
-struct OwnRows {
-  static constexpr int kAtOnce = 2 * kThreads / kTile;
-  static constexpr int kMost = kTile / 2 / kAtOnce;  // of a thread, with two parts
-
-  int parts, count;  // of rows, whole ones of the block
-  int first_row, column;
-  int first_pixel, pixels;
-  int64_t channels, channel;
-
-  __device__ OwnRows(const ConvMaps& maps, const cg::cluster_group& cluster, int tile_pixel,
-                     int tile_channel)
-      : parts(static_cast<int>(cluster.num_blocks())),
-        count(kTile / parts),
-        first_row(static_cast<int>(cluster.block_rank()) * count +
-                  static_cast<int>(threadIdx.x) / (kTile / 2)),
-        column(static_cast<int>(threadIdx.x) % (kTile / 2) * 2),
-        first_pixel(tile_pixel + first_row),
-        pixels(out_pixels(maps)),
-        channels(maps.out_channels),
-        channel(tile_channel + column) {}
-
-  __device__ bool has(int i) const {
-    return i * kAtOnce < count && first_pixel + i * kAtOnce < pixels;
-  }
-  __device__ int64_t at(int i) const {  // of y
-    return (first_pixel + i * kAtOnce) * channels + channel;
-  }
-};
-
-/// Adds up the rows of all blocks' tiles, in the order of the parts.
-__device__ __forceinline__ float2 sum_of_parts(const cg::cluster_group& cluster, const OwnRows& own,
-                                               int i, float* tile) {
-  float2 values[kMostParts];
-  float* const mine = tile + (own.first_row + i * OwnRows::kAtOnce) * kSumStride + own.column;
-#pragma unroll
-  for (int part = 0; part < kMostParts; ++part) {  // all are read before one is needed
-    if (part >= own.parts) break;
-    values[part] = *reinterpret_cast<const float2*>(cluster.map_shared_rank(mine, part));
-  }
-  float2 sum = values[0];
-#pragma unroll
-  for (int part = 1; part < kMostParts; ++part) {
-    if (part >= own.parts) break;
-    sum.x += values[part].x;
-    sum.y += values[part].y;
-  }
-  return sum;
-}
-
-/// Adds up this block's rows of the cluster's tiles, with the addends.
-__device__ void write_rows(const ConvMaps& maps, const MapAddends& addends, float* tile,
-                           int first_pixel, int first_channel, T* y) {
-  const cg::cluster_group cluster = cg::this_cluster();
-  cluster.barrier_arrive();
-  const OwnRows own(maps, cluster, first_pixel, first_channel);
-  const float2 bias = pair_or_zero(addends.bias, own.channel);
-  const float2 residual_bias = pair_or_zero(addends.residual_bias, own.channel);
-  float2 sums[OwnRows::kMost];
-#pragma unroll
-  for (int i = 0; i < OwnRows::kMost; ++i) {
-    sums[i] = pair_or_zero(own.has(i) ? addends.residual : nullptr, own.at(i));
-    sums[i].x += bias.x + residual_bias.x;
-    sums[i].y += bias.y + residual_bias.y;
-  }
-  cluster.barrier_wait();
-#pragma unroll
-  for (int i = 0; i < OwnRows::kMost; ++i) {
-    if (!own.has(i)) break;
-    const float2 sum = sum_of_parts(cluster, own, i, tile);
-    sums[i].x += sum.x;
-    sums[i].y += sum.y;
-  }
-  cluster.barrier_arrive();
-#pragma unroll
-  for (int i = 0; i < OwnRows::kMost; ++i) {
-    if (!own.has(i)) break;
-    *reinterpret_cast<__nv_bfloat162*>(y + own.at(i)) = __float22bfloat162_rn(sums[i]);
-  }
-  cluster.barrier_wait();  // nobody leaves while its sums are read
-}
-
-/// Waits for quarter `quarter` of the copies, and for those before it.
-template <int kPending>
-__device__ __forceinline__ void add_quarter(int quarter, int chunks, const T* memory,
-                                            WarpSums& sums) {
-  wait_for_copies<kPending>();
-  __syncthreads();
-  const int end = (quarter + 1) * chunks / kWaits;
-  for (int i = quarter * chunks / kWaits; i < end; ++i) sums.add(memory + i * kChunkElements);
-}
-
 __global__ void __launch_bounds__(kThreads, 1)
-    conv_kernel(ConvMaps maps, const T* x, const T* weight, MapAddends addends, T* y) {
+    conv_kernel(ConvMaps maps, ConvPlan plan, const T* x, const T* weight, ConvShortcut shortcut,
+                MapAddends addends, T* y) {
   extern __shared__ __align__(128) unsigned char bytes[];
-  T* const memory = reinterpret_cast<T*>(bytes);
-  const int first_pixel = static_cast<int>(blockIdx.y) * kTile;
-  const int first_channel = static_cast<int>(blockIdx.z) * kTile;
-  const int parts = static_cast<int>(gridDim.x);  // of a cluster
+  __shared__ ArrivalBarrier arrivals;
   const int part = static_cast<int>(blockIdx.x);
-  const int all_chunks = maps.kernel * maps.kernel * (maps.channels / kTile);
-  const int begin = part * all_chunks / parts;
-  const int chunks = (part + 1) * all_chunks / parts - begin;
-
+  const Shares shares(plan);
+  if (threadIdx.x == 0) {
+    arrivals.expect(static_cast<uint32_t>(plan.parts * shares.count(part) * kRowBytes));
+  }
+  __syncwarp();
+  arrive_at_start();
   let_next_kernel_begin();
-  const WeightCopier weights(maps, weight, first_channel);
-  for (int i = 0; i < chunks; ++i) {
-    weights.copy(begin + i, memory + i * kChunkElements + kTileElements);
+  float* const slots = reinterpret_cast<float*>(bytes);
+  T* const weights = reinterpret_cast<T*>(slots + plan.parts * shares.each * kTileChannels);
+  T* const pixels = weights + plan.weight_rows(maps) * plan.stride();
+  T* const shortcut_weights = pixels + (plan.in_pixels(maps) + 1) * plan.stride();
+  T* const shortcut_pixels = shortcut_weights + kTileChannels * (plan.shortcut_channels + 8);
+  int* const sources =
+      reinterpret_cast<int*>(shortcut_pixels + plan.pixels * (plan.shortcut_channels + 8));
+  const int first_in_channel = part * plan.channels;
+  const int64_t first_channel = static_cast<int64_t>(blockIdx.z) * kTileChannels;
+  const RowCopier copier(plan.channels);
+  copy_weights(
+      maps, plan, copier,
+      weight + first_channel * maps.kernel * maps.kernel * maps.channels + first_in_channel,
+      weights);
+  const ShortcutCopier shortcut_copier(plan, part);
+  if (plan.shortcut_channels > 0) {
+    shortcut_copier.copy_weights(shortcut, static_cast<int>(first_channel), shortcut_weights);
   }
-  PixelCopier pixels(maps, x, first_pixel, begin);
+  const TilePlace place(maps, plan);
+  find_pixels(maps, plan, place, sources);
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int warp_pixel = warp / 2 * kWarpPixels;
+  const int warp_channel = warp % 2 * kWarpChannels;
+  Walk walk(maps, plan, place, warp_pixel, warp_channel, weights, pixels);
+  OwnPairs own(maps, plan, place, shares, part);
+  const Destinations destinations(shares, part, warp_pixel, warp_channel,
+                                  static_cast<uint32_t>(__cvta_generic_to_shared(slots)),
+                                  arrivals.address());
+  wait_for_start();
+  __syncthreads();
   wait_for_previous_kernel();
-#pragma unroll
-  for (int quarter = 0; quarter < kWaits; ++quarter) {
-    const int end = (quarter + 1) * chunks / kWaits;
-    for (int i = quarter * chunks / kWaits; i < end; ++i) {
-      pixels.copy_next(memory + i * kChunkElements);
-    }
-    commit_copies();
+  copy_pixels(maps, plan, copier, sources, x + first_in_channel, pixels);
+  if (plan.shortcut_channels > 0) {
+    shortcut_copier.copy_pixels(shortcut, place.first_pixel, plan.pixels, place.pixels,
+                                shortcut_pixels);
   }
-  WarpSums sums;
-  add_quarter<3>(0, chunks, memory, sums);
-  add_quarter<2>(1, chunks, memory, sums);
-  add_quarter<1>(2, chunks, memory, sums);
-  add_quarter<0>(3, chunks, memory, sums);
-  __syncthreads();  // the sums stand where the chunks were
-  float* const scratch = reinterpret_cast<float*>(bytes);
-  float* const tile = scratch + kTileElements;
-  sums.store(scratch, tile);
-  write_rows(maps, addends, tile, first_pixel, first_channel, y);
+  commit_copies();
+  own.load(addends);
+  wait_for_copies<0>();
+  __syncthreads();
+  if (warp_pixel < plan.pixels) {
+    WarpSums sums;
+    sums.add(walk, maps.kernel * maps.kernel * (plan.channels / kStepChannels));
+    if (plan.shortcut_channels > 0) {
+      ShortcutWalk side(plan, warp_pixel, warp_channel, shortcut_weights, shortcut_pixels);
+      sums.add(side, plan.shortcut_channels / kStepChannels);
+    }
+    destinations.send(sums);
+  }
+  arrivals.wait();
+  own.write(shares, plan.parts, slots, y);
 }
 
 #else
-__global__ void conv_kernel(ConvMaps, const T*, const T*, MapAddends, T*) {
+__global__ void conv_kernel(ConvMaps, ConvPlan, const T*, const T*, ConvShortcut, MapAddends, T*) {
   __trap();  // no clusters here: conv2d_has_few_pixels() says so
 }
 #endif
 
-int64_t tiles_of(const ConvMaps& maps) {
-  const int64_t pixels = static_cast<int64_t>(maps.images) * maps.out_height * maps.out_width;
-  return (pixels + kTile - 1) / kTile * (maps.out_channels / kTile);
+ConvPlan plan_of(const ConvMaps& maps, const ConvShortcut& shortcut) {
+  ConvPlan plan;
+  const int shortcut_channels = shortcut.channels + shortcut.rest_channels;
+  const int image_pixels = maps.out_height * maps.out_width;
+  plan.images = std::clamp(kMostPixels / image_pixels, 1, maps.images);
+  plan.lines = std::min(maps.out_height, kMostPixels / maps.out_width);
+  plan.pixels = plan.images * plan.lines * maps.out_width;
+  plan.in_lines = (plan.lines - 1) * maps.stride + maps.kernel;
+  plan.tiles = (maps.images + plan.images - 1) / plan.images *
+               ((maps.out_height + plan.lines - 1) / plan.lines);
+  const auto fits = [&](int parts) {
+    return int64_t{parts} * plan.tiles * (maps.out_channels / kTileChannels) <= kMostBlocks &&
+           maps.channels % (parts * kStepChannels) == 0 &&
+           shortcut_channels % (parts * kStepChannels) == 0;
+  };
+  while (plan.parts < kMostParts && fits(2 * plan.parts)) plan.parts *= 2;
+  plan.channels = maps.channels / plan.parts;
+  plan.shortcut_channels = shortcut_channels / plan.parts;
+  return plan;
 }
 
-/// Blocks that share a tile: as many as leave each a multiprocessor of its own.
-int parts_of(const ConvMaps& maps) {
-  int parts = 1;
-  while (parts < kMostParts && 2 * parts * tiles_of(maps) <= kMostBlocks) parts *= 2;
-  return parts;
+int blocks_of(const ConvMaps& maps, const ConvPlan& plan) {
+  return plan.parts * plan.tiles * (maps.out_channels / kTileChannels);
 }
 
-/// The most chunks of a block.
-int chunks_of(const ConvMaps& maps) {
-  const int parts = parts_of(maps);
-  return (maps.kernel * maps.kernel * (maps.channels / kTile) + parts - 1) / parts;
+/// Shared memory of a block; more than kMostBytes, or than kMostTwoEachBytes where two blocks have
+/// to share a multiprocessor: too much.
+int64_t shared_bytes(const ConvMaps& maps, const ConvPlan& plan) {
+  const int64_t rows = int64_t{plan.weight_rows(maps)} + plan.in_pixels(maps) + 1;
+  const int64_t shortcut_rows = kTileChannels + plan.pixels;
+  const int64_t bytes =
+      rows * plan.stride() * static_cast<int64_t>(sizeof(T)) +
+      shortcut_rows * (plan.shortcut_channels + 8) * static_cast<int64_t>(sizeof(T)) +
+      (plan.in_pixels(maps) + 1) * static_cast<int64_t>(sizeof(int)) +
+      int64_t{plan.parts} * plan.pixels_each() * kRowBytes;
+  const bool one_each = blocks_of(maps, plan) <= kOneEachBlocks;
+  return std::max<int64_t>(bytes, one_each ? kOneEachBytes : kTwoEachBytes);
 }
 
 }  // namespace
 
-bool conv2d_has_few_pixels(const ConvMaps& maps) {
-  if (maps.channels < kTile || maps.channels % kTile != 0 || maps.out_channels < kTile ||
-      maps.out_channels % kTile != 0 || maps.kernel < 2 || maps.out_height < 1 ||
-      maps.out_width < 1 || maps.images < 1) {
+bool conv2d_has_few_pixels(const ConvMaps& maps, const ConvShortcut& shortcut) {
+  if (maps.channels < kStepChannels || maps.channels % kStepChannels != 0 ||
+      maps.out_channels < kTileChannels || maps.out_channels % kTileChannels != 0 ||
+      maps.kernel < 2 || maps.kernel * maps.kernel > kMostTaps || maps.out_height < 1 ||
+      maps.out_width < 1 || maps.out_width > kMostPixels || maps.images < 1 ||
+      shortcut.channels % 8 != 0 ||
+      (shortcut.channels + shortcut.rest_channels) % kStepChannels != 0) {
     return false;
   }
-  return parts_of(maps) > 1 && chunks_of(maps) <= kMostChunks && device_has_clusters();
+  const ConvPlan plan = plan_of(maps, shortcut);
+  const bool one_each = blocks_of(maps, plan) <= kOneEachBlocks;
+  return plan.parts > 1 &&
+         shared_bytes(maps, plan) <= (one_each ? kMostBytes : kMostTwoEachBytes) &&
+         device_has_clusters();
 }
 
 cudaError_t conv2d_few_pixels(const ConvMaps& maps, const void* x, const void* weight,
-                              const MapAddends& addends, void* y, cudaStream_t stream) {
-  const cudaError_t sized = cudaFuncSetAttribute(
-      conv_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostChunks * kChunkBytes);
+                              const ConvShortcut& shortcut, const MapAddends& addends, void* y,
+                              cudaStream_t stream) {
+  const cudaError_t sized =
+      cudaFuncSetAttribute(conv_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostBytes);
   if (sized != cudaSuccess) return sized;
-  const auto parts = static_cast<unsigned>(parts_of(maps));
+  const ConvPlan plan = plan_of(maps, shortcut);
   const EarlyLaunch launch{
-      .blocks = dim3(parts, static_cast<unsigned>((out_pixels(maps) + kTile - 1) / kTile),
-                     static_cast<unsigned>(maps.out_channels / kTile)),
+      .blocks = dim3(static_cast<unsigned>(plan.parts), static_cast<unsigned>(plan.tiles),
+                     static_cast<unsigned>(maps.out_channels / kTileChannels)),
       .threads = dim3(kThreads),
-      .shared_bytes = std::max(chunks_of(maps), kFewestChunks) * kChunkBytes,
+      .shared_bytes = static_cast<int>(shared_bytes(maps, plan)),
       .stream = stream,
-      .cluster_blocks = parts};
-  return launch_early(launch, conv_kernel, maps, static_cast<const T*>(x),
-                      static_cast<const T*>(weight), addends, static_cast<T*>(y));
+      .cluster_blocks = static_cast<unsigned>(plan.parts)};
+  return launch_early(launch, conv_kernel, maps, plan, static_cast<const T*>(x),
+                      static_cast<const T*>(weight), shortcut, addends, static_cast<T*>(y));
 }
 
 }  // namespace ddpm::cuda

@@ -21,13 +21,23 @@ struct ConvMaps {
   int out_width = 0;
 };
 
-/// True if so few pixels and channels come out that a device with clusters is not filled unless the
-/// sums are split, too, and the parts are short; the numbers of channels must be multiples of 64.
-bool conv2d_has_few_pixels(const ConvMaps& maps);
+/// A convolution of single pixels, of maps as large as the result, that is added to it.
+struct ConvShortcut {
+  const void* x = nullptr;       ///< [images, out_height, out_width, channels]; null: none.
+  const void* x_rest = nullptr;  ///< The channels behind x's: rest_channels.
+  const void* weight = nullptr;  ///< [out_channels, channels + rest_channels]
+  int channels = 0;              ///< Multiples of 8.
+  int rest_channels = 0;
+};
 
-/// y = conv(x, weight) + bias + residual + residual_bias [images, out_height, out_width,
+/// True if so few pixels and channels come out that a device with clusters is not filled unless the
+/// sums are split, too; the numbers of channels must be multiples of 16 and of 32.
+bool conv2d_has_few_pixels(const ConvMaps& maps, const ConvShortcut& shortcut = {});
+
+/// y = conv(x, weight) + shortcut + bias + residual + residual_bias [images, out_height, out_width,
 /// out_channels]: blocks of a cluster take parts of each sum, which one adds up in order.
 cudaError_t conv2d_few_pixels(const ConvMaps& maps, const void* x, const void* weight,
-                              const MapAddends& addends, void* y, cudaStream_t stream);
+                              const ConvShortcut& shortcut, const MapAddends& addends, void* y,
+                              cudaStream_t stream);
 
 }  // namespace ddpm::cuda

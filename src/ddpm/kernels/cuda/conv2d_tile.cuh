@@ -6,168 +6,152 @@
 #include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
 #include "ddpm/kernels/cuda/tensor_core.cuh"
 
-// A tile of a convolution as a product: 64 pixels and 64 channels that come out, summed in chunks
-// of 64 channels of one tap that come in.
+// What a block sums of a convolution: for a tile of up to 128 pixels and 32 channels that come out,
+// all taps of a part of the channels that go in. Its shared memory holds that part of all pixels
+// that the tile reads, once for all taps, a row of zeros for those outside the map, and weights.
+// Rows are 16 bytes longer than what they hold, so that eight of them lie in different banks.
 namespace ddpm::cuda::conv2d_tile {
 
 using T = __nv_bfloat16;
 inline constexpr int kThreads = 256;
-inline constexpr int kTile = 64;  // pixels, channels that come out, and channels of a chunk
-inline constexpr int kVectors = kTile / 8;  // of 16 bytes, of a row
-inline constexpr int kTileElements = kTile * kTile;
-inline constexpr int kChunkElements = 2 * kTileElements;  // pixels, then weights
-inline constexpr int kSumStride = kTile + 4;              // floats of a row of sums
+inline constexpr int kMostPixels = 128;
+inline constexpr int kWarpPixels = 32;
+inline constexpr int kWarpChannels = 16;  // two warps take the same pixels
+inline constexpr int kTileChannels = 2 * kWarpChannels;
+inline constexpr int kStepChannels = 16;  // that one product of matrices sums
+inline constexpr int kMostTaps = 32;      // bits
+static_assert(kMostPixels / kWarpPixels * 2 * 32 == kThreads);
 
-// A thread copies vector thread % 8 of rows thread / 8 and 32 more of each tile.
-inline constexpr int kRows = 2;
-inline constexpr int kRowStep = kTile / kRows;
-inline __device__ int copied_row() { return static_cast<int>(threadIdx.x) / kVectors; }
-inline __device__ int copied_vector() { return static_cast<int>(threadIdx.x) % kVectors; }
+/// How a convolution is split.
+struct ConvPlan {
+  int images = 0;             ///< Of a tile: whole ones, or one of which a tile takes some lines.
+  int lines = 0;              ///< Of each.
+  int pixels = 0;             ///< Of a tile that come out.
+  int in_lines = 0;           ///< Of each image that go in.
+  int tiles = 0;              ///< Of pixels.
+  int parts = 1;              ///< Blocks that share a tile's sums.
+  int channels = 0;           ///< That go into a block.
+  int shortcut_channels = 0;  ///< That go into a block's part of the shortcut.
 
-inline __host__ __device__ int out_pixels(const ConvMaps& maps) {
-  return maps.images * maps.out_height * maps.out_width;
-}
-
-/// Where vector `vector` of a tile's row stands: rows of 128 bytes, in which eight rows' vectors of
-/// one number lie in different banks.
-inline __device__ int swizzled(int row, int vector) {
-  return row * kTile + (vector ^ (row & 7)) * 8;
-}
-
-/// Copies tiles of weights.
-struct WeightCopier {
-  const T* from;
-  int64_t row_step;
-
-  __device__ WeightCopier(const ConvMaps& maps, const T* weight, int first_channel)
-      : from(weight), row_step(static_cast<int64_t>(maps.kernel) * maps.kernel * maps.channels) {
-    from += (first_channel + copied_row()) * row_step + copied_vector() * 8;
+  /// Of a tile, that each part adds up.
+  __host__ __device__ int pixels_each() const { return (pixels + parts - 1) / parts; }
+  __host__ __device__ int stride() const { return channels + 8; }  // elements of a row
+  __host__ __device__ int in_pixels(const ConvMaps& maps) const {
+    return images * in_lines * maps.width;
   }
-
-  /// Starts the copy of a chunk's weights.
-  __device__ void copy(int chunk, T* tile) const {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      T* const to = tile + swizzled(copied_row() + i * kRowStep, copied_vector());
-      copy_async_or_zero(to, from + i * kRowStep * row_step + chunk * kTile, true);
-    }
+  __host__ __device__ int weight_rows(const ConvMaps& maps) const {
+    return maps.kernel * maps.kernel * kTileChannels;
   }
 };
 
-/// Copies tiles of pixels, chunk after chunk.
-struct PixelCopier {
-  const ConvMaps& maps;
-  const T* x;   // the thread's vector of the first pixel
-  int channel;  // first of the next chunk
-  int tap_row, tap_column;
-  int top[kRows], left[kRows], first_line[kRows];  // of the pixels that tap 0 reads
+/// Where a tile stands.
+struct TilePlace {
+  int image, line;  // that come out
+  int in_line;      // the first that goes in; outside the map where that is padded
+  int first_pixel;  // that comes out, of all images; the others follow
+  int pixels;       // that are there
 
-  __device__ PixelCopier(const ConvMaps& of, const T* map, int first_pixel, int first_chunk)
-      : maps(of), x(map + copied_vector() * 8) {
-    const int chunks_of_tap = maps.channels / kTile;
-    const int tap = first_chunk / chunks_of_tap;
-    channel = (first_chunk - tap * chunks_of_tap) * kTile;
-    tap_row = tap / maps.kernel;
-    tap_column = tap - tap_row * maps.kernel;
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const int pixel = first_pixel + copied_row() + i * kRowStep;
-      const int line = pixel / maps.out_width;
-      const int image = line / maps.out_height;
-      // Past the last pixel no tap is inside.
-      top[i] = pixel < out_pixels(maps)
-                   ? (line - image * maps.out_height) * maps.stride - maps.padding
-                   : -maps.height - maps.kernel;
-      left[i] = (pixel - line * maps.out_width) * maps.stride - maps.padding;
-      first_line[i] = image * maps.height;
-    }
-  }
-
-  /// Starts the copy of the next chunk's pixels.
-  __device__ void copy_next(T* tile) {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const int line = top[i] + tap_row;
-      const int column = left[i] + tap_column;
-      const bool is_inside = line >= 0 && line < maps.height && column >= 0 && column < maps.width;
-      const int64_t pixel =
-          is_inside ? static_cast<int64_t>(first_line[i] + line) * maps.width + column : 0;
-      copy_async_or_zero(tile + swizzled(copied_row() + i * kRowStep, copied_vector()),
-                         x + pixel * maps.channels + channel, is_inside);
-    }
-    channel += kTile;
-    if (channel < maps.channels) return;
-    channel = 0;
-    if (++tap_column < maps.kernel) return;
-    tap_column = 0;
-    ++tap_row;
+  __device__ TilePlace(const ConvMaps& maps, const ConvPlan& plan) {
+    const int tiles_of_image = (maps.out_height + plan.lines - 1) / plan.lines;
+    const int tile = static_cast<int>(blockIdx.y);
+    image = tile / tiles_of_image * plan.images;
+    line = tile % tiles_of_image * plan.lines;
+    in_line = line * maps.stride - maps.padding;
+    first_pixel = (image * maps.out_height + line) * maps.out_width;
+    pixels = min(plan.images, maps.images - image) * min(plan.lines, maps.out_height - line) *
+             maps.out_width;
   }
 };
 
-/// Sums of a warp: of 32 pixels and 32 channels of a tile, over one half of each chunk. Warps 0 to
-/// 3 take the first halves, 4 to 7 the others.
-struct WarpSums {
-  static constexpr int kHalf = 4;  // warps
-  static constexpr int kSums = 32;
-  float sums[2][4][4] = {};
-  int first_row, first_column, half;
+/// How threads share the vectors of 16 bytes of rows.
+struct RowCopier {
+  int vector, first_row, step;
 
-  __device__ WarpSums() {
-    const int warp = static_cast<int>(threadIdx.x) / 32;
-    half = warp / kHalf;
-    first_row = warp % kHalf / 2 * 32;
-    first_column = warp % 2 * 32;
+  /// @param channels of a row, 0: there are no rows.
+  __device__ explicit RowCopier(int channels) {
+    const int vectors = max(channels / 8, 1);
+    const int row = static_cast<int>(threadIdx.x) / vectors;
+    step = kThreads / vectors;
+    vector = static_cast<int>(threadIdx.x) - row * vectors;
+    first_row = row < step ? row : 1 << 30;
   }
+};
 
-  __device__ void add(const T* chunk) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int first = half * kVectors / 2;
-#pragma unroll
-    for (int k = first; k < first + kVectors / 2; k += 2) {
-      uint32_t pixels[2][4], weights[2][4];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        load_matrices(pixels[i], chunk + swizzled(first_row + i * 16 + lane % 16, k + lane / 16));
-      }
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const int row = first_column + j * 16 + lane / 16 * 8 + lane % 8;
-        load_matrices(weights[j], chunk + kTileElements + swizzled(row, k + lane / 8 % 2));
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          multiply_add(sums[i][j], pixels[i], weights[j / 2] + 2 * (j % 2));
-        }
-      }
+/// Starts the copies of weights: row c * taps + tap is the tile's channel c.
+inline __device__ void copy_weights(const ConvMaps& maps, const ConvPlan& plan,
+                                    const RowCopier& copier, const T* weight, T* rows) {
+  const int all = plan.weight_rows(maps);
+#pragma unroll 4
+  for (int row = copier.first_row; row < all; row += copier.step) {
+    copy_async_or_zero(rows + row * plan.stride() + copier.vector * 8,
+                       weight + static_cast<int64_t>(row) * maps.channels + copier.vector * 8,
+                       true);
+  }
+}
+
+/// Which pixel of x each row of pixels is; -1 outside the map, as of the row behind them.
+inline __device__ void find_pixels(const ConvMaps& maps, const ConvPlan& plan,
+                                   const TilePlace& place, int* pixels) {
+  const int all = plan.in_pixels(maps);
+  for (int i = static_cast<int>(threadIdx.x); i <= all; i += kThreads) {
+    const int in_line = i / maps.width;
+    const int column = i - in_line * maps.width;
+    const int image = in_line / plan.in_lines;
+    const int line = place.in_line + in_line - image * plan.in_lines;
+    const bool is_inside =
+        i < all && line >= 0 && line < maps.height && place.image + image < maps.images;
+    pixels[i] = is_inside ? ((place.image + image) * maps.height + line) * maps.width + column : -1;
+  }
+}
+
+/// Starts the copies of pixels, and clears the row behind them.
+inline __device__ void copy_pixels(const ConvMaps& maps, const ConvPlan& plan,
+                                   const RowCopier& copier, const int* pixels, const T* x,
+                                   T* rows) {
+  const int all = plan.in_pixels(maps) + 1;
+#pragma unroll 4
+  for (int row = copier.first_row; row < all; row += copier.step) {
+    const int pixel = pixels[row];
+    copy_async_or_zero(rows + row * plan.stride() + copier.vector * 8,
+                       x + static_cast<int64_t>(max(pixel, 0)) * maps.channels + copier.vector * 8,
+                       pixel >= 0);
+  }
+}
+
+/// Starts the copies of the shortcut's weights, a row a channel of the tile, and of its pixels.
+struct ShortcutCopier {
+  RowCopier copier;
+  int stride;   // elements of a row
+  int channel;  // of the thread's vector
+
+  __device__ ShortcutCopier(const ConvPlan& plan, int part)
+      : copier(plan.shortcut_channels),
+        stride(plan.shortcut_channels + 8),
+        channel(part * plan.shortcut_channels + copier.vector * 8) {}
+
+  __device__ void copy_weights(const ConvShortcut& shortcut, int first_channel, T* rows) const {
+    const int all_channels = shortcut.channels + shortcut.rest_channels;
+    const T* const from = static_cast<const T*>(shortcut.weight) +
+                          static_cast<int64_t>(first_channel) * all_channels + channel;
+    for (int row = copier.first_row; row < kTileChannels; row += copier.step) {
+      copy_async_or_zero(rows + row * stride + copier.vector * 8,
+                         from + static_cast<int64_t>(row) * all_channels, true);
     }
   }
 
-  /// Leaves the sums of both halves in `tile`, for all threads to call; `scratch` has room for as
-  /// many floats as a tile has elements.
-  __device__ void store(float* scratch, float* tile) {
-    float* const mine = scratch + threadIdx.x % (32 * kHalf);
-    float* const all = &sums[0][0][0];
-    if (half == 1) {
-#pragma unroll
-      for (int k = 0; k < kSums; ++k) mine[k * 32 * kHalf] = all[k];
-    }
-    __syncthreads();
-    if (half == 1) return;
-#pragma unroll
-    for (int k = 0; k < kSums; ++k) all[k] += mine[k * 32 * kHalf];
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int row = first_row + i * 16 + lane / 4;
-        const int column = first_column + j * 8 + lane % 4 * 2;
-        float* const to = tile + row * kSumStride + column;
-        *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
-        *reinterpret_cast<float2*>(to + 8 * kSumStride) = make_float2(sums[i][j][2], sums[i][j][3]);
-      }
+  /// @param pixels of the tile, from first_pixel on, of which so many are there.
+  __device__ void copy_pixels(const ConvShortcut& shortcut, int first_pixel, int pixels,
+                              int are_there, T* rows) const {
+    const bool in_rest = channel >= shortcut.channels;
+    const int width = in_rest ? shortcut.rest_channels : shortcut.channels;
+    const T* const from = static_cast<const T*>(in_rest ? shortcut.x_rest : shortcut.x) + channel -
+                          (in_rest ? shortcut.channels : 0);
+#pragma unroll 4
+    for (int row = copier.first_row; row < pixels; row += copier.step) {
+      const bool is_there = row < are_there;
+      copy_async_or_zero(rows + row * stride + copier.vector * 8,
+                         from + static_cast<int64_t>(is_there ? first_pixel + row : 0) * width,
+                         is_there);
     }
   }
 };

@@ -149,6 +149,13 @@ int bundle_channels(const GroupNormShape& shape);
 /// The blocks of a shape that fits.
 Bundle make_bundle(const GroupNormShape& shape);
 
+/// True if group_norm_silu_warp_forward takes the shape.
+bool group_norm_silu_suits_warps(const GroupNormShape& shape);
+/// group_norm_silu_forward of bundles of 8, 16 or 32 channels.
+cudaError_t group_norm_silu_warp_forward(const GroupNormShape& shape,
+                                         const GroupNormTensors& tensors, void* y,
+                                         cudaStream_t stream);
+
 inline dim3 grid_of(const GroupNormShape& shape, const Bundle& bundle) {
   return dim3(static_cast<unsigned>(shape.channels / bundle.channels),
               static_cast<unsigned>(shape.images));

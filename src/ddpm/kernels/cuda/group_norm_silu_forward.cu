@@ -147,6 +147,9 @@ bool group_norm_silu_suits_blocks(const GroupNormShape& shape) {
 
 cudaError_t group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,
                                     void* y, cudaStream_t stream) {
+  if (group_norm_silu_suits_warps(shape)) {
+    return group_norm_silu_warp_forward(shape, tensors, y, stream);
+  }
   return shape.bf16 ? forward<__nv_bfloat16>(shape, tensors, y, stream)
                     : forward<float>(shape, tensors, y, stream);
 }

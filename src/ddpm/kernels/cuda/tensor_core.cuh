@@ -22,9 +22,13 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-/// Four matrices of 8 x 8 values, to whose rows lanes 0-7, 8-15, 16-23 and 24-31 point.
-__device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], const __nv_bfloat16* row) {
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+/// Of what stands in the block's shared memory.
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+/// Four matrices of 8 x 8 values, to whose rows' addresses lanes 0-7, 8-15, 16-23 and 24-31 point.
+__device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
                : "r"(address)
