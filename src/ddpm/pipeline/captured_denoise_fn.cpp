@@ -13,8 +13,8 @@
 namespace ddpm {
 namespace {
 
-// Of one function: a batch's own shape, and those of a server's other batches.
-constexpr size_t kMaxGraphs = 16;
+// Of one function: the ten batch sizes of a server, with whole and with fractional timesteps.
+constexpr size_t kMaxGraphs = 24;
 
 bool is_alike(const Tensor& a, const Tensor& b) {
   if (!a.defined() || !b.defined()) return a.defined() == b.defined();
