@@ -44,14 +44,16 @@ if(DDPM_MOLD)
 endif()
 
 # One precompiled header for everything that sees LibTorch: ATen/ATen.h costs 5 to 10 s a file without
-# it. torch/nn.h is left out: loading it would cost every file more than it saves the few that use it.
+# it, and JSON 1 s. torch/nn.h is left out: loading it would cost every file more than it saves the few
+# that use it.
 if(DDPM_PCH)
   file(WRITE ${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in "// Carries the precompiled header.\n")
   configure_file(${PROJECT_BINARY_DIR}/ddpm_pch.cpp.in ${PROJECT_BINARY_DIR}/ddpm_pch.cpp COPYONLY)
   add_library(ddpm_pch OBJECT ${PROJECT_BINARY_DIR}/ddpm_pch.cpp)
-  target_link_libraries(ddpm_pch PRIVATE ddpm_options ddpm_warnings torch)
+  target_link_libraries(ddpm_pch PRIVATE
+    ddpm_options ddpm_warnings torch nlohmann_json::nlohmann_json)
   target_precompile_headers(ddpm_pch PRIVATE
-    <ATen/ATen.h> <algorithm> <functional> <map> <memory> <string> <vector>)
+    <ATen/ATen.h> <nlohmann/json.hpp> <algorithm> <functional> <map> <memory> <string> <vector>)
 endif()
 
 # Most code here waits for LibTorch, files or sockets, so it is compiled with -O1; HOT code, which loops
