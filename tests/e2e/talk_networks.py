@@ -40,7 +40,8 @@ class SimpleUnet(nn.Module):
         self.output = nn.Conv2d(64, 3, 1)
 
     def forward(self, x, t):
-        e = self.time_mlp(t)
+        embedding, linear, relu = self.time_mlp
+        e = relu(linear(embedding(t).to(x.dtype)))
         x = self.conv0(x)
         skips = []
         for block in self.down_blocks:
