@@ -34,18 +34,13 @@ class ClientsTest(program.ProgramTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        trainer = cls()
-        program.ProgramTest.setUp(trainer)
-        cls.addClassCleanup(trainer.doCleanups)
+        trainer = cls.trainer_of_class()
         trainer.train_tiny("models/shapes", "data.max_images=32")
         cls.folder = trainer.folder
         cls.open = Server(trainer.folder)
         cls.locked = Server(trainer.folder, environment={"DDPM_API_KEY": KEY})
         for server in (cls.open, cls.locked):
             cls.addClassCleanup(server.stop)
-
-    def runTest(self):
-        """Of the instance that trains."""
 
     def setUp(self):
         pass  # one folder for all: they only read it

@@ -74,6 +74,14 @@ class ProgramTest(unittest.TestCase):
         self.run_ok("train", self.recipe, "-o", run_folder, *sets)
         return self.folder / run_folder
 
+    @classmethod
+    def trainer_of_class(cls):
+        """A test whose folder lives as long as the class: to train once what all its tests read."""
+        trainer = ProgramTest()
+        trainer.setUp()
+        cls.addClassCleanup(trainer.doCleanups)
+        return trainer
+
 
 def main():
     global DDPM

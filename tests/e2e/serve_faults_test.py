@@ -29,15 +29,10 @@ class FaultsTest(program.ProgramTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        trainer = cls()
-        program.ProgramTest.setUp(trainer)
-        cls.addClassCleanup(trainer.doCleanups)
+        trainer = cls.trainer_of_class()
         trainer.train_tiny("first", "data.max_images=32")
         trainer.train_tiny("second", "data.max_images=32", "train.seed=5")
         cls.trained = trainer.folder
-
-    def runTest(self):
-        """Of the instance that trains."""
 
     def setUp(self):
         super().setUp()

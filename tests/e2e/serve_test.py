@@ -86,14 +86,9 @@ class ServeTest(program.ProgramTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        trainer = cls()
-        program.ProgramTest.setUp(trainer)
-        cls.addClassCleanup(trainer.doCleanups)
+        trainer = cls.trainer_of_class()
         trainer.train_tiny("models/shapes", "data.max_images=32")
         cls.trained = trainer.folder
-
-    def runTest(self):
-        """Of the instance that trains."""
 
     def setUp(self):
         super().setUp()
