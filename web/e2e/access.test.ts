@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { checkAccess } from './access.ts';
-import { Bench, done, enterKey, generate } from './support.ts';
+import { Bench, compared, done, enterKey, generate } from './support.ts';
 
 const bench = new Bench();
 before(() => bench.start());
@@ -47,10 +47,7 @@ describe('everyone can use', () => {
     const page = await bench.open();
     await page.getByText('Compare two').click();
     await page.getByRole('button', { name: 'Generate both' }).click();
-    await page
-      .getByText(/identical|differ by/)
-      .nth(3)
-      .waitFor();
+    await compared(page);
     await checkAccess(page, 'compared');
     await bench.faults({ key: 'k', stepMs: 2 });
     await page.reload();

@@ -95,3 +95,10 @@ export const done = (page: Page) =>
     .getByText(/\d images? in [\d.]+ s/)
     .first()
     .waitFor();
+
+/** Until both sides of a comparison's four pairs are there. */
+export const compared = (page: Page) =>
+  page
+    .getByText(/identical|differ by/)
+    .nth(3)
+    .waitFor();

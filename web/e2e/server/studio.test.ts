@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { Locator, Page } from 'playwright-core';
 import { checkAccess } from '../access.ts';
-import { Bench, done, enterKey, generate, setSteps } from '../support.ts';
+import { Bench, compared, done, enterKey, generate, setSteps } from '../support.ts';
 
 const server = process.env['DDPM_SERVER'];
 const key = process.env['DDPM_KEY'];
@@ -128,10 +128,7 @@ describe('the studio of a real server', () => {
     await page.getByText('Compare two').click();
     await setSteps(page, 5);
     await page.getByRole('button', { name: 'Generate both' }).click();
-    await page
-      .getByText(/identical|differ by/)
-      .nth(3)
-      .waitFor();
+    await compared(page);
     await checkAccess(page, 'compared');
     await page.locator('.gallery li button').first().click();
     await page.getByRole('dialog').waitFor();
