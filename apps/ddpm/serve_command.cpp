@@ -69,6 +69,7 @@ struct Server {
     service.limits.max_result_bytes = result_bytes(flags);
     service.version = kVersion;
     HttpServerOptions options = http_options(flags);
+    options.at_worker_start = compute_in_this_thread_alone;
     options.metrics = &metrics;
     service.needs_key = !options.keys.empty();
     http = std::make_unique<HttpServer>(std::move(options), all_routes(service));
@@ -156,6 +157,7 @@ void run_serve(const ServeFlags& flags, int& exit_code) {
   const sigset_t signals = block_signals();
   configure_cpu(flags.threads);
   configure_gpu();
+  compute_in_this_thread_alone();  // it reads the folder of models; the engine's computes
   allow_many_files();
   Server server(flags);
   print_models(server.models);

@@ -40,16 +40,40 @@ TEST(SamplerUpdateTest, KeepsDoublePrecision) {
 }
 
 TEST(SamplerUpdateTest, EachImageTakesItsOwnCoefficients) {
-  const Tensor coefficients = at::tensor({3.0, 0.5, 0.25, 1.0, 2.0, 0.5}, at::kDouble).view({2, 3});
+  const std::vector<double> coefficients{3.0, 0.5, 0.25, 1.0, 2.0, 0.5};
   EXPECT_TRUE(
       tensors_near(sampler_update({map_of(1, 2), map_of(10, 20), map_of(100, -100)}, coefficients),
                    map_of(33, -8), 1e-5));
 }
 
+TEST(SamplerUpdateTest, EachImageIsWhatItIsAlone) {
+  at::manual_seed(0);
+  const std::vector<Tensor> values{at::randn({5, 3, 33, 31}),
+                                   at::randn({5, 3, 33, 31}).to(at::MemoryFormat::ChannelsLast),
+                                   at::randn({5, 3, 33, 31})};
+  std::vector<double> coefficients;
+  for (int i = 0; i < 15; ++i) coefficients.push_back(i % 4 == 1 ? 0 : 0.37 * i - 2);
+  const Tensor together = sampler_update(values, coefficients);
+  Tensor expected = at::zeros_like(together, at::kDouble);
+  for (int64_t i = 0; i < 5; ++i) {
+    std::vector<Tensor> alone;
+    for (size_t k = 0; k < 3; ++k) {
+      alone.push_back(values[k].narrow(/*dim=*/0, i, 1));
+      expected[i] += values[k][i].to(at::kDouble) * coefficients[static_cast<size_t>(3 * i) + k];
+    }
+    EXPECT_TRUE(at::equal(
+        sampler_update(alone, at::ArrayRef(coefficients).slice(static_cast<size_t>(3 * i), 3)),
+        together.narrow(/*dim=*/0, i, 1)));
+  }
+  EXPECT_TRUE(tensors_near(together.to(at::kDouble), expected, 1e-5));
+}
+
 TEST(SamplerUpdateTest, AValueWithoutCoefficientDoesNotCountWhateverItHolds) {
-  const Tensor coefficients = at::tensor({1.0, 0.0, 1.0, 1.0}, at::kDouble).view({2, 2});
   const Tensor values = map_of(std::numeric_limits<double>::quiet_NaN(), 4);
-  EXPECT_TRUE(tensors_near(sampler_update({map_of(3, 3), values}, coefficients), map_of(3, 7), 0));
+  EXPECT_TRUE(tensors_near(
+      sampler_update({map_of(3, 3), values}, std::vector{1.0, 0.0, 1.0, 1.0}), map_of(3, 7), 0));
+  EXPECT_TRUE(tensors_near(sampler_update({map_of(3, 3), Tensor()}, std::vector{1.0, 0.0, 2.0, 0.0}),
+                           map_of(3, 6), 0));
 }
 
 TEST(SamplerUpdateTest, RefusesMissingAndUnlikeTerms) {
@@ -59,8 +83,8 @@ TEST(SamplerUpdateTest, RefusesMissingAndUnlikeTerms) {
   EXPECT_THROW(sum({{x, 1.0}, {at::zeros({1, 1, 1, 1}), 1.0}}), std::invalid_argument);
   EXPECT_THROW(sum({{x, 1.0}, {x.to(at::kDouble), 1.0}}), std::invalid_argument);
   EXPECT_THROW(sum({{x.to(at::kBFloat16), 1.0}}), std::invalid_argument);
-  EXPECT_THROW(sampler_update({x, x}, at::ones({2, 3}, at::kDouble)), std::invalid_argument);
-  EXPECT_THROW(sampler_update({x, x}, at::ones({3, 2}, at::kDouble)), std::invalid_argument);
+  EXPECT_THROW(sampler_update({x, x}, std::vector<double>(3, 1.0)), std::invalid_argument);
+  EXPECT_THROW(sampler_update({x, Tensor()}, std::vector<double>(4, 1.0)), std::invalid_argument);
 }
 
 }  // namespace

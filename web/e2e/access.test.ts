@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import type { Route } from 'playwright-core';
 import { checkAccess } from './access.ts';
 import { Bench, compared, done, enterKey, generate } from './support.ts';
 
@@ -55,7 +56,14 @@ describe('everyone can use', () => {
     await page.keyboard.press('Enter');
     await page.getByText('The server refused this key.').waitFor();
     await checkAccess(page, 'a wrong key');
+    const held: Route[] = [];
+    await page.route(/\/images\/\d+\.png/, (route) => void held.push(route));
     await enterKey(page, 'k');
+    await page.getByRole('img', { name: /^Image 1/ }).nth(1).waitFor();
+    await checkAccess(page, 'with a key, before the pictures');
+    await page.unroute(/\/images\/\d+\.png/);
+    await Promise.all(held.map((route) => route.continue()));
+    await compared(page);
     await checkAccess(page, 'with a key');
     await bench.faults({ down: true });
     await page.getByRole('button', { name: /^Generate/ }).click();

@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <malloc.h>
 #include <string_view>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
@@ -83,6 +86,13 @@ void configure_cpu(int64_t threads) {
   // threshold. A sanitizer's malloc ignores both.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
+
+void compute_in_this_thread_alone() {
+#ifdef _OPENMP
+  at::get_num_threads();  // sets the thread's number at its first use: not after us
+  omp_set_num_threads(1);
 #endif
 }
 

@@ -20,6 +20,12 @@ at::Device select_device(const std::string& name);
 /// @throws std::invalid_argument unless 0 <= threads <= 4096.
 void configure_cpu(int64_t threads);
 
+/// For a thread beside the one that computes: its operators no longer spread over OpenMP's threads.
+/// Every thread that does so keeps a team of its own, and once the teams have more threads than
+/// there are processors, GNU's OpenMP puts all of them to sleep between two operators: a small
+/// network then takes twice as long.
+void compute_in_this_thread_alone();
+
 /// True if this CPU multiplies bfloat16 (AVX-512 or AMX on x86, the bf16 extension on ARM): a
 /// network in bf16 is then faster than in fp32, and slower elsewhere.
 bool cpu_computes_bf16();

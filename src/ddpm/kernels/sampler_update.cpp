@@ -1,11 +1,19 @@
 #include "ddpm/kernels/sampler_update.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <utility>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/send_to_device.h"
 
 namespace ddpm {
 namespace {
+
+constexpr int64_t kGrain = 32768;  // elements of a thread's part
 
 void check_term(const Tensor& value, const Tensor& first) {
   check_arg(value.defined(),
@@ -20,6 +28,64 @@ void check_term(const Tensor& value, const Tensor& first) {
             first.scalar_type(), ", got ", value.sizes(), " ", dtype);
 }
 
+/// A value with its coefficient in each image.
+struct Column {
+  Tensor value;
+  std::vector<double> coefficients = {};
+
+  bool counts() const {
+    return std::any_of(coefficients.begin(), coefficients.end(), [](double c) { return c != 0; });
+  }
+  bool counts_in_all() const {
+    return std::all_of(coefficients.begin(), coefficients.end(), [](double c) { return c != 0; });
+  }
+};
+
+/// On the CPU: one pass over an image's terms while they lie in its cache.
+template <typename Scalar>
+Tensor add_rows(std::vector<Column>& columns, const Tensor& first) {
+  for (Column& column : columns) column.value = column.value.contiguous();
+  const Tensor sum = at::zeros(first.sizes(), first.options());
+  Scalar* const out = sum.mutable_data_ptr<Scalar>();
+  const int64_t elements = sum.numel() / std::max(first.size(0), int64_t{1});
+  const int64_t grain = std::max(kGrain / std::max(elements, int64_t{1}), int64_t{1});
+  at::parallel_for(0, first.size(0), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      Scalar* const row = out + i * elements;
+      for (const Column& column : columns) {
+        const auto c = static_cast<Scalar>(column.coefficients[static_cast<size_t>(i)]);
+        if (c == 0) continue;
+        const Scalar* const value = column.value.const_data_ptr<Scalar>() + i * elements;
+        for (int64_t j = 0; j < elements; ++j) row[j] += c * value[j];
+      }
+    }
+  });
+  return sum;
+}
+
+/// Elsewhere: an operator or two a term.
+Tensor add_columns(const std::vector<Column>& columns, const Tensor& first) {
+  std::vector<double> numbers;
+  for (const Column& column : columns) {
+    numbers.insert(numbers.end(), column.coefficients.begin(), column.coefficients.end());
+  }
+  std::vector<int64_t> shape(static_cast<size_t>(first.dim()), 1);
+  shape[0] = first.size(0);
+  const Tensor each = send_to_device(at::tensor(numbers, at::kDouble).to(first.scalar_type()),
+                                     first.device());
+  Tensor sum = at::zeros_like(first);
+  for (size_t k = 0; k < columns.size(); ++k) {
+    const Tensor c =
+        each.narrow(/*dim=*/0, static_cast<int64_t>(k) * first.size(0), first.size(0)).view(shape);
+    if (columns[k].counts_in_all()) {
+      sum.addcmul_(c, columns[k].value);
+    } else {
+      sum.add_(at::where(c == 0, at::zeros({}, first.options()), c * columns[k].value));
+    }
+  }
+  return sum;
+}
+
 }  // namespace
 
 Tensor sampler_update(const std::vector<UpdateTerm>& terms) {
@@ -30,24 +96,26 @@ Tensor sampler_update(const std::vector<UpdateTerm>& terms) {
   return sum;
 }
 
-Tensor sampler_update(const std::vector<Tensor>& values, const Tensor& coefficients) {
+Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients) {
   check_arg(!values.empty(), "[sampler_update] terms: expected one or more, got none");
-  for (const Tensor& value : values) check_term(value, values.front());
   const Tensor& first = values.front();
+  check_term(first, first);
   const auto num_terms = static_cast<int64_t>(values.size());
-  check_arg(coefficients.dim() == 2 && coefficients.size(0) == first.size(0) &&
-                coefficients.size(1) == num_terms,
-            "[sampler_update] coefficients must hold one value an image and term: expected [",
-            first.size(0), ", ", num_terms, "], got ", coefficients.sizes());
-  std::vector<int64_t> shape(static_cast<size_t>(first.dim()), 1);
-  shape[0] = first.size(0);
-  const Tensor nothing = at::zeros({}, first.options());
-  Tensor sum = at::zeros_like(first);
-  for (int64_t k = 0; k < num_terms; ++k) {
-    const Tensor each = coefficients.select(/*dim=*/1, k).to(first.scalar_type()).view(shape);
-    sum.add_(at::where(each == 0, nothing, each * values[static_cast<size_t>(k)]));
+  check_arg(static_cast<int64_t>(coefficients.size()) == first.size(0) * num_terms,
+            "[sampler_update] coefficients must be one an image and term: expected ", first.size(0),
+            " * ", num_terms, ", got ", coefficients.size());
+  std::vector<Column> columns;
+  for (size_t k = 0; k < values.size(); ++k) {
+    Column column{.value = values[k]};
+    for (size_t i = k; i < coefficients.size(); i += values.size())
+      column.coefficients.push_back(coefficients[i]);
+    if (!column.counts()) continue;
+    check_term(column.value, first);
+    columns.push_back(std::move(column));
   }
-  return sum;
+  if (!first.is_cpu()) return add_columns(columns, first);
+  return AT_DISPATCH_FLOATING_TYPES(first.scalar_type(), "sampler_update",
+                                    [&] { return add_rows<scalar_t>(columns, first); });
 }
 
 }  // namespace ddpm

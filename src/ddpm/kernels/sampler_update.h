@@ -23,10 +23,11 @@ struct UpdateTerm {
 Tensor sampler_update(const std::vector<UpdateTerm>& terms);
 
 /// As above, with a coefficient for each image and term, for a batch whose images stand at
-/// different steps. A value whose coefficient is 0 does not count, whatever it holds.
+/// different steps. A value whose coefficient is 0 does not count, whatever it holds; one that
+/// counts for no image may be undefined. What an image becomes does not depend on the others.
 ///
-/// @param values       K tensors [N, ...].
-/// @param coefficients [N, K] float64 on the values' device; rounded to their dtype.
-Tensor sampler_update(const std::vector<Tensor>& values, const Tensor& coefficients);
+/// @param values       K tensors [N, ...], the first one defined.
+/// @param coefficients [N, K], image by image; rounded to the values' dtype.
+Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients);
 
 }  // namespace ddpm

@@ -76,31 +76,33 @@ Tensor scale_noise(const SamplerCall& call, const Tensor& v, const Tensor& noise
   return (log_variance / 2).exp() * noise;
 }
 
-/// [N, K] on x's device: coefficients of x, pred_x_start, each memory slot and noise.
-Tensor each_coefficient(const std::vector<UpdateRow>& rows, const Tensor& x) {
-  constexpr size_t kTerms = kMemorySlots + 3;
-  std::vector<double> values;
-  for (const UpdateRow& row : rows) {
-    values.insert(values.end(), {row.x, row.pred_x_start});
-    values.insert(values.end(), row.memory.begin(), row.memory.end());
-    values.push_back(row.noise);
-  }
-  const auto count = static_cast<int64_t>(rows.size());
-  return send_to_device(at::tensor(values, at::kDouble).view({count, static_cast<int64_t>(kTerms)}),
-                        x.device());
-}
-
+/// A memory that is not there is 0.
 Tensor take_rows(const std::vector<UpdateRow>& rows, const RowValues& values) {
-  const Tensor nothing = at::zeros_like(values.x);
-  const auto or_nothing = [&](const Tensor& value) { return value.defined() ? value : nothing; };
   const bool needs_noise =
       std::any_of(rows.begin(), rows.end(), [](const UpdateRow& row) { return row.noise != 0; });
   check_arg(values.noise.defined() || !needs_noise,
             "[advance_each] noise is missing: expected noise like x where a call takes some");
   std::vector<Tensor> terms{values.x, values.pred_x_start};
-  for (const Tensor& memory : *values.memory) terms.push_back(or_nothing(memory));
-  terms.push_back(or_nothing(values.noise));
-  return sampler_update(terms, each_coefficient(rows, values.x));
+  terms.insert(terms.end(), values.memory->begin(), values.memory->end());
+  terms.push_back(values.noise);
+  std::vector<double> coefficients;
+  for (const UpdateRow& row : rows) {
+    coefficients.insert(coefficients.end(), {row.x, row.pred_x_start});
+    for (size_t k = 0; k < kMemorySlots; ++k) {
+      coefficients.push_back((*values.memory)[k].defined() ? row.memory[k] : 0);
+    }
+    coefficients.push_back(row.noise);
+  }
+  return sampler_update(terms, coefficients);
+}
+
+Tensor x_start_of_each(at::ArrayRef<const SamplerCall*> calls, const Tensor& x,
+                       const Tensor& prediction) {
+  std::vector<double> coefficients;
+  for (const SamplerCall* call : calls) {
+    coefficients.insert(coefficients.end(), {call->x_start_from_x_t, call->x_start_from_output});
+  }
+  return sampler_update({x, prediction}, coefficients);
 }
 
 /// One number of each call, to be multiplied with x.
@@ -168,12 +170,8 @@ AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const Sampler
             calls.size());
   const bool learned_variance = output.dim() == x.dim() && output.size(1) == 2 * x.size(1);
   const NetworkOutput answer = split_output(x, output, learned_variance);
-  const Tensor x_start =
-      x * of_each(calls, x, [](const SamplerCall& c) { return c.x_start_from_x_t; }) +
-      answer.prediction *
-          of_each(calls, x, [](const SamplerCall& c) { return c.x_start_from_output; });
   AdvanceResult result;
-  result.pred_x_start = clip_x_start(options, x_start);
+  result.pred_x_start = clip_x_start(options, x_start_of_each(calls, x, answer.prediction));
   const RowValues values{x, result.pred_x_start, &state.memory,
                          scale_noise_each(calls, answer.v, noise)};
   std::vector<UpdateRow> rows;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ddpm/core/device.h"
 #include "ddpm/core/log.h"
 #include "ddpm/serving/api/edit_answer.h"
 #include "ddpm/serving/api/edit_drawing.h"
@@ -60,7 +61,7 @@ EditQueue::EditQueue(Service& service)
       open_(service.metrics.gauge("ddpm_edits_open", "Edits that wait or are made.")),
       seconds_(service.metrics.histogram("ddpm_edit_seconds", "Seconds of edits that were made.",
                                          {0.1, 0.3, 1, 3, 10, 30, 100, 300})),
-      thread_(/*num_threads=*/1, kMaxWaiting) {}
+      thread_(/*num_threads=*/1, kMaxWaiting, compute_in_this_thread_alone) {}
 
 EditQueue::~EditQueue() {
   stops_ = true;

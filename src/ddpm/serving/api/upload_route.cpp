@@ -3,6 +3,7 @@
 #include <exception>
 #include <utility>
 
+#include "ddpm/core/device.h"
 #include "ddpm/core/log.h"
 #include "ddpm/serving/api/form.h"
 
@@ -28,7 +29,7 @@ void handle_upload(const HttpLaterHandler& handler,
 }  // namespace
 
 std::shared_ptr<HttpWorkers> make_upload_thread() {
-  return std::make_shared<HttpWorkers>(/*num_threads=*/1, kMaxWaitingUploads);
+  return std::make_shared<HttpWorkers>(/*num_threads=*/1, kMaxWaitingUploads, compute_in_this_thread_alone);
 }
 
 void add_upload_route(HttpRouter& router, const std::string& pattern,

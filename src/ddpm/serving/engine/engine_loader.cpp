@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "ddpm/core/device.h"
+
 namespace ddpm {
 
 EngineLoader::EngineLoader() : thread_([this] { loop(); }) {}
@@ -24,6 +26,7 @@ void EngineLoader::run(std::function<void()> task) {
 }
 
 void EngineLoader::loop() {
+  compute_in_this_thread_alone();
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stops_ || !tasks_.empty(); });

@@ -8,7 +8,7 @@
 
 namespace ddpm {
 
-/// A thread that runs tasks one after the other. Its end waits for the one that runs, and drops the
+/// A thread that runs tasks one after the other, beside the one that computes. Its end waits for the one that runs, and drops the
 /// others.
 class EngineLoader {
  public:

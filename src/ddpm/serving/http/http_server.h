@@ -43,6 +43,7 @@ struct HttpServerOptions {
   std::string tls_private_key = {};
   int io_threads = 1;
   int worker_threads = 2;
+  std::function<void()> at_worker_start = {};  ///< called by each worker thread, first
   HttpLimits limits = {};
   HttpTimeouts timeouts = {};
   std::string page_policy =

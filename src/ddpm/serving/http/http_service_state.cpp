@@ -60,7 +60,8 @@ HttpServiceState::HttpServiceState(HttpServerOptions given, HttpRouter given_rou
                                       "Streams cut because their reader was too slow.")),
       sent_bytes(metrics.counter("ddpm_http_sent_bytes_total", "Bytes of bodies sent.")),
       open_connections(metrics.gauge("ddpm_http_connections", "Connections that are open.")),
-      workers(options.worker_threads, options.limits.max_waiting_handlers) {}
+      workers(options.worker_threads, options.limits.max_waiting_handlers,
+              options.at_worker_start) {}
 
 void HttpServiceState::record(const HttpAccessRecord& record) {
   static const std::vector<double> kSeconds{0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300};

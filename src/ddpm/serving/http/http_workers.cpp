@@ -1,11 +1,13 @@
 #include "ddpm/serving/http/http_workers.h"
 
+#include <utility>
+
 #include "ddpm/serving/http/http_signals.h"
 
 namespace ddpm {
 
-HttpWorkers::HttpWorkers(int num_threads, int max_waiting)
-    : max_waiting_(static_cast<size_t>(max_waiting)) {
+HttpWorkers::HttpWorkers(int num_threads, int max_waiting, std::function<void()> at_start)
+    : max_waiting_(static_cast<size_t>(max_waiting)), at_start_(std::move(at_start)) {
   const BlockedSignals blocked;
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { run(); });
 }
@@ -36,6 +38,7 @@ void HttpWorkers::stop() {
 }
 
 void HttpWorkers::run() {
+  if (at_start_) at_start_();
   for (;;) {
     std::function<void()> work;
     {

@@ -12,7 +12,8 @@ namespace ddpm {
 /// Threads for handlers that compute, with a bounded queue.
 class HttpWorkers {
  public:
-  HttpWorkers(int num_threads, int max_waiting);
+  /// @param at_start called by each thread before its first work.
+  HttpWorkers(int num_threads, int max_waiting, std::function<void()> at_start = {});
   ~HttpWorkers();  ///< stops
   HttpWorkers(const HttpWorkers&) = delete;
   HttpWorkers& operator=(const HttpWorkers&) = delete;
@@ -27,6 +28,7 @@ class HttpWorkers {
   void run();
 
   const size_t max_waiting_;
+  const std::function<void()> at_start_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> waiting_;
