@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import type { Route } from 'playwright-core';
 import { checkAccess } from './access.ts';
-import { Bench, compared, done, enterKey, generate } from './support.ts';
+import { atStep, Bench, compared, done, enterKey, generate, holdRequests } from './support.ts';
 
 const bench = new Bench();
 before(() => bench.start());
@@ -14,13 +13,16 @@ afterEach(async () => {
 
 describe('everyone can use', () => {
   it('the studio', async () => {
-    await bench.faults({ stepMs: 400 });
+    await bench.faults({ ahead: 2, holdAhead: 2, queueMs: 5 });
     const page = await bench.open();
     await page.getByText('More options').click();
     await checkAccess(page, 'empty');
     await page.getByText('More options').click();
     await generate(page);
-    await page.getByText(/Step \d+ of/).waitFor();
+    await page.getByText('Queued: 3rd in line').waitFor();
+    await checkAccess(page, 'queued');
+    await bench.faults({ stepMs: 2, holdStep: 20, queueMs: 5 });
+    await atStep(page, 20, 50);
     await checkAccess(page, 'drawing');
     await page.getByRole('button', { name: 'Cancel' }).click();
     await page.getByText('Cancelled', { exact: true }).waitFor();
@@ -33,8 +35,10 @@ describe('everyone can use', () => {
       .getByRole('button', { name: /^Details: seed/ })
       .first()
       .click();
+    await page.getByRole('dialog').waitFor();
     await checkAccess(page, 'dialog');
     await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
     await page.locator('#seed').fill('x');
     await page.getByText('Compare two').click();
     await page.getByRole('button', { name: 'Generate both' }).click();
@@ -56,13 +60,14 @@ describe('everyone can use', () => {
     await page.keyboard.press('Enter');
     await page.getByText('The server refused this key.').waitFor();
     await checkAccess(page, 'a wrong key');
-    const held: Route[] = [];
-    await page.route(/\/images\/\d+\.png/, (route) => void held.push(route));
+    const release = await holdRequests(page, /\/images\/\d+\.png/);
     await enterKey(page, 'k');
-    await page.getByRole('img', { name: /^Image 1/ }).nth(1).waitFor();
+    await page
+      .getByRole('img', { name: /^Image 1/ })
+      .nth(1)
+      .waitFor();
     await checkAccess(page, 'with a key, before the pictures');
-    await page.unroute(/\/images\/\d+\.png/);
-    await Promise.all(held.map((route) => route.continue()));
+    await release();
     await compared(page);
     await checkAccess(page, 'with a key');
     await bench.faults({ down: true });
@@ -80,6 +85,7 @@ describe('everyone can use', () => {
     await page.getByRole('heading', { name: 'The forward process' }).waitFor();
     await checkAccess(page, 'sample');
     await page.getByText('Draw', { exact: true }).click();
+    await page.getByRole('img', { name: /^Drawing canvas/ }).waitFor();
     await checkAccess(page, 'draw');
     await page.context().close();
   });

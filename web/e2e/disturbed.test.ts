@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { Bench, done, generate, setSteps } from './support.ts';
+import type { Page } from 'playwright-core';
+import {
+  atStep,
+  Bench,
+  done,
+  enterKey,
+  generate,
+  holdRequests,
+  picture,
+  setSteps,
+  widthOf,
+} from './support.ts';
 
 const bench = new Bench();
 before(() => bench.start());
@@ -12,39 +23,44 @@ afterEach(async () => {
 
 describe('a run that is disturbed', () => {
   it('is cancelled', async () => {
-    await bench.faults({ stepMs: 60 });
+    await bench.faults({ stepMs: 2, holdStep: 20 });
     const page = await bench.open();
     await generate(page);
-    await page.getByText(/Step \d+ of/).waitFor();
+    await atStep(page, 20, 50);
     await page.getByRole('button', { name: 'Cancel' }).click();
     await page.getByText('Cancelled', { exact: true }).waitFor();
-    assert.ok(await page.getByRole('button', { name: /^Generate/ }).isEnabled());
+    await page.getByRole('button', { name: /^Generate/, disabled: false }).waitFor();
     await page.context().close();
   });
 
   it('goes on after a reload', async () => {
-    await bench.faults({ stepMs: 25 });
+    await bench.faults({ stepMs: 2, holdStep: 20 });
     const page = await bench.open();
     await generate(page);
-    await page.getByText(/Step \d+ of/).waitFor();
+    await atStep(page, 20, 50);
     await page.reload();
+    await atStep(page, 20, 50);
     await page
       .getByRole('img', { name: /being drawn/ })
       .first()
       .waitFor();
+    await bench.faults({ stepMs: 2 });
     await done(page);
     await page.reload(); // and is still there when it is finished
     await done(page);
-    assert.equal(await page.getByText('4 pictures').count(), 1);
+    await page.getByText('4 pictures', { exact: true }).waitFor();
     await page.context().close();
   });
 
   it('goes on after its stream breaks', async () => {
     await bench.faults({ stepMs: 10, cutEventsAfter: 60 });
     const page = await bench.open();
+    let streams = 0;
+    page.on('request', (request) => void (streams += +request.url().endsWith('/events')));
     await setSteps(page, 40);
     await generate(page);
     await done(page);
+    assert.ok(streams > 1, `${streams}`);
     await page.context().close();
   });
 
@@ -104,23 +120,31 @@ describe('a run that is disturbed', () => {
   });
 });
 
+/** The server answers again, but not before the button was pressed: the page asks by itself, too. */
+async function findAgain(page: Page) {
+  const release = await holdRequests(page, '**/v1/**');
+  await bench.faults({});
+  await Promise.all([
+    page.waitForRequest('**/v1/models'),
+    page.getByRole('button', { name: 'Try again' }).click(),
+  ]);
+  await release();
+}
+
 describe('the server', () => {
   it('may be away, and is found again', async () => {
     await bench.faults({ down: true });
     const page = await bench.open();
-    await page.getByRole('heading', { name: 'The server does not answer.' }).waitFor();
-    await bench.faults({});
-    await page.getByRole('button', { name: 'Try again' }).click();
+    const gone = page.getByRole('heading', { name: 'The server does not answer.' });
+    await gone.waitFor();
+    await findAgain(page);
     await page.getByRole('button', { name: /^Generate/ }).waitFor();
     await bench.faults({ down: true });
     await generate(page);
-    await page.getByRole('heading', { name: 'The server does not answer.' }).waitFor();
+    await gone.waitFor();
     assert.ok(await page.locator('#model').isVisible(), 'the settings stay');
-    await bench.faults({});
-    await page.getByRole('button', { name: 'Try again' }).click();
-    await page
-      .getByRole('heading', { name: 'The server does not answer.' })
-      .waitFor({ state: 'detached' });
+    await findAgain(page);
+    await gone.waitFor({ state: 'detached' });
     await page.context().close();
   });
 
@@ -135,13 +159,9 @@ describe('the server', () => {
     await setSteps(page, 5);
     await generate(page);
     await done(page);
-    const image = page.getByRole('img', { name: /^Image 0,/ });
+    const image = picture(page, /^Image 0,/);
     assert.match((await image.getAttribute('src'))!, /^blob:/);
-    assert.ok(
-      await image.evaluate((img: HTMLImageElement) =>
-        img.decode().then(() => img.naturalWidth === 32),
-      ),
-    );
+    assert.equal(await widthOf(image), 32);
     await page.reload();
     await done(page);
     assert.equal(
@@ -150,6 +170,28 @@ describe('the server', () => {
     );
     await page.getByRole('button', { name: 'Forget the key' }).click();
     await page.getByLabel('API key').waitFor();
+    await page.context().close();
+  });
+  it('is asked for a picture once a place, where a key has it fetched', async () => {
+    await bench.faults({ key: 'right', stepMs: 2 });
+    const page = await bench.open();
+    const asked = new Map<string, number>();
+    page.on('request', (request) => {
+      const url = request.url();
+      if (/\/images\/\d+\.png$/.test(url)) asked.set(url, (asked.get(url) ?? 0) + 1);
+    });
+    await enterKey(page, 'right');
+    await setSteps(page, 5);
+    for (const runs of [1, 2]) {
+      await generate(page);
+      await page.getByText(`${4 * runs} pictures`, { exact: true }).waitFor();
+      await page
+        .locator('.gallery img')
+        .nth(4 * runs - 1)
+        .waitFor();
+      await picture(page, /^Image 3,/).waitFor();
+    }
+    assert.deepEqual([...asked.values()], Array(8).fill(2), 'the stage and the gallery');
     await page.context().close();
   });
 });

@@ -7,7 +7,10 @@ import { Bench } from './support.ts';
 const bench = new Bench();
 before(() => bench.start());
 after(() => bench.stop());
-afterEach(() => assert.deepEqual(bench.problems.splice(0), []));
+afterEach(async () => {
+  await bench.faults({});
+  assert.deepEqual(bench.problems.splice(0), []);
+});
 
 const alphaBar = (page: Page) => page.getByTestId('alpha-bar').textContent();
 const pixels = (page: Page, name: RegExp) =>
@@ -89,7 +92,6 @@ describe('the forward process', () => {
     const middle = 4 * (32 * 64 + 32);
     assert.deepEqual(drawn.slice(middle, middle + 3), [0x23, 0x52, 0xcc]);
     assert.deepEqual(drawn.slice(0, 3), [255, 255, 255]);
-    await bench.faults({});
     await page.context().close();
   });
 });

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { readPngText } from '../src/lib/png/chunks.ts';
-import { Bench, done, generate, setSteps } from './support.ts';
+import { atStep, Bench, done, generate, picture, setSteps, widthOf } from './support.ts';
 
 const bench = new Bench();
 before(() => bench.start());
@@ -18,24 +18,30 @@ const textOf = async (page: Page, url: string) =>
 
 describe('a generation', () => {
   it('waits in the queue, is drawn before the eyes and ends in the gallery', async () => {
-    await bench.faults({ stepMs: 25, ahead: 2, queueMs: 600 });
+    const kAhead = { stepMs: 2, ahead: 2, queueMs: 5 };
+    await bench.faults({ ...kAhead, holdAhead: 2 });
     const page = await bench.open();
     await page.getByText('star', { exact: true }).click();
     await setSteps(page, 20);
     await generate(page);
     await page.getByText('Queued: 3rd in line').waitFor();
+    await bench.faults({ ...kAhead, holdAhead: 1 });
     await page.getByText('Queued: 2nd in line').waitFor();
+    await bench.faults({ ...kAhead, holdStep: 5 });
+    await atStep(page, 5, 20);
     await page.getByRole('img', { name: 'Image 3 being drawn: predicted x₀' }).waitFor();
+    assert.equal(await page.getByRole('progressbar').getAttribute('value'), '0.25');
     const first = await page.getByRole('img', { name: /Image 0 being drawn/ }).getAttribute('src');
+    await bench.faults({ ...kAhead, holdStep: 10 });
+    await atStep(page, 10, 20);
     await page.waitForFunction(
       (src) => document.querySelector('.picture img')?.getAttribute('src') !== src,
       first,
     );
-    const fraction = Number(await page.getByRole('progressbar').getAttribute('value'));
-    assert.ok(fraction > 0 && fraction < 1, String(fraction));
+    await bench.faults({ stepMs: 2 });
     await done(page);
     assert.equal(await page.getByRole('img', { name: /^Image \d, star, of shapes$/ }).count(), 4);
-    assert.match(page.url(), /#\/studio\?job=[a-z0-9]+$/);
+    await page.waitForURL(/#\/studio\?job=[a-z0-9]+$/);
     await page.getByText('4 pictures').waitFor();
     assert.match((await page.getByRole('status').first().textContent())!, /Done: 4 images/);
     await page.context().close();
@@ -53,9 +59,7 @@ describe('a generation', () => {
     assert.match((await slider.getAttribute('aria-valuetext'))!, /t = 999, moment 1 of 12/);
     await slider.press('ArrowRight');
     for (const kind of ['xₜ, the state', 'Predicted noise', 'Predicted x₀']) {
-      const picture = page.getByRole('img', { name: `${kind}: t = 916, moment 2 of 12` });
-      assert.equal(await picture.count(), 1);
-      assert.ok(await picture.evaluate((img: HTMLImageElement) => img.naturalWidth > 0));
+      assert.ok((await widthOf(picture(page, `${kind}: t = 916, moment 2 of 12`))) > 0);
     }
     await slider.fill('9');
     await page.getByText('t = 250', { exact: true }).waitFor();
@@ -127,7 +131,7 @@ describe('a generation', () => {
     await page.keyboard.press('ArrowRight');
     await dialog.getByText('triangle').first().waitFor();
     await page.keyboard.press('Escape');
-    assert.equal(await page.getByRole('dialog').count(), 0);
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
     await page.context().close();
   });
 
@@ -152,11 +156,11 @@ describe('a generation', () => {
 
 describe('on a phone', () => {
   it('a run brings its images into view', async () => {
-    await bench.faults({ stepMs: 20 });
+    await bench.faults({ stepMs: 2, holdStep: 20 });
     const page = await bench.open('#/studio', { viewport: { width: 360, height: 740 } });
     await generate(page);
-    const status = page.getByText(/^Step \d+ of/);
-    await status.waitFor();
+    await atStep(page, 20, 50);
+    const status = page.getByText('Step 20 of 50');
     await page.waitForFunction(() => scrollY > 300);
     const top = (await status.boundingBox())!.y;
     assert.ok(top > 50 && top < 150, `${top}`);
@@ -176,7 +180,7 @@ describe('the last run', () => {
     await page.getByRole('heading', { name: 'The forward process' }).waitFor();
     await page.getByRole('link', { name: 'Studio', exact: true }).click();
     await done(page);
-    assert.equal(page.url(), url);
+    await page.waitForURL(url);
     await page.context().close();
   });
 });

@@ -1,6 +1,12 @@
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import {
+  chromium,
+  type Browser,
+  type BrowserContextOptions,
+  type Locator,
+  type Page,
+} from 'playwright-core';
 import { makeServer } from '../mock/server.mjs';
 
 export interface Faults {
@@ -11,6 +17,10 @@ export interface Faults {
   down?: boolean;
   cutEventsAfter?: number;
   maxQueued?: number;
+  /** A job stays so many places from the front of the queue while this is set. */
+  holdAhead?: number;
+  /** A job that reaches this step stays there while this is set. */
+  holdStep?: number;
   failWith?: { code: string; message: string; field: string | null };
 }
 
@@ -102,3 +112,29 @@ export const compared = (page: Page) =>
     .getByText(/identical|differ by/)
     .nth(3)
     .waitFor();
+
+/** Until a job has come to a step. It stays there only if it is held. */
+export const atStep = (page: Page, step: number, steps: number) =>
+  page.getByText(`Step ${step} of ${steps}`, { exact: true }).waitFor();
+
+/** The picture of this name as an <img>: before it is fetched with a key, another element has its name. */
+export const picture = (page: Page, name: string | RegExp): Locator =>
+  page.getByRole('img', { name }).and(page.locator('img'));
+
+/** Until an <img> is loaded: how wide its picture is. */
+export const widthOf = (image: Locator) =>
+  image.evaluate((img: HTMLImageElement) => img.decode().then(() => img.naturalWidth));
+
+/** Holds the page's requests of this URL back, until the function that it gives is called. */
+export async function holdRequests(page: Page, url: string | RegExp): Promise<() => Promise<void>> {
+  let open!: () => void;
+  const gate = new Promise<void>((resolve) => (open = resolve));
+  await page.route(url, async (route) => {
+    await gate;
+    await route.continue();
+  });
+  return async () => {
+    open();
+    await page.unrouteAll({ behavior: 'wait' });
+  };
+}

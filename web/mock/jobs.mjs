@@ -13,6 +13,9 @@ export const kDefaults = {
   down: false,
   cutEventsAfter: 0,
   maxQueued: 8,
+  /** Jobs stay this many places from the front, and running ones at this step, until it is set anew. */
+  holdAhead: 0,
+  holdStep: 0,
 };
 export const control = { ...kDefaults };
 export const jobs = new Map();
@@ -110,6 +113,7 @@ async function schedule() {
     if (!job) break;
     while (job.ahead > 0 && job.state === 'queued') {
       await sleep(control.queueMs);
+      if (job.ahead <= control.holdAhead) continue;
       job.ahead -= 1;
       if (job.state === 'queued') emit(job, 'state', { state: 'queued', position: position(job) });
     }
@@ -144,6 +148,7 @@ async function run(job) {
       scenes.forEach((s, index) =>
         emit(job, 'preview', preview(model, s, index, step + 1, left, t)),
       );
+    while (control.holdStep === step + 1 && job.state === 'running') await sleep(5);
   }
   scenes.forEach((s, index) => addImage(job, model, s, index));
   finish(job, 'succeeded');
