@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <vector>
 
 #include "support/tensor_matchers.h"
 
@@ -59,6 +60,30 @@ TEST(Conv2dTest, TransposedEnlarges) {
       conv2d({.x = x, .weight = weight, .stride = 2, .padding = 1, .transposed = true});
   EXPECT_TRUE(
       tensors_near(y, at::conv_transpose2d(x, weight, {}, /*stride=*/2, /*padding=*/1), 1e-12));
+}
+
+TEST(Conv2dTest, UpsampledSeesEveryPixelFourTimes) {
+  at::manual_seed(4);
+  const Tensor x = map({2, 3, 5, 4}).requires_grad_(true);
+  const Tensor weight = map({6, 3, 3, 3}).requires_grad_(true);
+  const Tensor bias = at::randn({6}, at::kDouble).requires_grad_(true);
+  const Tensor y =
+      conv2d({.x = x, .weight = weight, .bias = bias, .padding = 1, .upsampled = true});
+  const Tensor large = x.repeat_interleave(2, 2).repeat_interleave(2, 3);
+  const Tensor expected = at::conv2d(large, weight, bias, /*stride=*/1, /*padding=*/1);
+  EXPECT_TRUE(at::allclose(y, expected));
+  const Tensor d_y = at::randn_like(y);
+  std::vector<Tensor> gradients;
+  for (const Tensor& result : {y, expected}) {
+    result.backward(d_y);
+    for (const Tensor& input : {x, weight, bias}) {
+      gradients.push_back(input.grad().clone());
+      input.mutable_grad() = Tensor();
+    }
+  }
+  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(at::allclose(gradients[i], gradients[i + 3]));
+  EXPECT_THROW(conv2d({.x = x, .weight = weight, .stride = 2, .padding = 1, .upsampled = true}),
+               std::invalid_argument);
 }
 
 TEST(Conv2dTest, RefusesAResidualOfAnotherShape) {

@@ -8,6 +8,8 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cpu/packed_weight.h"
+#include "ddpm/kernels/cpu/upsampled_convolution.h"
+#include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #endif
@@ -34,6 +36,23 @@ void check_residual(const Conv2dArgs& args) {
             ", got ", args.residual.sizes());
 }
 
+Tensor upsampled_conv2d(const Conv2dArgs& args) {
+  check_arg(args.weight.size(2) == 3 && args.stride == 1 && args.padding == 1 && !args.transposed,
+            "[conv2d] upsampled: expected kernel 3, stride 1 and padding 1, got ",
+            args.weight.size(2), ", ", args.stride, " and ", args.padding);
+  const bool is_plain = !args.x_rest.defined() && !args.residual.defined() &&
+                        !args.residual_bias.defined() && args.shortcut == nullptr;
+  if (is_plain && prefers_phases(args.x.sizes()) && takes_packed_weight(args)) {
+    return packed_upsampled_conv2d(args.x.contiguous(at::MemoryFormat::ChannelsLast),
+                                   args.packed->phases(), args.bias);
+  }
+  Conv2dArgs large = args;
+  large.upsampled = false;
+  large.x = upsample_nearest_2x(args.x);
+  if (args.x_rest.defined()) large.x_rest = upsample_nearest_2x(args.x_rest);
+  return conv2d(large);
+}
+
 /// The same with one bias.
 Conv2dArgs with_one_bias(Conv2dArgs args) {
   const Tensor more = std::exchange(args.residual_bias, {});
@@ -44,6 +63,7 @@ Conv2dArgs with_one_bias(Conv2dArgs args) {
 }  // namespace
 
 Tensor conv2d(const Conv2dArgs& args) {
+  if (args.upsampled) return upsampled_conv2d(args);
   if (args.shortcut != nullptr) {
     check_arg(!args.residual.defined(),
               "[conv2d] a shortcut stands in the residual's place: expected no residual with it");

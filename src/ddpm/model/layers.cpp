@@ -63,6 +63,7 @@ Conv2dArgs Conv2dImpl::args(const Tensor& x) const {
           .stride = options_.stride,
           .padding = options_.padding,
           .transposed = options_.transposed,
+          .upsampled = options_.upsampled,
           .packed = &packed_};
 }
 

@@ -49,6 +49,7 @@ class Conv2dImpl : public LayerImpl, public PreparableModule {
     int64_t stride = 1;
     int64_t padding = 1;
     bool transposed = false;
+    bool upsampled = false;  ///< upsample_nearest_2x(x) comes in.
     bool bias = true;
     LayerInit init = {};
   };

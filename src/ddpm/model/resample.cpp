@@ -42,9 +42,10 @@ Tensor DownsampleImpl::forward(const Tensor& x) {
 
 UpsampleImpl::UpsampleImpl(int64_t channels, WeightInit weight_init) {
   conv_ = register_module(
-      "conv", Conv2d(channels, channels, Conv2dImpl::Options{.init = plain_init(weight_init)}));
+      "conv", Conv2d(channels, channels,
+                     Conv2dImpl::Options{.upsampled = true, .init = plain_init(weight_init)}));
 }
 
-Tensor UpsampleImpl::forward(const Tensor& x) { return conv_->forward(upsample_nearest(x)); }
+Tensor UpsampleImpl::forward(const Tensor& x) { return conv_->forward(x); }
 
 }  // namespace ddpm

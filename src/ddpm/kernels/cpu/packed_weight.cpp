@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "ddpm/core/device.h"
+#include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/linear.h"
 
 namespace ddpm {
@@ -94,9 +95,10 @@ struct PackedWeight::Forms {
   bool is_linear = false;
   int64_t stride = 1;
   int64_t padding = 0;
-  mutable std::once_flag blocks_made, onednn_made;
+  mutable std::once_flag blocks_made, onednn_made, phases_made;
   mutable cpu::Bf16Blocks blocks;
   mutable Tensor of_onednn;
+  mutable PackedWeight phases;
   Tensor joined;
 };
 
@@ -171,6 +173,14 @@ const Tensor& PackedWeight::of_onednn() const {
                                             /*groups=*/1, /*input_size=*/std::nullopt);
   });
   return forms_->of_onednn;
+}
+
+const PackedWeight& PackedWeight::phases() const {
+  std::call_once(forms_->phases_made, [&] {
+    const at::NoGradGuard no_grad;
+    forms_->phases = of_conv2d(phase_weight(forms_->whole()), /*stride=*/1, /*padding=*/1);
+  });
+  return forms_->phases;
 }
 
 const Tensor& PackedWeight::joined() const { return forms_->joined; }

@@ -30,6 +30,10 @@ class PackedWeight {
   /// The sum of the O_i.
   int64_t out_channels() const;
 
+  /// Of the phases of a 3 x 3 convolution behind an upsampling (upsampled_convolution.h); made by
+  /// the first call.
+  const PackedWeight& phases() const;
+
   /// True if convolve_bf16 is the faster one for maps of so many pixels.
   bool prefers_blocks(int64_t pixels) const;
   const cpu::Bf16Blocks& blocks() const;
