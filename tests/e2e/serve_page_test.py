@@ -12,7 +12,8 @@ import web_test
 class PageTest(serve_uploads_test.ServeTest):
     def test_the_studio(self):
         server = self.serve()
-        environment = {**os.environ, "DDPM_SERVER": f"http://127.0.0.1:{server.port}", "DDPM_KEY": serve_uploads_test.KEY}
+        environment = {**os.environ, "DDPM_SERVER": f"http://127.0.0.1:{server.port}",
+                       "DDPM_SERVER_PID": str(server.process.pid), "DDPM_KEY": serve_uploads_test.KEY}
         run = subprocess.run([NPM, "run", "e2e:server"], cwd=web_test.WEB, env=environment, timeout=300)
         self.assertEqual(run.returncode, 0, server.log.read_text()[-3000:])
 

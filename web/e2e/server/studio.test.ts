@@ -3,22 +3,22 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { Locator, Page } from 'playwright-core';
 import { checkAccess } from '../access.ts';
-import { Bench, compared, done, enterKey, generate, setSteps } from '../support.ts';
+import {
+  Bench,
+  compared,
+  done,
+  enterKey,
+  generate,
+  picture,
+  setSteps,
+  widthOf,
+} from '../support.ts';
+import { key, openWithKey, origin, whileItStands } from './server.ts';
 
-const server = process.env['DDPM_SERVER'];
-const key = process.env['DDPM_KEY'];
-if (!server || !key) throw new Error('expected DDPM_SERVER and DDPM_KEY');
-const bench = new Bench(server);
+const bench = new Bench(origin);
 before(() => bench.start());
 after(() => bench.stop());
 afterEach(() => assert.deepEqual(bench.problems.splice(0), []));
-
-/** The page, with the key that it asks for. */
-async function openWithKey(): Promise<Page> {
-  const page = await bench.open();
-  await enterKey(page, key!);
-  return page;
-}
 
 /** Presses Tab until `target` has the focus. */
 async function tabTo(page: Page, target: Locator) {
@@ -37,11 +37,11 @@ async function chooseLongRun(page: Page) {
 
 describe('the studio of a real server', () => {
   it('draws images that are still there after a reload', async () => {
-    const page = await openWithKey();
+    const page = await openWithKey(bench);
     await setSteps(page, 12);
     await generate(page);
     await done(page);
-    assert.match(page.url(), /job=/);
+    await page.waitForURL(/job=/);
     await page.reload();
     await done(page);
     await page
@@ -53,7 +53,7 @@ describe('the studio of a real server', () => {
   });
 
   it('cancels', async () => {
-    const page = await openWithKey();
+    const page = await openWithKey(bench);
     await chooseLongRun(page);
     await generate(page);
     await page.getByText(/Step \d+ of/).waitFor();
@@ -63,7 +63,7 @@ describe('the studio of a real server', () => {
   });
 
   it("shows the server's sentence beside the field that it names", async () => {
-    const page = await openWithKey();
+    const page = await openWithKey(bench);
     await setSteps(page, 400); // the model has 50 timesteps
     await generate(page);
     await page.waitForFunction(() => document.activeElement?.id === 'steps');
@@ -72,13 +72,13 @@ describe('the studio of a real server', () => {
   });
 
   it('needs no pointer', async () => {
-    const page = await openWithKey();
+    const page = await openWithKey(bench);
     await chooseLongRun(page);
     const start = page.getByRole('button', { name: /^Generate/ });
     await tabTo(page, start);
     await page.keyboard.press('Enter');
     await page.getByText(/Step \d+ of/).waitFor();
-    await tabTo(page, page.getByRole('button', { name: 'Cancel' }));
+    await whileItStands(() => tabTo(page, page.getByRole('button', { name: 'Cancel' })));
     await page.keyboard.press('Enter');
     await page.getByText('Cancelled', { exact: true }).waitFor();
     await setSteps(page, 10);
@@ -93,10 +93,10 @@ describe('the studio of a real server', () => {
     assert.match(first, /moment 1 of 10$/);
     assert.match(second, /moment 2 of 10$/);
     for (const kind of ['xₜ, the state', 'Predicted noise', 'Predicted x₀']) {
-      const picture = page.getByRole('img', { name: `${kind}: ${second}` });
-      await picture.evaluate((image: HTMLImageElement) => image.decode());
+      const frame = picture(page, `${kind}: ${second}`);
+      assert.ok((await widthOf(frame)) > 0);
       assert.equal(
-        await picture.evaluate((image) => getComputedStyle(image).imageRendering),
+        await frame.evaluate((image) => getComputedStyle(image).imageRendering),
         'pixelated',
       );
     }
@@ -117,12 +117,12 @@ describe('the studio of a real server', () => {
     const page = await bench.open();
     await page.getByLabel('API key').waitFor();
     await checkAccess(page, 'key');
-    await enterKey(page, key!);
+    await enterKey(page, key);
     await checkAccess(page, 'empty');
     await chooseLongRun(page);
     await generate(page);
     await page.getByText(/Step \d+ of/).waitFor();
-    await checkAccess(page, 'drawing');
+    await whileItStands(() => checkAccess(page, 'drawing'));
     await page.getByRole('button', { name: 'Cancel' }).click();
     await page.getByText('Cancelled', { exact: true }).waitFor();
     await page.getByText('Compare two').click();
