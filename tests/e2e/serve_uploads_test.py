@@ -136,6 +136,34 @@ class UploadTest(ServeTest):
         self.assertEqual((status, json.loads(content)["error"]["field"]), (422, "model"))
         self.assertEqual(server.metric('ddpm_edits_total{kind="img2img",outcome="done"}'), 2)
 
+    def test_colorize_keeps_the_mean_of_the_channels_and_is_that_of_ddpm_edit(self):
+        self.train_tiny("models/colour", "data.channels=3")
+        photo = edit_test.png_bytes(8, 8, 1, lambda x, y: [20 * x + 10 * y])
+        self.write("photo.png", photo)
+        flags = ["--steps", 12, "--seed", 5, "-n", 2, "-o", "colours", "-q", "--threads", 1]
+        self.run_ok("edit", "colorize", "models/colour", "photo.png", *flags)
+        fields = {"model": "colour", "seed": 5, "num_images": 2, "sampler.steps": 12}
+        server = self.serve()
+        status, content, _ = server.post_form("/v1/edits/colorize", fields, [("image", photo)])
+        self.assertEqual(status, 200, content)
+        pictures = [base64.b64decode(image["b64"]) for image in json.loads(content)["images"]]
+        one = server.post_form("/v1/edits/colorize", fields | {"num_images": 1}, [("image", photo)])
+        self.assertEqual((one[0], one[2]["Content-Type"], one[2]["X-Seed"]), (200, "image/png", "5"))
+        self.assertEqual(len(pictures), 2)
+        self.assertEqual(server.metric('ddpm_edits_total{kind="colorize",outcome="done"}'), 2)
+        source = edit_test.read_png(self.folder / "photo.png")[3]
+        for i, picture in enumerate(pictures):
+            width, height, channels, rows, text = edit_test.read_png(self.write("served.png", picture))
+            self.assertEqual((width, height, channels), (8, 8, 3))
+            self.assertEqual(rows, edit_test.read_png(self.folder / f"colours/{i:06}.png")[3])
+            self.assertEqual((text["ddpm.edit"], text["ddpm.seed"], text["ddpm.steps"]), ("colorize", "5", "12"))
+            pixels = [(rows[y][3 * x:3 * x + 3], source[y][x]) for y in range(8) for x in range(8)]
+            shown = [(pixel, grey) for pixel, grey in pixels if min(pixel) > 0 and max(pixel) < 255]
+            self.assertGreater(len(shown), 16)  # in the others a channel was cut to what can be shown
+            for pixel, grey in shown:
+                self.assertAlmostEqual(sum(pixel) / 3, grey, delta=0.51)  # each channel is rounded
+            self.assertTrue(any(len(set(pixel)) > 1 for pixel, _ in shown), "colours")
+
     def test_forward_health_and_metrics(self):
         server = self.serve()
         photo = edit_test.png_bytes(30, 20, 3, lambda x, y: [8 * x, 12 * y, 128])
