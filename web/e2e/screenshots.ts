@@ -1,6 +1,6 @@
 // Pictures of the page for people to look at: `node --import tsx e2e/screenshots.ts FOLDER [360-dark]`, of the mock or,
 // where DDPM_SERVER names one (its key in DDPM_KEY), of a real server.
-import { Bench, enterKey, setSteps } from './support.ts';
+import { atStep, Bench, enterKey, setSteps } from './support.ts';
 
 const folder = process.argv[2] ?? 'screenshots';
 const only = process.argv[3] ?? '';
@@ -14,7 +14,6 @@ const kSizes = [
 
 const bench = new Bench(server);
 await bench.start();
-if (!server) await bench.faults({ stepMs: 30 });
 for (const { name, width, height, deviceScaleFactor } of kSizes) {
   for (const colorScheme of ['light', 'dark'] as const) {
     if (!`${name}-${colorScheme}`.startsWith(only)) continue;
@@ -31,9 +30,12 @@ for (const { name, width, height, deviceScaleFactor } of kSizes) {
     await shoot('1-options', true);
     await page.getByText('More options').click();
     await setSteps(page, server ? 200 : 50); // long enough to be caught
+    if (!server) await bench.faults({ stepMs: 5, holdStep: 30 });
     await page.getByRole('button', { name: 'Generate' }).click();
-    await page.getByText(/Step (1[5-9]|[2-9]\d|1[0-4]\d) of/).waitFor();
+    if (server) await page.getByText(/Step (1[5-9]|[2-9]\d|1[0-4]\d) of/).waitFor();
+    else await atStep(page, 30, 50);
     await shoot('2-drawing', false, false);
+    if (!server) await bench.faults({ stepMs: 5 });
     await page.getByText(/images in/).waitFor();
     const moment = page.getByRole('slider', { name: 'Moment' });
     await moment.waitFor();
