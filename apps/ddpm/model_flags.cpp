@@ -52,7 +52,8 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command.add_option("model", flags.model, "run folder, checkpoint or model folder")->required();
   command.add_option("--device", flags.pipeline.device, "auto, cpu, cuda or cuda:N")
       ->capture_default_str();
-  add_enum_option(command, "--precision", flags.pipeline.precision, "of the network; default fp32");
+  add_enum_option(command, "--precision", flags.pipeline.precision,
+                  "of the network; default fp32; auto: bf16 where the device multiplies it");
   command.add_option("--threads", flags.threads, "CPU threads; 0: one a core");
   command.add_flag("--raw-weights", flags.pipeline.raw_weights, "the weights instead of their EMA");
   command.add_flag("-q,--quiet", flags.quiet, "no progress");

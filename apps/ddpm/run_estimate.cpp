@@ -10,6 +10,7 @@
 #include "ddpm/core/resources.h"
 #include "ddpm/data/batch_loader.h"
 #include "ddpm/model/network.h"
+#include "ddpm/pipeline/precision.h"
 #include "ddpm/training/train_step.h"
 #include "enum_option.h"
 
@@ -62,6 +63,8 @@ std::string mebibytes(uint64_t bytes) { return std::to_string(bytes >> 20) + " M
 }  // namespace
 
 RunConfig resolve_recipe(RunConfig recipe, const ImageSet& set) {
+  recipe.train.precision =
+      resolve_precision(recipe.train.precision, select_device(recipe.train.device));
   const auto num_classes = recipe.takes_labels() ? static_cast<int64_t>(set.class_names.size()) : 0;
   return resolve_run_config(recipe, set.images.size(1), set.images.size(2), num_classes);
 }

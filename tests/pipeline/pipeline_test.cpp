@@ -9,6 +9,7 @@
 #include "ddpm/checkpoint/checkpoint_folder.h"
 #include "ddpm/config/json_config.h"
 #include "ddpm/config/run_config.h"
+#include "ddpm/core/device.h"
 #include "ddpm/model/network.h"
 #include "pipeline/small_model.h"
 #include "support/tensor_matchers.h"
@@ -132,6 +133,17 @@ TEST_F(PipelineTest, Bf16NetworkGivesNearlyTheSameImages) {
   // bf16 has 8 bits: each of 10 network calls is off by about 0.4%.
   EXPECT_LT((got - expected).abs().mean().item<double>(), 0.05);
   EXPECT_FALSE(at::equal(got, expected));
+}
+
+TEST_F(PipelineTest, AutoPrecisionIsWhatTheDeviceMultiplies) {
+  write_model_folder(folder_ / "model", small_model());
+  const auto images = [&](Precision precision) {
+    return sample_images(
+        load_pipeline(folder_ / "model", {.device = "cpu", .precision = precision}), options_,
+        {.seed = 2, .num_images = 2});
+  };
+  const Precision wanted = cpu_computes_bf16() ? Precision::kBf16 : Precision::kFp32;
+  EXPECT_TRUE(at::equal(images(Precision::kAuto), images(wanted)));
 }
 
 }  // namespace

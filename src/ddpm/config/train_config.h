@@ -32,7 +32,8 @@ enum class TimestepSampling { kUniform, kStratified, kLossAware, kLogNormal };
 enum class OptimizerKind { kAdam, kAdamW };
 enum class LrDecay { kConstant, kLinear, kCosine };
 enum class EmaKind { kFixed, kWarmup };
-enum class Precision { kFp32, kBf16 };
+/// Of a network's weights and maps. kAuto: bf16 where the device multiplies it, else fp32.
+enum class Precision { kFp32, kBf16, kAuto };
 /// Whether a training step becomes one CUDA graph on a GPU.
 enum class Capture { kAuto, kOff };
 
@@ -64,7 +65,7 @@ struct EnumNames<EmaKind> {
 };
 template <>
 struct EnumNames<Precision> {
-  static constexpr std::array names{"fp32", "bf16"};
+  static constexpr std::array names{"fp32", "bf16", "auto"};
 };
 template <>
 struct EnumNames<Capture> {
@@ -177,7 +178,9 @@ struct TrainConfig {
     visit("accumulation", accumulation, "parts the batch is computed in; divides batch_size",
           at_least(1));
     visit("seed", seed, "of weights, order, timesteps, noise and previews", at_least(0));
-    visit("precision", precision, "of the network; masters, optimizer and EMA stay fp32");
+    visit("precision", precision,
+          "of the network; masters, optimizer and EMA stay fp32. auto: bf16 where the device "
+          "multiplies it");
     visit("capture", capture,
           "auto: on a GPU the whole step is replayed as one CUDA graph, with the same bits; off: "
           "never");

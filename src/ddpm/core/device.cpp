@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#ifdef DDPM_CUDA
+#include <ATen/cuda/CUDAContext.h>
+#endif
 
 #include <charconv>
 #include <cstdlib>
@@ -54,6 +57,16 @@ bool cpu_computes_bf16() {
   return computes;
 #elif defined(__aarch64__) && defined(__linux__)
   return (getauxval(AT_HWCAP2) >> 14 & 1) != 0;  // HWCAP2_BF16
+#else
+  return false;
+#endif
+}
+
+bool computes_bf16(at::Device device) {
+  if (device.is_cpu()) return cpu_computes_bf16();
+#ifdef DDPM_CUDA
+  constexpr int kAmpere = 8;
+  return at::cuda::getDeviceProperties(device.index())->major >= kAmpere;
 #else
   return false;
 #endif

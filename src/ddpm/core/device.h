@@ -30,6 +30,9 @@ void compute_in_this_thread_alone();
 /// network in bf16 is then faster than in fp32, and slower elsewhere.
 bool cpu_computes_bf16();
 
+/// The same of any device; GPUs do from Ampere (compute capability 8.0) on.
+bool computes_bf16(at::Device device);
+
 /// Prepares the process for work on GPUs that repeats bit for bit, which an exact resume needs:
 /// only deterministic algorithms, in cuDNN, cuBLAS and LibTorch. Call it once, before the first
 /// tensor on a GPU. An operator that has no deterministic form throws when it is called.

@@ -14,6 +14,7 @@
 #include "ddpm/model/state_dict.h"
 #include "ddpm/pipeline/guided_denoiser.h"
 #include "ddpm/pipeline/network_denoise_fn.h"
+#include "ddpm/pipeline/precision.h"
 
 namespace ddpm {
 namespace {
@@ -136,7 +137,7 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
   load_state_dict(*pipeline.network, pipeline.folder.weights, path.string());
   pipeline.folder.weights.clear();
   pipeline.network->to(pipeline.device,
-                       options.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat);
+                       dtype_of(resolve_precision(options.precision, pipeline.device)));
   pipeline.network->eval();
   prepare_for_sampling(*pipeline.network);
   pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion).to(pipeline.device);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ddpm/core/check.h"
+#include "ddpm/pipeline/precision.h"
 
 namespace ddpm {
 namespace {
@@ -54,8 +55,8 @@ FlatParameters::FlatParameters(std::shared_ptr<NetworkImpl> network, Precision p
   const auto float32 = at::TensorOptions(at::kFloat).device(device);
   master_ = at::zeros({num_weights_}, float32);
   buffers_ = at::zeros({num_statistics_}, float32);
-  if (precision == Precision::kBf16) {
-    weights_ = at::zeros({num_weights_}, float32.dtype(at::kBFloat16));
+  if (dtype_of(precision) != at::kFloat) {
+    weights_ = at::zeros({num_weights_}, float32.dtype(dtype_of(precision)));
   }
   const Tensor& computes_with = weights_.defined() ? weights_ : master_;
   grad_ = at::zeros_like(accumulation > 1 ? master_ : computes_with);

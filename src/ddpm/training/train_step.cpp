@@ -17,6 +17,7 @@
 #include "ddpm/loss/training_loss.h"
 #include "ddpm/model/gradient_checkpoint.h"
 #include "ddpm/model/low_resolution.h"
+#include "ddpm/pipeline/precision.h"
 #include "ddpm/training/ema_decay.h"
 #include "ddpm/training/learning_rate.h"
 #include "ddpm/training/power_ema.h"
@@ -132,19 +133,19 @@ Tensor TrainStep::part(const Tensor& batch, int64_t index) const {
 }
 
 LossInputs TrainStep::forward(int64_t index) {
-  const bool bf16 = config_.train.precision == Precision::kBf16;
+  const at::ScalarType dtype = dtype_of(config_.train.precision);
   // The bound compares means that are made of x_t, where bfloat16 would be too coarse; EDM scales
   // x_t before it is rounded.
   const bool is_edm =
       config_.diffusion.prediction == PredictionType::kEdm && !is_classifier(config_);
   const bool keeps_x_t = has_variational_bound(config_.loss.kind) || is_edm;
   const Tensor t = part(inputs_.t, index);
-  const NoisedBatch noised = noised_images(index, bf16 && !keeps_x_t ? at::kBFloat16 : at::kFloat);
+  const NoisedBatch noised = noised_images(index, keeps_x_t ? at::kFloat : dtype);
   const NetworkLabels labels = network_labels(index);
   const EdmInput input = is_edm ? edm_input(schedule_.sigma_data, noised.x_t,
                                             schedule_.alphas_cumprod.index_select(/*dim=*/0, t))
                                 : EdmInput{noised.x_t, t};
-  const Tensor x_t = bf16 ? input.x.to(at::kBFloat16) : input.x;
+  const Tensor x_t = input.x.to(dtype);
   return {.x_start = noised.x_start,
           .x_t = noised.x_t,
           .t = t,

@@ -14,6 +14,7 @@
 #include "ddpm/core/log.h"
 #include "ddpm/data/image_codec.h"
 #include "ddpm/pipeline/network_denoise_fn.h"
+#include "ddpm/pipeline/precision.h"
 #include "ddpm/training/ema_snapshots.h"
 #include "ddpm/training/learning_rate.h"
 #include "ddpm/training/model_export.h"
@@ -51,6 +52,12 @@ class EmaInUse {
 
 bool is_due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+RunConfig with_precision(RunConfig config) {
+  config.train.precision =
+      resolve_precision(config.train.precision, select_device(config.train.device));
+  return config;
+}
+
 void check_same(const nlohmann::json& state, const char* name, uint64_t expected) {
   check_arg(state.contains(name) && state[name].is_number_integer(),
             "[Trainer] the checkpoint's state must hold an integer '", name, "'");
@@ -67,14 +74,14 @@ std::filesystem::path run_lock_path(const std::filesystem::path& run_folder) {
 Trainer::Trainer(const RunConfig& config, std::shared_ptr<NetworkImpl> network,
                  const ImageSet& images, std::filesystem::path run_folder, TrainerHooks hooks,
                  std::optional<FileLock> lock)
-    : config_(config),
+    : config_(with_precision(config)),
       images_(images),
       run_folder_(std::move(run_folder)),
       hooks_(std::move(hooks)),
       lock_(std::move(lock)),
       device_(select_device(config.train.device)),
       network_(on_device(std::move(network), device_)),
-      train_step_(config, network_, device_) {}
+      train_step_(config_, network_, device_) {}
 
 CheckpointContents Trainer::checkpoint_contents() {
   CheckpointContents contents;
@@ -245,14 +252,13 @@ void Trainer::write_preview() {
   const std::string path = (run_folder_ / "samples" / (step_name(step_) + ".png")).string();
   try_to("write '" + path + "'", [&] {
     const EmaInUse ema_in_use(train_step_);
-    const bool bf16 = config_.train.precision == Precision::kBf16;
     const PreviewInputs given = preview_inputs(config_, images_, device_);
     const NetworkView view{.schedule = train_step_.schedule(),
                            .prediction = config_.diffusion.prediction,
                            .self_conditioning = config_.train.self_conditioning,
                            .low_resolution = given.low_resolution};
     const DenoiseFn denoise =
-        network_denoise_fn(network_, view, bf16 ? at::kBFloat16 : at::kFloat, given.class_labels);
+        network_denoise_fn(network_, view, dtype_of(config_.train.precision), given.class_labels);
     const Image grid = draw_preview(config_, train_step_.schedule(), denoise,
                                     images_.images.sizes().slice(1).vec(), device_);
     const TextChunks text{{"step", std::to_string(step_)},

@@ -7,14 +7,15 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
+#include "ddpm/pipeline/precision.h"
 
 namespace ddpm {
 namespace {
 
-int64_t weight_bytes(const NamedTensors& weights, Precision precision) {
+int64_t weight_bytes(const NamedTensors& weights, at::ScalarType dtype) {
   int64_t elements = 0;
   for (const auto& [name, tensor] : weights) elements += tensor.numel();
-  return elements * (precision == Precision::kBf16 ? 2 : 4);
+  return elements * static_cast<int64_t>(at::elementSize(dtype));
 }
 
 void check_can_be_served(const ModelFolder& folder) {
@@ -76,8 +77,9 @@ EngineModel engine_model(const std::string& id, const ModelFolder& folder,
   const ModelConfig& config = folder.model;
   model.num_labels = config.kind == ModelKind::kUNet2D ? config.unet2d.num_class_embeds : 0;
   model.null_class = folder.extras.null_class;
-  model.size_bytes = weight_bytes(folder.weights, options.precision);
   model.device = select_device(options.device);
+  model.size_bytes =
+      weight_bytes(folder.weights, dtype_of(resolve_precision(options.precision, model.device)));
   model.load = [path, options, hash = folder.model_hash] {
     const Pipeline pipeline = load_pipeline(path, options);
     check_state(pipeline.folder.model_hash == hash, "[", path.string(),

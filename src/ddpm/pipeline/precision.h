@@ -1,0 +1,16 @@
+#pragma once
+
+#include "ddpm/config/train_config.h"
+#include "ddpm/core/tensor.h"
+
+namespace ddpm {
+
+/// What kAuto means on a device; the others are themselves.
+Precision resolve_precision(Precision precision, at::Device device);
+
+/// Of a network's weights and maps.
+///
+/// @throws std::logic_error for kAuto, which resolve_precision turns into another.
+at::ScalarType dtype_of(Precision precision);
+
+}  // namespace ddpm
