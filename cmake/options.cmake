@@ -36,6 +36,11 @@ endif()
 
 # -fPIC everywhere, programs too, so that one precompiled header fits all.
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC's garbage collection walks the precompiled header, too, 1 to 2 s a file, and frees little: none
+  # below a heap of 1 GB, which few files reach.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:--param=ggc-min-heapsize=1000000>)
+endif()
 find_program(DDPM_MOLD mold)
 if(DDPM_MOLD)
   # Segments on pages of their own: else mold 1.10 may let the part that becomes read-only begin with
