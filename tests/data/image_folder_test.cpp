@@ -25,16 +25,16 @@ using testing::write_text;
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kSize = 8;
+constexpr int64_t kImageSize = 8;
 
 void write_image(const fs::path& path, uint8_t value, int64_t channels = 3) {
   fs::create_directories(path.parent_path());
-  write_png(path.string(), Image::filled(kSize, kSize, channels, value));
+  write_png(path.string(), Image::filled(kImageSize, kImageSize, channels, value));
 }
 
 DataConfig config_for(const ScratchFolder& folder) {
   DataConfig config = testing::config_for(folder.string());
-  config.image_size = kSize;
+  config.image_size = kImageSize;
   return config;
 }
 
@@ -74,7 +74,7 @@ TEST(ImageFolderTest, FilesAreSortedAndLabelledByTheFirstSubfolder) {
   EXPECT_THAT(values_of(set), ElementsAre(1, 2, 5, 3, 4));
   EXPECT_THAT(labels_of(set), ElementsAre(0, 0, 1, 2, 2));
   EXPECT_THAT(set.class_names, ElementsAre("cat", "cat-like", "dog"));
-  EXPECT_EQ(set.images.sizes(), at::IntArrayRef({5, 3, kSize, kSize}));
+  EXPECT_EQ(set.images.sizes(), at::IntArrayRef({5, 3, kImageSize, kImageSize}));
 }
 
 TEST(ImageFolderTest, ImagesInTheFolderItselfHaveNoClass) {
@@ -126,9 +126,9 @@ TEST(ImageFolderTest, ChannelsFollowTheFilesUnlessTheConfigSaysOtherwise) {
 
 TEST(ImageFolderTest, PlanesAreInOrderAndImagesAreFitted) {
   const ScratchFolder folder;
-  Image wide = Image::filled(3 * kSize, kSize, 3, 0);  // red, green, blue blocks
-  for (int64_t y = 0; y < kSize; ++y) {
-    for (int64_t x = 0; x < 3 * kSize; ++x) wide.at(x, y)[x / kSize] = 200;
+  Image wide = Image::filled(3 * kImageSize, kImageSize, 3, 0);  // red, green, blue blocks
+  for (int64_t y = 0; y < kImageSize; ++y) {
+    for (int64_t x = 0; x < 3 * kImageSize; ++x) wide.at(x, y)[x / kImageSize] = 200;
   }
   write_png((folder / "a.png").string(), wide);
   DataConfig config = config_for(folder);
@@ -139,7 +139,7 @@ TEST(ImageFolderTest, PlanesAreInOrderAndImagesAreFitted) {
   config.fit = FitPolicy::kStretch;
   const Tensor all = load_image_folder(config).images[0];
   EXPECT_EQ(all[0][0][0].item<int64_t>(), 200);
-  EXPECT_EQ(all[2][0][kSize - 1].item<int64_t>(), 200);
+  EXPECT_EQ(all[2][0][kImageSize - 1].item<int64_t>(), 200);
 }
 
 TEST(ImageFolderTest, TheFirstDamagedFileIsFatal) {
