@@ -109,7 +109,7 @@ struct UpsampledCase {
   bool bias = true;
 };
 
-// Blocks of one phase and of several, oneDNN, too few pixels for phases, odd sides and channels.
+// Enough pixels for phases and too few; odd sides and channels.
 const std::vector<UpsampledCase>& upsampled_cases() {
   static const std::vector<UpsampledCase> cases{{{1, 64, 16, 16}, 64}, {{3, 32, 8, 9}, 64, false},
                                                 {{2, 96, 11, 7}, 128}, {{5, 3, 7, 5}, 6},
@@ -118,7 +118,6 @@ const std::vector<UpsampledCase>& upsampled_cases() {
   return cases;
 }
 
-// The sums of weights are rounded to bf16 as the weights were.
 TEST(PackedWeightTest, PhasesAreTheConvolutionOfAnUpsampledMap) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     for (const UpsampledCase& c : upsampled_cases()) {
@@ -140,26 +139,9 @@ TEST(PackedWeightTest, PhasesAreTheConvolutionOfAnUpsampledMap) {
       EXPECT_EQ(y.sizes(), expected.sizes());
       EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
       EXPECT_LE(((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>(),
-                dtype == at::kFloat ? 1e-5 : 1e-2)
+                dtype == at::kFloat ? 1e-5 : 1.0 / 250)
           << at::IntArrayRef(c.x) << c.out_channels << ' ' << dtype;
     }
-  }
-}
-
-TEST(PackedWeightTest, BlocksOfPhasesAgreeWithFloat64) {
-  for (const UpsampledCase& c : upsampled_cases()) {
-    at::manual_seed(11);
-    const Tensor weight = draw_map({c.out_channels, c.x[1], 3, 3}, at::kBFloat16);
-    if (!cpu::has_bf16_blocks(weight)) continue;
-    const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(phase_weight(weight));
-    if (!cpu::takes_phases(blocks)) continue;
-    const Tensor x = draw_map(c.x, at::kBFloat16);
-    const Tensor large = x.to(at::kDouble).repeat_interleave(2, 2).repeat_interleave(2, 3);
-    const Tensor expected = at::conv2d(large, weight.to(at::kDouble), {}, 1, 1);
-    const Tensor y = cpu::convolve_phases_bf16(x, blocks, {});
-    EXPECT_LE(((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>(),
-              1e-2)
-        << at::IntArrayRef(c.x) << c.out_channels;
   }
 }
 

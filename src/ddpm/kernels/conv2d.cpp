@@ -42,7 +42,7 @@ Tensor upsampled_conv2d(const Conv2dArgs& args) {
             args.weight.size(2), ", ", args.stride, " and ", args.padding);
   const bool is_plain = !args.x_rest.defined() && !args.residual.defined() &&
                         !args.residual_bias.defined() && args.shortcut == nullptr;
-  if (is_plain && prefers_phases(args.x.sizes()) && takes_packed_weight(args)) {
+  if (is_plain && prefers_phases(args.x) && takes_packed_weight(args)) {
     return packed_upsampled_conv2d(args.x.contiguous(at::MemoryFormat::ChannelsLast),
                                    args.packed->phases(), args.bias);
   }

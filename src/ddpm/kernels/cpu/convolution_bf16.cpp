@@ -21,7 +21,6 @@ constexpr int64_t kTileRows = 16;                // of AMX
 constexpr int64_t kPixelsPerProduct = 128;       // whose sums stay in the first cache
 constexpr int64_t kCachedWeights = 512 << 10;    // bytes that stay in the second cache
 constexpr int64_t kProductsPerThread = 1 << 20;  // fewer are not worth waking a thread for
-constexpr int64_t kPhases = 4;
 
 int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -30,13 +29,11 @@ int64_t round_up(int64_t value, int64_t multiple) {
 /// Sides of the maps and what lies where.
 struct Geometry {
   int64_t images, in_height, in_width, channels, out_height, out_width, stride, padding, kernel;
-  bool phases = false;  ///< y is a map of 2 in_height, 2 in_width.
 
   int64_t row() const { return in_width * channels; }                         ///< of x
   int64_t padded_row() const { return (in_width + 2 * padding) * channels; }  ///< of a copy of x
-  /// Short output rows are one product, with the padding between them as waste; those of phases are
-  /// a pixel longer than x's, and so mostly than whole tiles.
-  bool joined() const { return stride == 1 && padding > 0 && (phases || out_width <= kTileRows); }
+  /// Short output rows are one product, with the padding between them as waste.
+  bool joined() const { return stride == 1 && padding > 0 && out_width <= kTileRows; }
 };
 
 /// What all tasks of a convolution read and write.
@@ -76,24 +73,6 @@ void finish(const Bf16Blocks& weight, const Maps& maps, const float* sums, int64
               .residual = words(maps.residual, offset),
               .y = reinterpret_cast<uint16_t*>(maps.y + offset),
               .stride = weight.out_channels});
-}
-
-/// Row `row` of one block of a phase's channels, which are every second pixel of a row of y.
-void finish_phase(const Geometry& g, const Bf16Blocks& weight, const Maps& maps, const float* sums,
-                  int64_t block, int64_t image, int64_t row) {
-  const int64_t channels = weight.out_channels / kPhases;
-  const int64_t phase = block * weight.width / channels;
-  const int64_t first = block * weight.width % channels;
-  const int64_t down = phase / 2, right = phase % 2;
-  const int64_t from = row - down;  // of x
-  if (from < 0 || from >= g.in_height) return;
-  const int64_t y_row = image * 2 * g.in_height + 2 * from + down;
-  const int64_t offset = (y_row * 2 * g.in_width + right) * channels + first;
-  const BFloat16* const bias = maps.bias == nullptr ? nullptr : maps.bias + first;
-  round_sums(sums + right * weight.width, g.in_width, weight.width, weight.width,
-             {.bias = reinterpret_cast<const uint16_t*>(bias),
-              .y = reinterpret_cast<uint16_t*>(maps.y + offset),
-              .stride = 2 * channels});
 }
 
 /// Kernel 1: pixels are the rows of one matrix.
@@ -190,13 +169,8 @@ void run_task(const Geometry& g, const Bf16Blocks& weight, const Maps& maps, con
   for (int64_t block = first_block; block < first_block + tasks.blocks_per_group; ++block) {
     add_products(g, weight, from, g.padded_row(), rows, block, sums);
     for (int64_t row = 0; row < rows; ++row) {
-      const float* const row_sums = sums + row * joined_row * weight.width;
-      if (g.phases) {
-        finish_phase(g, weight, maps, row_sums, block, image, first_row + row);
-      } else {
-        finish(weight, maps, row_sums, block,
-               (image * g.out_height + first_row + row) * g.out_width, g.out_width);
-      }
+      finish(weight, maps, sums + row * joined_row * weight.width, block,
+             (image * g.out_height + first_row + row) * g.out_width, g.out_width);
     }
   }
 }
@@ -267,32 +241,6 @@ Tensor convolve_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bi
     convolve_rows(g, weight, maps);
   }
   return y;
-}
-
-Tensor convolve_phases_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias) {
-  const int64_t height = x.size(2), width = x.size(3);
-  const Geometry g{.images = x.size(0),
-                   .in_height = height,
-                   .in_width = width,
-                   .channels = x.size(1),
-                   .out_height = height + 1,
-                   .out_width = width + 1,
-                   .stride = 1,
-                   .padding = 1,
-                   .kernel = 2,
-                   .phases = true};
-  const Tensor y = at::empty({g.images, weight.out_channels / kPhases, 2 * height, 2 * width},
-                             x.options().memory_format(at::MemoryFormat::ChannelsLast));
-  convolve_rows(g, weight,
-                {.x = x.const_data_ptr<BFloat16>(),
-                 .bias = data_or_null(bias),
-                 .residual = nullptr,
-                 .y = y.mutable_data_ptr<BFloat16>()});
-  return y;
-}
-
-bool takes_phases(const Bf16Blocks& weight) {
-  return weight.out_channels % (kPhases * weight.width) == 0;
 }
 
 Tensor multiply_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,

@@ -32,18 +32,6 @@ Bf16Blocks bf16_blocks_of(const Tensor& weight);
 Tensor convolve_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
                      const Tensor& residual, int64_t stride, int64_t padding);
 
-/// convolve_bf16 of kernel 2 and padding 1 whose four groups of channels are the phases of a map of
-/// twice x's sides: group 2 a + b holds its pixels (2 i + a, 2 j + b), at (i + a, j + b)
-/// (upsampled_convolution.h).
-///
-/// @param weight of [4 O, C, 2, 2] with takes_phases().
-/// @param bias   [O], or undefined.
-/// @return       [N, O, 2 H, 2 W] bfloat16, channels_last.
-Tensor convolve_phases_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias);
-
-/// True if no block holds channels of two phases.
-bool takes_phases(const Bf16Blocks& weight);
-
 /// x W^T + bias + residual over the last dimension of a contiguous x, kernel 1; as above.
 Tensor multiply_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
                      const Tensor& residual);

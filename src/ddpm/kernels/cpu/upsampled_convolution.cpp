@@ -9,7 +9,7 @@
 namespace ddpm {
 namespace {
 
-constexpr int64_t kFewestPixels = 128;
+constexpr int64_t kFewestPixels = 64;
 
 /// [.., 3, ..] to what the first and the second phase see of it along `dim`: [.., 2, ..] each.
 Tensor phases_along(const Tensor& weight, int64_t dim) {
@@ -56,18 +56,14 @@ Tensor phase_weight(const Tensor& weight) {
 }
 
 Tensor packed_upsampled_conv2d(const Tensor& x, const PackedWeight& phases, const Tensor& bias) {
-  const int64_t pixels = x.size(0) * (x.size(2) + 1) * (x.size(3) + 1);
-  if (phases.prefers_blocks(pixels) && cpu::takes_phases(phases.blocks())) {
-    return cpu::convolve_phases_bf16(x, phases.blocks(), bias);
-  }
   const Tensor four_biases = bias.defined() ? bias.repeat({4}) : bias;
   return interleave(packed_conv2d(x, phases, four_biases, /*residual=*/{}, /*stride=*/1,
                                   /*padding=*/1)
                         .contiguous(at::MemoryFormat::ChannelsLast));
 }
 
-bool prefers_phases(at::IntArrayRef sizes) {
-  return sizes[0] * sizes[2] * sizes[3] >= kFewestPixels;
+bool prefers_phases(const Tensor& x) {
+  return x.scalar_type() == at::kFloat && x.size(0) * x.size(2) * x.size(3) >= kFewestPixels;
 }
 
 }  // namespace ddpm

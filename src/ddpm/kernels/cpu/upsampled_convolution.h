@@ -23,8 +23,8 @@ Tensor phase_weight(const Tensor& weight);
 /// @return       [N, O, 2 H, 2 W], channels_last.
 Tensor packed_upsampled_conv2d(const Tensor& x, const PackedWeight& phases, const Tensor& bias);
 
-/// True if it is the faster way for a map of such sizes [N, C, H, W]: small maps have more weights
-/// than pixels.
-bool prefers_phases(at::IntArrayRef sizes);
+/// True if it is the faster way for a map [N, C, H, W]: small maps have more weights than pixels,
+/// and bfloat16's products take less time than what comes with them.
+bool prefers_phases(const Tensor& x);
 
 }  // namespace ddpm
