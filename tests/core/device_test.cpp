@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <string>
+#include <thread>
+
 namespace ddpm {
 namespace {
 
@@ -48,6 +51,27 @@ TEST(DeviceTest, ConfigureCpuSetsThreadsAndFlushesDenormals) {
   EXPECT_THROW(configure_cpu(-1), std::invalid_argument);
   const Tensor tiny = at::full({1}, 1e-38, at::kFloat);
   EXPECT_EQ((tiny * 1e-3).item<float>(), 0.0F);
+}
+
+TEST(DeviceTest, AThreadThatComputesAloneLeavesTheOthersTheirTeams) {
+#ifndef _OPENMP
+  GTEST_SKIP() << "built without OpenMP: no thread has a team";
+#endif
+  configure_cpu(2);
+  std::thread([] {
+    compute_in_this_thread_alone();
+    EXPECT_EQ(at::get_num_threads(), 1);
+    at::parallel_for(0, 4, 1, [](int64_t begin, int64_t end) {
+      EXPECT_EQ(begin, 0);
+      EXPECT_EQ(end, 4);
+    });
+  }).join();
+  EXPECT_EQ(at::get_num_threads(), 2);
+  std::thread([] { EXPECT_EQ(at::get_num_threads(), 2); }).join();
+}
+
+TEST(DeviceTest, TheCpuOfADeviceComputesBf16AsTheCpu) {
+  EXPECT_EQ(computes_bf16(at::kCPU), cpu_computes_bf16());
 }
 
 }  // namespace
