@@ -104,7 +104,10 @@ void configure_cpu(int64_t threads) {
 
 void compute_in_this_thread_alone() {
 #ifdef _OPENMP
-  at::get_num_threads();  // sets the thread's number at its first use: not after us
+  // Both set the thread's number at its first use, which must not come after us: the operators' in
+  // LibTorch, and that of at::parallel_for in our code.
+  at::get_num_threads();
+  at::internal::lazy_init_num_threads();
   omp_set_num_threads(1);
 #endif
 }
