@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #ifdef DDPM_CUDA
-#include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAException.h>
 #endif
 
 #include <charconv>
@@ -66,7 +66,9 @@ bool computes_bf16(at::Device device) {
   if (device.is_cpu()) return cpu_computes_bf16();
 #ifdef DDPM_CUDA
   constexpr int kAmpere = 8;
-  return at::cuda::getDeviceProperties(device.index())->major >= kAmpere;
+  int major = 0;
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index()));
+  return major >= kAmpere;
 #else
   return false;
 #endif
