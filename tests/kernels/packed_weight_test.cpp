@@ -49,7 +49,12 @@ Tensor draw_map(at::IntArrayRef sizes, at::ScalarType dtype) {
   return at::randn(sizes).to(dtype).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-/// The largest error of a convolution with a packed weight, as a share of the largest result.
+/// The largest error, as a share of the largest value that is expected.
+double relative_error(const Tensor& y, const Tensor& expected) {
+  return ((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>();
+}
+
+/// relative_error of a convolution with a packed weight.
 double packed_error(const ConvolutionCase& c, at::ScalarType dtype) {
   at::manual_seed(5);
   const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, dtype);
@@ -70,7 +75,7 @@ double packed_error(const ConvolutionCase& c, at::ScalarType dtype) {
   const Tensor y = conv2d(args);
   EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
   EXPECT_EQ(y.scalar_type(), dtype);
-  return ((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>();
+  return relative_error(y, expected);
 }
 
 TEST(PackedWeightTest, Float32ConvolutionsAgreeWithFloat64) {
@@ -97,9 +102,7 @@ TEST(PackedWeightTest, BlocksAgreeWithFloat64) {
         at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), {}, c.stride, c.padding);
     const Tensor y =
         cpu::convolve_bf16(x, cpu::bf16_blocks_of(weight), {}, {}, c.stride, c.padding);
-    EXPECT_LE(((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>(),
-              1.0 / 250)
-        << at::IntArrayRef(c.x) << c.out_channels;
+    EXPECT_LE(relative_error(y, expected), 1.0 / 250) << at::IntArrayRef(c.x) << c.out_channels;
   }
 }
 
@@ -138,8 +141,7 @@ TEST(PackedWeightTest, PhasesAreTheConvolutionOfAnUpsampledMap) {
       const Tensor y = conv2d(args);
       EXPECT_EQ(y.sizes(), expected.sizes());
       EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
-      EXPECT_LE(((y.to(at::kDouble) - expected).abs().max() / expected.abs().max()).item<double>(),
-                dtype == at::kFloat ? 1e-5 : 1.0 / 250)
+      EXPECT_LE(relative_error(y, expected), dtype == at::kFloat ? 1e-5 : 1.0 / 250)
           << at::IntArrayRef(c.x) << c.out_channels << ' ' << dtype;
     }
   }

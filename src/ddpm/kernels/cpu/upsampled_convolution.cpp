@@ -46,12 +46,9 @@ Tensor interleave(const Tensor& phases) {
 }  // namespace
 
 Tensor phase_weight(const Tensor& weight) {
-  const Tensor rows = phases_along(weight.to(at::kFloat), /*dim=*/2);  // [2, O, C, 2, 3]
-  const Tensor phases = phases_along(rows, /*dim=*/4);                 // [2, 2, O, C, 2, 2]
-  return phases.transpose(0, 1)
-      .flatten(0, 2)
-      .to(weight.scalar_type())
-      .contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor rows = phases_along(weight, /*dim=*/2);  // [2, O, C, 2, 3]
+  const Tensor phases = phases_along(rows, /*dim=*/4);  // [2, 2, O, C, 2, 2]
+  return phases.transpose(0, 1).flatten(0, 2).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 Tensor packed_upsampled_conv2d(const Tensor& x, const PackedWeight& phases, const Tensor& bias) {

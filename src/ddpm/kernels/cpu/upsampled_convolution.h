@@ -12,7 +12,7 @@ namespace ddpm {
 ///     y[2 i + a, 2 j + b] = sum_{u, v} phase_{a b}[u, v] x[i + a - 1 + u, j + b - 1 + v]
 ///
 /// @param weight [O, C, 3, 3]
-/// @return       [4 O, C, 2, 2]: phases (0, 0), (0, 1), (1, 0), (1, 1), summed in float32.
+/// @return       [4 O, C, 2, 2]: phases (0, 0), (0, 1), (1, 0), (1, 1).
 Tensor phase_weight(const Tensor& weight);
 
 /// The convolution of upsample_nearest_2x(x), without gradients.
