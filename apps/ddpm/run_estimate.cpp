@@ -63,8 +63,7 @@ std::string mebibytes(uint64_t bytes) { return std::to_string(bytes >> 20) + " M
 }  // namespace
 
 RunConfig resolve_recipe(RunConfig recipe, const ImageSet& set) {
-  recipe.train.precision =
-      resolve_precision(recipe.train.precision, select_device(recipe.train.device));
+  recipe.train.precision = resolve_precision(recipe.train);
   const auto num_classes = recipe.takes_labels() ? static_cast<int64_t>(set.class_names.size()) : 0;
   return resolve_run_config(recipe, set.images.size(1), set.images.size(2), num_classes);
 }

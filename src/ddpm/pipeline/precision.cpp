@@ -11,6 +11,10 @@ Precision resolve_precision(Precision precision, at::Device device) {
   return computes_bf16(device) ? Precision::kBf16 : Precision::kFp32;
 }
 
+Precision resolve_precision(const TrainConfig& config) {
+  return resolve_precision(config.precision, select_device(config.device));
+}
+
 at::ScalarType dtype_of(Precision precision) {
   switch (precision) {
     case Precision::kFp32:

@@ -53,8 +53,7 @@ class EmaInUse {
 bool is_due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
 RunConfig with_precision(RunConfig config) {
-  config.train.precision =
-      resolve_precision(config.train.precision, select_device(config.train.device));
+  config.train.precision = resolve_precision(config.train);
   return config;
 }
 
