@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "ddpm/core/check.h"
-#include "ddpm/core/send_to_device.h"
+#ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/sampler_update_function.h"
+#endif
 
 namespace ddpm {
 namespace {
@@ -36,9 +38,6 @@ struct Column {
   bool counts() const {
     return std::any_of(coefficients.begin(), coefficients.end(), [](double c) { return c != 0; });
   }
-  bool counts_in_all() const {
-    return std::all_of(coefficients.begin(), coefficients.end(), [](double c) { return c != 0; });
-  }
 };
 
 /// On the CPU: one pass over an image's terms while they lie in its cache.
@@ -63,34 +62,36 @@ Tensor add_rows(std::vector<Column>& columns, const Tensor& first) {
   return sum;
 }
 
-/// Elsewhere: an operator or two a term.
-Tensor add_columns(const std::vector<Column>& columns, const Tensor& first) {
-  std::vector<double> numbers;
-  for (const Column& column : columns) {
-    numbers.insert(numbers.end(), column.coefficients.begin(), column.coefficients.end());
+#ifdef DDPM_CUDA
+Tensor update_on_gpu(const std::vector<UpdateTerm>& terms) {
+  std::vector<Tensor> values;
+  std::vector<double> coefficients;
+  for (const UpdateTerm& term : terms) values.push_back(term.value);
+  for (int64_t i = 0; i < values.front().size(0); ++i) {
+    for (const UpdateTerm& term : terms) coefficients.push_back(term.coefficient);
   }
-  std::vector<int64_t> shape(static_cast<size_t>(first.dim()), 1);
-  shape[0] = first.size(0);
-  const Tensor each = send_to_device(at::tensor(numbers, at::kDouble).to(first.scalar_type()),
-                                     first.device());
-  Tensor sum = at::zeros_like(first);
-  for (size_t k = 0; k < columns.size(); ++k) {
-    const Tensor c =
-        each.narrow(/*dim=*/0, static_cast<int64_t>(k) * first.size(0), first.size(0)).view(shape);
-    if (columns[k].counts_in_all()) {
-      sum.addcmul_(c, columns[k].value);
-    } else {
-      sum.add_(at::where(c == 0, at::zeros({}, first.options()), c * columns[k].value));
-    }
-  }
-  return sum;
+  return cuda::fused_sampler_update(values, coefficients);
 }
+
+Tensor update_on_gpu(const std::vector<Column>& columns) {
+  std::vector<Tensor> values;
+  std::vector<double> coefficients;
+  for (const Column& column : columns) values.push_back(column.value);
+  for (size_t i = 0; i < columns.front().coefficients.size(); ++i) {
+    for (const Column& column : columns) coefficients.push_back(column.coefficients[i]);
+  }
+  return cuda::fused_sampler_update(values, coefficients);
+}
+#endif
 
 }  // namespace
 
 Tensor sampler_update(const std::vector<UpdateTerm>& terms) {
   check_arg(!terms.empty(), "[sampler_update] terms: expected one or more, got none");
   for (const UpdateTerm& term : terms) check_term(term.value, terms.front().value);
+#ifdef DDPM_CUDA
+  if (terms.front().value.is_cuda()) return update_on_gpu(terms);
+#endif
   Tensor sum = terms.front().value * terms.front().coefficient;
   for (size_t k = 1; k < terms.size(); ++k) sum.add_(terms[k].value, terms[k].coefficient);
   return sum;
@@ -113,7 +114,10 @@ Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> co
     check_term(column.value, first);
     columns.push_back(std::move(column));
   }
-  if (!first.is_cpu()) return add_columns(columns, first);
+  if (columns.empty()) return at::zeros_like(first);
+#ifdef DDPM_CUDA
+  if (first.is_cuda()) return update_on_gpu(columns);
+#endif
   return AT_DISPATCH_FLOATING_TYPES(first.scalar_type(), "sampler_update",
                                     [&] { return add_rows<scalar_t>(columns, first); });
 }
