@@ -9,9 +9,11 @@
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
+#include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_function.h"
+#include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #endif
 
 namespace ddpm {
@@ -60,9 +62,40 @@ Conv2dArgs with_one_bias(Conv2dArgs args) {
   return args;
 }
 
+/// The same after the norm.
+Conv2dArgs with_norm_taken(Conv2dArgs args) {
+  GroupNormSiluArgs norm = *std::exchange(args.norm, nullptr);
+  norm.x = args.x;
+  args.x = group_norm_silu_fork(norm, std::exchange(args.x_rest, {})).y;
+  return args;
+}
+
+Tensor with_image_bias(Conv2dArgs args) {
+  const Tensor rows = std::exchange(args.image_bias, {});
+  const Tensor y = conv2d(args);
+  check_arg(rows.sizes() == at::IntArrayRef({y.size(0), y.size(1)}),
+            "[conv2d] image_bias must be [N, O]: expected [", y.size(0), ", ", y.size(1), "], got ",
+            rows.sizes());
+  return y + rows.unsqueeze(2).unsqueeze(3);
+}
+
 }  // namespace
 
+bool conv2d_is_one_pass(const Conv2dArgs& args) {
+#ifdef DDPM_CUDA
+  return cuda::is_warpgroup_conv2d(args);
+#else
+  static_cast<void>(args);
+  return false;
+#endif
+}
+
 Tensor conv2d(const Conv2dArgs& args) {
+#ifdef DDPM_CUDA
+  if (cuda::is_warpgroup_conv2d(args)) return cuda::warpgroup_conv2d(args);
+#endif
+  if (args.norm != nullptr) return conv2d(with_norm_taken(args));
+  if (args.image_bias.defined()) return with_image_bias(args);
   if (args.upsampled) return upsampled_conv2d(args);
   if (args.shortcut != nullptr) {
     check_arg(!args.residual.defined(),

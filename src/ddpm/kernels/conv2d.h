@@ -7,6 +7,7 @@
 namespace ddpm {
 
 class PackedWeight;
+struct GroupNormSiluArgs;
 
 /// What conv2d computes. Tensors that are left undefined take no part.
 struct Conv2dArgs {
@@ -25,16 +26,24 @@ struct Conv2dArgs {
   const PackedWeight* packed = nullptr;
   /// A convolution whose result is the residual, in whose place it stands.
   const Conv2dArgs* shortcut = nullptr;
+  /// group_norm_silu() of x and x_rest comes in, by these arguments but for their x.
+  const GroupNormSiluArgs* norm = nullptr;
+  Tensor image_bias = {};  ///< [N, O], added to every pixel of an image.
 };
 
 /// A convolution with what a res block adds to it:
 ///
-///     y = conv(x, weight) + bias + residual + residual_bias
+///     y = conv(x, weight) + bias + image_bias + residual + residual_bias
 ///
 /// Differentiable with respect to every tensor.
 ///
 /// @return [N, O, H', W'], channels_last.
 /// @throws std::invalid_argument if the residual's shape is not the result's.
 Tensor conv2d(const Conv2dArgs& args);
+
+/// Whether conv2d() computes it with norm, image_bias and shortcut in one pass over its maps, so
+/// that callers may leave these to it. On Hopper's GPUs, in bf16, for packed weights, without
+/// gradients.
+bool conv2d_is_one_pass(const Conv2dArgs& args);
 
 }  // namespace ddpm

@@ -73,24 +73,61 @@ Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& time, const Tenso
       inputs, /*draws=*/options_.dropout > 0);
 }
 
+GroupNormSiluArgs ResnetBlockImpl::second_norm(const Tensor& h, const Tensor& time) const {
+  GroupNormSiluArgs norm = norm2_->args(h);
+  if (options_.time_scale_shift == TimeScaleShift::kScaleShift) {
+    const int64_t channels = time.size(1) / 2;
+    norm.scale = time.narrow(/*dim=*/1, 0, channels);
+    norm.shift = time.narrow(/*dim=*/1, channels, channels);
+  }
+  norm.dropout = options_.dropout;
+  norm.training = is_training();
+  return norm;
+}
+
+Conv2dArgs ResnetBlockImpl::first_conv(const GroupNormSiluArgs& norm, const Tensor& time,
+                                       const Tensor& x_rest) const {
+  Conv2dArgs conv = conv1_->args_without_bias(norm.x, x_rest);
+  conv.norm = &norm;
+  if (options_.time_scale_shift == TimeScaleShift::kDefault) {
+    conv.image_bias = time;
+  } else {
+    conv.bias = conv1_->bias();
+  }
+  return conv;
+}
+
+Tensor ResnetBlockImpl::run_in_two_passes(const Conv2dArgs& first, const Tensor& time) {
+  const Tensor h = conv2d(first);
+  const GroupNormSiluArgs norm = second_norm(h, time);
+  Conv2dArgs second = conv2_->args_without_bias(h);
+  second.norm = &norm;
+  second.bias = conv2_->bias();
+  Conv2dArgs shortcut;
+  if (conv_shortcut_) {
+    shortcut = conv_shortcut_->args_without_bias(first.x, first.x_rest);
+    second.shortcut = &shortcut;
+    second.residual_bias = conv_shortcut_->bias();
+  } else {
+    second.residual =
+        first.x_rest.defined() ? at::cat({first.x, first.x_rest}, /*dim=*/1) : first.x;
+  }
+  return conv2d(second);
+}
+
 Tensor ResnetBlockImpl::run(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
-  const GroupNormFork first = group_norm_silu_fork(norm1_->args(x), x_rest);
+  const GroupNormSiluArgs norm = norm1_->args(x);
+  if (resampling_ == Resampling::kNone && options_.output_scale_factor == 1.0) {
+    const Conv2dArgs conv = first_conv(norm, time, x_rest);
+    if (conv2d_is_one_pass(conv)) return run_in_two_passes(conv, time);
+  }
+  const GroupNormFork first = group_norm_silu_fork(norm, x_rest);
   const Tensor h = conv1_->forward_without_bias(resample(first.y));
 
-  GroupNormSiluArgs second = norm2_->args(h);
-  switch (options_.time_scale_shift) {
-    case TimeScaleShift::kDefault:
-      second.time_embedding = time;
-      break;
-    case TimeScaleShift::kScaleShift:
-      second.time_embedding = conv1_->bias().expand({h.size(0), h.size(1)});
-      second.scale = time.narrow(/*dim=*/1, 0, h.size(1));
-      second.shift = time.narrow(/*dim=*/1, h.size(1), h.size(1));
-      break;
-  }
-  second.dropout = options_.dropout;
-  second.training = is_training();
-
+  GroupNormSiluArgs second = second_norm(h, time);
+  second.time_embedding = options_.time_scale_shift == TimeScaleShift::kDefault
+                              ? time
+                              : conv1_->bias().expand({h.size(0), h.size(1)});
   const Tensor sum = add_shortcut(group_norm_silu(second), first.x, first.x_rest);
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
 }

@@ -55,6 +55,13 @@ class ResnetBlockImpl : public torch::nn::Module, public CheckpointedModule {
 
  private:
   Tensor run(const Tensor& x, const Tensor& time, const Tensor& x_rest);
+  /// The first convolution, with norm1 before it and what the time adds to it behind it.
+  Conv2dArgs first_conv(const GroupNormSiluArgs& norm, const Tensor& time,
+                        const Tensor& x_rest) const;
+  /// norm2's arguments where the time was added to h before.
+  GroupNormSiluArgs second_norm(const Tensor& h, const Tensor& time) const;
+  /// run() of two convolutions, each in one pass with all that stands around it.
+  Tensor run_in_two_passes(const Conv2dArgs& first, const Tensor& time);
   Tensor resample(const Tensor& x) const;
   /// conv2 of h, and the shortcut.
   Tensor add_shortcut(const Tensor& h, const Tensor& x, const Tensor& x_rest);

@@ -15,6 +15,9 @@
 #include "ddpm/core/device.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/linear.h"
+#ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
+#endif
 
 namespace ddpm {
 namespace {
@@ -65,6 +68,18 @@ bool has_packed_kernels(const Tensor& weight) {
 constexpr int64_t kBlockProductsPerThread = 50'000'000;
 constexpr int64_t kFewestChannels = 64;  // fewer take as long
 
+/// Undefined where no GPU's kernel reads them.
+Tensor tiles_of(const Tensor& weight, int64_t stride, int64_t padding) {
+#ifdef DDPM_CUDA
+  if (weight.is_cuda() && stride == 1 && padding == weight.size(2) / 2) {
+    return cuda::warpgroup_tiles(weight);
+  }
+#else
+  static_cast<void>(weight), static_cast<void>(stride), static_cast<void>(padding);
+#endif
+  return {};
+}
+
 OptionalTensor given(const Tensor& tensor) {
   return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
 }
@@ -99,13 +114,15 @@ struct PackedWeight::Forms {
   mutable cpu::Bf16Blocks blocks;
   mutable Tensor of_onednn;
   mutable PackedWeight phases;
-  Tensor joined;
+  Tensor joined, tiles;
 };
 
 PackedWeight PackedWeight::of_conv2d(const Tensor& weight, int64_t stride, int64_t padding) {
   PackedWeight result;
-  if (!has_packed_kernels(weight)) return result;
+  const Tensor tiles = tiles_of(weight, stride, padding);
+  if (!has_packed_kernels(weight) && !tiles.defined()) return result;
   const auto forms = std::make_shared<Forms>(std::vector<Tensor>{weight});
+  forms->tiles = tiles;
   forms->stride = stride;
   forms->padding = padding;
   result.forms_ = forms;
@@ -182,6 +199,8 @@ const PackedWeight& PackedWeight::phases() const {
   });
   return forms_->phases;
 }
+
+const Tensor& PackedWeight::tiles() const { return forms_->tiles; }
 
 const Tensor& PackedWeight::joined() const { return forms_->joined; }
 

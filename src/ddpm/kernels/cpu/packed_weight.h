@@ -11,14 +11,15 @@ namespace ddpm {
 
 /// A layer's weight in the orders in which the CPU's kernels read it, so that no call has to
 /// reorder it: for convolve_bf16, and for oneDNN. Each is made by the first call that needs it.
-/// Where there are no such kernels, as on a GPU, weights of linear layers are joined at once.
+/// On a GPU weights of linear layers are joined at once, and those of convolutions that Hopper's
+/// warpgroups multiply put in the order in which these read them.
 /// They are of use as long as the weight keeps the values that it has when it is given here.
 class PackedWeight {
  public:
   /// Packs nothing.
   PackedWeight() = default;
 
-  /// Of a convolution's weight [O, C, k, k]. Empty where the CPU has no such kernels for it.
+  /// Of a convolution's weight [O, C, k, k]. Empty where the device has no such kernels for it.
   static PackedWeight of_conv2d(const Tensor& weight, int64_t stride, int64_t padding);
   /// Of weights [O_i, C] of linear layers with one input, as one of [sum O_i, C]. Empty for one
   /// weight that the CPU has no such kernels for.
@@ -38,6 +39,8 @@ class PackedWeight {
   bool prefers_blocks(int64_t pixels) const;
   const cpu::Bf16Blocks& blocks() const;
   const Tensor& of_onednn() const;
+  /// [O / 128, C / 32, k k, 4, 128, 8], as conv2d_warpgroup reads it; undefined where nothing does.
+  const Tensor& tiles() const;
   /// [sum O_i, C]; undefined where the CPU's kernels read another form.
   const Tensor& joined() const;
 

@@ -1,0 +1,184 @@
+#pragma once
+
+#include "ddpm/kernels/cuda/conv2d_warpgroup_tile.cuh"
+#include "ddpm/kernels/cuda/early_launch.cuh"
+
+// The warpgroups that multiply what stands in shared memory and write the result.
+namespace ddpm::cuda::warpgroup {
+
+template <bool kSmall>
+struct Multiplier {
+  const WarpgroupConv& conv;
+  const WarpgroupConvTensors& t;
+  Shared<kSmall>& shared;
+  int group, thread;  // of the group
+  Ring<kPixelStages> pixels;
+  Ring<kWeightStages> weights;
+  uint32_t result_phase = 0;
+
+  using Around = Halo<kSmall>;
+  static constexpr int kBiasRows = kSmall ? 2 : 1;
+  using Bias = __nv_bfloat162[kBiasRows][kOut / 8];
+
+  __device__ int lane() const { return thread % kWarpThreads; }
+  __device__ void release(uint64_t* barrier) const {
+    if (lane() == 0) arrive(barrier);
+  }
+
+  /// sums += one tap of a chunk.
+  __device__ void multiply(float (&sums)[2][64], int row, int column, int tap, bool add) const {
+    constexpr uint32_t kPlane = Around::kSlots * 16;
+    constexpr uint32_t kWeightPlane = kOut * 16;
+    const uint64_t pixel_matrix = describe_matrix(kPlane, Around::kPitch * 16);
+    const uint64_t weight_matrix = describe_matrix(kWeightPlane, 8 * 16);
+    const int offset = row * Around::kPitch + column;
+    const uint32_t base = address_in_block(shared.pixels[pixels.stage]);
+    const uint32_t a0 = base + (Around::patch(2 * group) + offset) * 16;
+    const uint32_t a1 = base + (Around::patch(2 * group + 1) + offset) * 16;
+    const uint32_t b = address_in_block(shared.weights[weights.stage]) + tap * kTapBytes;
+#pragma unroll
+    for (int k = 0; k < kChunk / kStepK; ++k) {
+      const uint64_t columns = matrix_at(weight_matrix, b + k * 2 * kWeightPlane);
+      multiply_64x128(sums[0], matrix_at(pixel_matrix, a0 + k * 2 * kPlane), columns, add || k > 0);
+      multiply_64x128(sums[1], matrix_at(pixel_matrix, a1 + k * 2 * kPlane), columns, add || k > 0);
+    }
+  }
+
+  __device__ void multiply_all(float (&sums)[2][64]) {
+    const int chunks = chunks_of(conv), all = chunks + side_chunks_of(conv);
+    int pixels_before = 0, weights_before = 0;
+    for (int chunk = 0; chunk < all; ++chunk) {
+      wait_for_phase(&shared.pixels_full[pixels.stage], pixels.phase);
+      const bool is_side = chunk >= chunks;
+      for (int row = 0; row < (is_side ? 1 : kTaps); ++row) {
+        wait_for_phase(&shared.weights_full[weights.stage], weights.phase);
+        const bool is_first = chunk == 0 && row == 0;
+        begin_products();
+        if (is_side) {
+          multiply(sums, 1, 1, 0, true);
+        } else {
+#pragma unroll
+          for (int tap = 0; tap < kTaps; ++tap) {
+            multiply(sums, row, tap, tap, !is_first || tap > 0);
+          }
+        }
+        commit_products();
+        wait_for_products<1>();
+        if (!is_first) {
+          release(&shared.weights_empty[weights_before]);
+          if (row == 0) release(&shared.pixels_empty[pixels_before]);
+        }
+        weights_before = weights.stage;
+        weights.advance();
+      }
+      pixels_before = pixels.stage;
+      pixels.advance();
+    }
+    wait_for_products<0>();
+    release(&shared.weights_empty[weights_before]);
+    release(&shared.pixels_empty[pixels_before]);
+  }
+
+  /// Both biases, rounded to bf16.
+  __device__ void load_bias(const Tile<kSmall>& tile, Bias& bias) const {
+    const auto pair = [&](const void* row, int64_t first, int j) {
+      return *reinterpret_cast<const __nv_bfloat162*>(static_cast<const bf16*>(row) + first +
+                                                      tile.out + 8 * j + 2 * (lane() % 4));
+    };
+#pragma unroll
+    for (int p = 0; p < kBiasRows; ++p) {
+      const int64_t image = min(tile.image_of(2 * group + p), conv.images - 1);
+#pragma unroll
+      for (int j = 0; j < kOut / 8; ++j) {
+        bias[p][j] = t.bias == nullptr ? __nv_bfloat162{} : pair(t.bias, image * t.bias_stride, j);
+        if (t.more_bias != nullptr) bias[p][j] = __hadd2(bias[p][j], pair(t.more_bias, 0, j));
+      }
+    }
+  }
+
+  /// Puts the group's patches with bias and residual into shared memory.
+  __device__ void write_result(const float (&sums)[2][64], const Bias& bias) {
+    if (t.residual != nullptr) {
+      wait_for_phase(&shared.result_full, result_phase);
+      result_phase ^= 1;
+    } else {
+      meet(1 + group, kGroupThreads);  // all have read the last one
+    }
+#pragma unroll
+    for (int p = 0; p < 2; ++p) {
+#pragma unroll
+      for (int j = 0; j < kOut / 8; ++j) {
+        const float2 added = __bfloat1622float2(bias[kSmall ? p : 0][j]);
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int row =
+              (2 * group + p) * kPatchPixels + thread / kWarpThreads * 16 + lane() / 4 + 8 * h;
+          auto* at = reinterpret_cast<__nv_bfloat162*>(shared.result[row]) + 4 * j + lane() % 4;
+          float2 value{sums[p][4 * j + 2 * h] + added.x, sums[p][4 * j + 2 * h + 1] + added.y};
+          if (t.residual != nullptr) {
+            const float2 more = __bfloat1622float2(*at);
+            value = {value.x + more.x, value.y + more.y};
+          }
+          *at = __floats2bfloat162_rn(value.x, value.y);
+        }
+      }
+    }
+  }
+
+  __device__ void sum_result(const Tile<kSmall>& tile) const {
+    const int patch = 2 * group + thread / kPatchPixels, pair = thread % kPatchPixels;
+    const int image = tile.image_of(patch);
+    if (image >= conv.images) return;
+    float2 sum{0, 0}, squares{0, 0};
+#pragma unroll 16
+    for (int row = 0; row < kPatchPixels; ++row) {
+      const float2 value = __bfloat1622float2(
+          reinterpret_cast<const __nv_bfloat162*>(shared.result[patch * kPatchPixels + row])[pair]);
+      sum = {sum.x + value.x, sum.y + value.y};
+      squares = {fmaf(value.x, value.x, squares.x), fmaf(value.y, value.y, squares.y)};
+    }
+    const int parts = conv.height * conv.width / kPatchPixels;
+    const int part = kSmall ? 0 : (tile.y / 16 * (conv.width / 16) + tile.x / 16) * 4 + patch;
+    auto* to = reinterpret_cast<float4*>(
+        t.sums + ((static_cast<int64_t>(image) * parts + part) * conv.out_channels + tile.out) * 2);
+    to[pair] = {sum.x, squares.x, sum.y, squares.y};
+  }
+
+  __device__ void send_result(const Tile<kSmall>& tile) const {
+    constexpr int kVectors = kOut / kPart;         // of a row
+    static_assert(kGroupThreads / kVectors == 8);  // a row of a patch at once
+    const int vector = thread % kVectors, x = thread / kVectors;
+#pragma unroll
+    for (int p = 0; p < 2; ++p) {
+      const int patch = 2 * group + p;
+      if (tile.image_of(patch) >= conv.images) return;
+      auto* out = static_cast<bf16*>(t.out) + tile.place(conv, patch, x) * conv.out_channels +
+                  tile.out + vector * kPart;
+      const int64_t row = static_cast<int64_t>(conv.width) * conv.out_channels;
+#pragma unroll
+      for (int y = 0; y < 8; ++y) {
+        *reinterpret_cast<uint4*>(out + y * row) = *reinterpret_cast<const uint4*>(
+            shared.result[patch * kPatchPixels + y * 8 + x] + vector * 16);
+      }
+    }
+  }
+
+  __device__ void multiply_tiles(const Tiles& tiles) {
+    float sums[2][64];
+    Bias bias;
+    wait_for_previous_kernel();
+    for (int index = blockIdx.x; index < tiles.count; index += gridDim.x) {
+      const Tile<kSmall> tile(tiles, index);
+      load_bias(tile, bias);
+      multiply_all(sums);
+      write_result(sums, bias);
+      meet(1 + group, kGroupThreads);
+      send_result(tile);
+      if (t.sums != nullptr) sum_result(tile);
+      __syncwarp();
+      if (t.residual != nullptr) release(&shared.result_empty);
+    }
+  }
+};
+
+}  // namespace ddpm::cuda::warpgroup

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <cstdint>
+#include <cuda_bf16.h>
+
+#include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
+#include "ddpm/kernels/cuda/warpgroup.cuh"
+
+// What the warps of conv2d_warpgroup.cu share: how the work is cut into tiles, and how a tile's
+// pixels, weights and result lie in shared memory.
+namespace ddpm::cuda::warpgroup {
+
+using bf16 = __nv_bfloat16;
+
+constexpr int kWarpThreads = 32, kGroupThreads = 128, kGroups = 4, kFeeders = 2;
+constexpr int kPixels = 256;  // of a tile: four patches of 8 x 8
+constexpr int kPatchPixels = 64;
+constexpr int kOut = 128;   // of a tile
+constexpr int kChunk = 32;  // channels that stand in shared memory together
+constexpr int kPart = 8;    // channels of 16 bytes
+constexpr int kParts = kChunk / kPart;
+constexpr int kStepK = 16;  // channels of a product
+constexpr int kTaps = 3;    // of a row of the kernel, which is a stage of weights
+constexpr int kPixelStages = 4, kWeightStages = 3;
+constexpr int kTapBytes = kChunk * kOut * 2;
+constexpr int kRowBytes = kOut * 2 + 16;  // of the result in shared memory, so that banks differ
+constexpr int kProducerRegisters = 72, kConsumerRegisters = 184;
+constexpr int kPixelThreads = 224, kPixelStride = kPixelThreads / kParts;
+constexpr int kPixelWarps = kPixelThreads / kWarpThreads;
+constexpr int kMultiplierWarps = 8;
+constexpr float kLog2E = 1.4426950408889634F;
+
+/// How a tile's pixels with their borders lie in shared memory: slot by slot, 16 bytes of each in
+/// each of the kParts planes. Six more than a multiple of eight slots spread the planes over the
+/// banks.
+template <bool kSmall>
+struct Halo;
+template <>
+struct Halo<false> {  // 16 x 16 pixels of one image, all around them one more
+  static constexpr int kPitch = 18, kSlots = 326;
+  static __device__ int patch(int p) { return (p >> 1) * 8 * kPitch + (p & 1) * 8; }
+};
+template <>
+struct Halo<true> {  // four images of 8 x 8, a row and a column of zeros between them
+  static constexpr int kPitch = 9, kSlots = 334;
+  static __device__ int patch(int p) { return p * 9 * kPitch; }
+};
+
+template <bool kSmall>
+struct Shared {
+  uint4 pixels[kPixelStages][kParts][Halo<kSmall>::kSlots];
+  unsigned char weights[kWeightStages][kTaps * kTapBytes];
+  unsigned char result[kPixels][kRowBytes];
+  uint64_t pixels_full[kPixelStages], pixels_empty[kPixelStages];
+  uint64_t weights_full[kWeightStages], weights_empty[kWeightStages];
+  uint64_t result_full, result_empty;
+};
+
+template <int kStages>
+struct Ring {
+  int stage = 0;
+  uint32_t phase = 0;
+  __device__ void advance() {
+    if (++stage == kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+};
+
+/// n / divisor for n < 2^31 without a division: [Granlund and Montgomery 1994, Fig. 4.1].
+struct Divisor {
+  uint32_t divisor, multiplier;
+  int shift;
+
+  explicit Divisor(int d) : divisor(static_cast<uint32_t>(d)), shift(0) {
+    while ((uint64_t{1} << shift) < divisor) ++shift;
+    multiplier = static_cast<uint32_t>(
+        ((uint64_t{1} << 32) * ((uint64_t{1} << shift) - divisor)) / divisor + 1);
+  }
+  __device__ int divide(int n) const {
+    return static_cast<int>(
+        (__umulhi(static_cast<uint32_t>(n), multiplier) + static_cast<uint32_t>(n)) >> shift);
+  }
+};
+
+/// The tiles of a result: channels first, then columns, rows and images.
+struct Tiles {
+  int count;
+  Divisor columns, whole, wide;
+};
+
+/// Which part of the result a tile is.
+template <bool kSmall>
+struct Tile {
+  int image, y, x, out;  // of its first pixel and channel
+
+  __device__ Tile(const Tiles& tiles, int index) {
+    const int m = tiles.columns.divide(index);
+    out = (index - m * static_cast<int>(tiles.columns.divisor)) * kOut;
+    if constexpr (kSmall) {
+      image = m * 4;
+      y = x = 0;
+    } else {
+      image = tiles.whole.divide(m);
+      const int rest = m - image * static_cast<int>(tiles.whole.divisor);
+      const int row = tiles.wide.divide(rest);
+      y = row * 16;
+      x = (rest - row * static_cast<int>(tiles.wide.divisor)) * 16;
+    }
+  }
+  __device__ int image_of(int patch) const { return kSmall ? image + patch : image; }
+  /// The pixel's place in a map, of pixel 0 to 63 of a patch.
+  __device__ int64_t place(const WarpgroupConv& conv, int patch, int pixel) const {
+    const int row = pixel / 8 + (kSmall ? 0 : y + patch / 2 * 8);
+    const int column = pixel % 8 + (kSmall ? 0 : x + patch % 2 * 8);
+    return (static_cast<int64_t>(image_of(patch)) * conv.height + row) * conv.width + column;
+  }
+};
+
+__device__ int chunks_of(const WarpgroupConv& conv) {
+  return (conv.channels + conv.rest_channels) / kChunk;
+}
+__device__ int side_chunks_of(const WarpgroupConv& conv) {
+  return (conv.side_channels + conv.side_rest) / kChunk;
+}
+
+}  // namespace ddpm::cuda::warpgroup

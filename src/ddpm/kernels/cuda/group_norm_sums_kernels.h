@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <cuda_runtime_api.h>
+
+namespace ddpm::cuda {
+
+inline constexpr int kSumPixels = 64;  ///< Of a part of a map.
+
+/// Maps [images, pixels, channels] of bf16: pixels a multiple of kSumPixels, channels one of 8 and
+/// at most 2048.
+struct SumsShape {
+  int images = 0;
+  int pixels = 0;
+  int channels = 0;
+};
+
+/// sums[image, part, channel] = the sum of the part's values and that of their squares.
+///
+/// @param sums [images, pixels / kSumPixels, channels, 2]
+cudaError_t sum_parts(const SumsShape& shape, const void* map, float* sums, cudaStream_t stream);
+
+/// A group norm of two maps whose channels stand side by side, given the sums of their parts.
+struct NormFromSums {
+  int images = 0;
+  int pixels = 0;
+  int channels = 0, rest_channels = 0;  ///< At most 2048 together.
+  int groups = 0;                       ///< Divides both together.
+  float eps = 0;
+  const float* sums = nullptr;       ///< [images, pixels / kSumPixels, channels, 2]
+  const float* rest_sums = nullptr;  ///< The same of rest_channels.
+  const void* weight = nullptr;      ///< [channels + rest_channels] bf16, as bias.
+  const void* bias = nullptr;
+  const void* scale = nullptr;  ///< [images, channels + rest_channels] bf16, with shift; or null.
+  const void* shift = nullptr;
+  int64_t scale_stride = 0;  ///< From one image's row to the next, of scale and shift.
+};
+
+/// norm[image, channel] = a and b, such that
+///
+///     a x + b = (1 + scale) * group_norm(x) + shift
+///
+/// @param norm [images, channels + rest_channels, 2]
+cudaError_t norm_from_sums(const NormFromSums& from, float* norm, cudaStream_t stream);
+
+}  // namespace ddpm::cuda
