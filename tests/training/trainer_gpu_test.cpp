@@ -61,11 +61,12 @@ CheckpointContents state_of(TrainStep& train_step) {
 
 /// The state after `steps` steps on the first images.
 CheckpointContents state_after(const RunConfig& recipe, std::shared_ptr<NetworkImpl> network,
-                               int64_t steps, bool expect_capture) {
+                               int64_t steps, bool expect_capture,
+                               const ImageSet& images = tiny_images()) {
   const at::Device device(at::kCUDA, 0);
   network->to(device);
   TrainStep train_step(recipe, std::move(network), device);
-  BatchLoader loader(tiny_images(), recipe.train.batch_size, /*seed=*/1, /*horizontal_flip=*/true,
+  BatchLoader loader(images, recipe.train.batch_size, /*seed=*/1, /*horizontal_flip=*/true,
                      /*prefetch=*/2, /*first_batch=*/0);
   for (int64_t step = 0; step < steps; ++step) {
     train_step.prepare(loader.next(), step);
@@ -83,6 +84,27 @@ TEST_P(TrainerGpuTest, ACapturedRunHasTheBitsOfAnUncapturedOne) {
       recipe.train.capture = capture;
       return state_after(recipe, initialized_network(recipe), /*steps=*/20,
                          /*expect_capture=*/capture == Capture::kAuto);
+    };
+    expect_same_state(run(Capture::kAuto), run(Capture::kOff));
+  }
+}
+
+// On Hopper its convolutions take their norms on the way.
+TEST_P(TrainerGpuTest, ACapturedRunOfWideMapsHasTheBitsOfAnUncapturedOne) {
+  RunConfig recipe = tiny_config();
+  recipe.model.unet2d.block_out_channels = {256, 256};
+  recipe.model.unet2d.norm_num_groups = 32;
+  recipe.train.precision = GetParam();
+  recipe.train.device = "cuda";
+  recipe.train.batch_size = 128;
+  recipe = resolved(recipe);
+  const ImageSet images = make_shapes(/*count=*/256, /*size=*/8, /*channels=*/1, /*seed=*/0);
+  for (const bool checkpointing : {false, true}) {
+    recipe.train.gradient_checkpointing = checkpointing;
+    const auto run = [&](Capture capture) {
+      recipe.train.capture = capture;
+      return state_after(recipe, initialized_network(recipe), /*steps=*/12,
+                         /*expect_capture=*/capture == Capture::kAuto, images);
     };
     expect_same_state(run(Capture::kAuto), run(Capture::kOff));
   }

@@ -14,6 +14,7 @@
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
+#include "ddpm/kernels/cuda/norm_conv2d_function.h"
 #endif
 
 namespace ddpm {
@@ -62,12 +63,13 @@ Conv2dArgs with_one_bias(Conv2dArgs args) {
   return args;
 }
 
-/// The same after the norm.
-Conv2dArgs with_norm_taken(Conv2dArgs args) {
+/// The norm, and then the convolution.
+Conv2dFork conv2d_after_norm(Conv2dArgs args) {
   GroupNormSiluArgs norm = *std::exchange(args.norm, nullptr);
   norm.x = args.x;
-  args.x = group_norm_silu_fork(norm, std::exchange(args.x_rest, {})).y;
-  return args;
+  const GroupNormFork fork = group_norm_silu_fork(norm, std::exchange(args.x_rest, {}));
+  args.x = fork.y;
+  return {.y = conv2d(args), .x = fork.x, .x_rest = fork.x_rest};
 }
 
 Tensor with_image_bias(Conv2dArgs args) {
@@ -83,18 +85,31 @@ Tensor with_image_bias(Conv2dArgs args) {
 
 bool conv2d_is_one_pass(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
-  return cuda::is_warpgroup_conv2d(args);
+  return !at::GradMode::is_enabled() && cuda::is_warpgroup_conv2d(args);
 #else
   static_cast<void>(args);
   return false;
 #endif
 }
 
+Conv2dFork conv2d_fork(const Conv2dArgs& args) {
+  check_arg(args.norm != nullptr, "[conv2d_fork] the arguments have no norm: expected one");
+#ifdef DDPM_CUDA
+  if (conv2d_is_one_pass(args)) {
+    return {.y = cuda::warpgroup_conv2d(args), .x = args.x, .x_rest = args.x_rest};
+  }
+  if (at::GradMode::is_enabled() && cuda::norm_conv2d_is_fused(args)) {
+    return cuda::fused_norm_conv2d(args);
+  }
+#endif
+  return conv2d_after_norm(args);
+}
+
 Tensor conv2d(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
-  if (cuda::is_warpgroup_conv2d(args)) return cuda::warpgroup_conv2d(args);
+  if (conv2d_is_one_pass(args)) return cuda::warpgroup_conv2d(args);
 #endif
-  if (args.norm != nullptr) return conv2d(with_norm_taken(args));
+  if (args.norm != nullptr) return conv2d_fork(args).y;
   if (args.image_bias.defined()) return with_image_bias(args);
   if (args.upsampled) return upsampled_conv2d(args);
   if (args.shortcut != nullptr) {

@@ -41,9 +41,19 @@ struct Conv2dArgs {
 /// @throws std::invalid_argument if the residual's shape is not the result's.
 Tensor conv2d(const Conv2dArgs& args);
 
+/// What conv2d_fork answers.
+struct Conv2dFork {
+  Tensor y;       ///< [N, O, H', W'] conv2d of the arguments.
+  Tensor x;       ///< args.x again; or both maps side by side, and then x_rest is undefined.
+  Tensor x_rest;  ///< args.x_rest again.
+};
+
+/// conv2d of arguments with a norm, for callers that read the maps again: as group_norm_silu_fork.
+Conv2dFork conv2d_fork(const Conv2dArgs& args);
+
 /// Whether conv2d() computes it with norm, image_bias and shortcut in one pass over its maps, so
-/// that callers may leave these to it. On Hopper's GPUs, in bf16, for packed weights, without
-/// gradients.
+/// that callers may leave these to it. On Hopper's GPUs, in bf16, without gradients. With them, and
+/// without image_bias, norms are taken on the way, too, but shortcuts are not.
 bool conv2d_is_one_pass(const Conv2dArgs& args);
 
 }  // namespace ddpm

@@ -68,23 +68,9 @@ Conv2dArgs Conv2dImpl::args(const Tensor& x) const {
 }
 
 Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual) {
-  return forward(x, residual, /*residual_bias=*/{});
-}
-
-Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual, const Tensor& residual_bias) {
   Conv2dArgs with_bias = args(x);
   with_bias.bias = bias_;
   with_bias.residual = residual;
-  with_bias.residual_bias = residual_bias;
-  return conv2d(with_bias);
-}
-
-Tensor Conv2dImpl::forward(const Tensor& x, const Conv2dArgs& shortcut,
-                           const Tensor& residual_bias) {
-  Conv2dArgs with_bias = args(x);
-  with_bias.bias = bias_;
-  with_bias.shortcut = &shortcut;
-  with_bias.residual_bias = residual_bias;
   return conv2d(with_bias);
 }
 

@@ -61,12 +61,6 @@ class Conv2dImpl : public LayerImpl, public PreparableModule {
   /// @param residual like the result, which it is added to; undefined: nothing.
   /// @return         [N, out_channels, H', W'], channels_last.
   Tensor forward(const Tensor& x, const Tensor& residual = {});
-  /// forward() for a residual that still lacks a bias: [out_channels], or undefined.
-  Tensor forward(const Tensor& x, const Tensor& residual, const Tensor& residual_bias);
-  /// forward() with the result of a convolution as residual.
-  ///
-  /// @param shortcut args_without_bias() of that one, whose bias is residual_bias.
-  Tensor forward(const Tensor& x, const Conv2dArgs& shortcut, const Tensor& residual_bias);
   /// What forward_without_bias() computes.
   Conv2dArgs args_without_bias(const Tensor& x, const Tensor& x_rest = {}) const;
   /// The same without the bias, for callers that add it elsewhere.

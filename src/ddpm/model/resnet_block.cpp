@@ -48,15 +48,6 @@ Tensor ResnetBlockImpl::resample(const Tensor& x) const {
   throw std::logic_error("[ResnetBlock] not a Resampling");
 }
 
-Tensor ResnetBlockImpl::add_shortcut(const Tensor& h, const Tensor& x, const Tensor& x_rest) {
-  const Tensor rest = x_rest.defined() ? resample(x_rest) : x_rest;
-  if (conv_shortcut_) {
-    return conv2_->forward(h, conv_shortcut_->args_without_bias(resample(x), rest),
-                           conv_shortcut_->bias());
-  }
-  return conv2_->forward(h, rest.defined() ? at::cat({resample(x), rest}, /*dim=*/1) : resample(x));
-}
-
 Tensor ResnetBlockImpl::added_to_time() const {
   return options_.time_scale_shift == TimeScaleShift::kDefault ? conv1_->bias() : Tensor();
 }
@@ -97,38 +88,48 @@ Conv2dArgs ResnetBlockImpl::first_conv(const GroupNormSiluArgs& norm, const Tens
   return conv;
 }
 
-Tensor ResnetBlockImpl::run_in_two_passes(const Conv2dArgs& first, const Tensor& time) {
-  const Tensor h = conv2d(first);
-  const GroupNormSiluArgs norm = second_norm(h, time);
-  Conv2dArgs second = conv2_->args_without_bias(h);
-  second.norm = &norm;
-  second.bias = conv2_->bias();
+Conv2dFork ResnetBlockImpl::first_conv_alone(const GroupNormSiluArgs& norm, const Tensor& x_rest) {
+  if (resampling_ == Resampling::kNone) {
+    Conv2dArgs conv = conv1_->args_without_bias(norm.x, x_rest);
+    conv.norm = &norm;
+    return conv2d_fork(conv);
+  }
+  const GroupNormFork fork = group_norm_silu_fork(norm, x_rest);
+  return {.y = conv1_->forward_without_bias(resample(fork.y)),
+          .x = resample(fork.x),
+          .x_rest = fork.x_rest.defined() ? resample(fork.x_rest) : Tensor()};
+}
+
+Tensor ResnetBlockImpl::second_conv(const GroupNormSiluArgs& norm, const Tensor& x,
+                                    const Tensor& x_rest) const {
+  Conv2dArgs conv = conv2_->args_without_bias(norm.x);
+  conv.norm = &norm;
+  conv.bias = conv2_->bias();
   Conv2dArgs shortcut;
   if (conv_shortcut_) {
-    shortcut = conv_shortcut_->args_without_bias(first.x, first.x_rest);
-    second.shortcut = &shortcut;
-    second.residual_bias = conv_shortcut_->bias();
+    shortcut = conv_shortcut_->args_without_bias(x, x_rest);
+    conv.shortcut = &shortcut;
+    conv.residual_bias = conv_shortcut_->bias();
   } else {
-    second.residual =
-        first.x_rest.defined() ? at::cat({first.x, first.x_rest}, /*dim=*/1) : first.x;
+    conv.residual = x_rest.defined() ? at::cat({x, x_rest}, /*dim=*/1) : x;
   }
-  return conv2d(second);
+  return conv2d(conv);
 }
 
 Tensor ResnetBlockImpl::run(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
   const GroupNormSiluArgs norm = norm1_->args(x);
   if (resampling_ == Resampling::kNone && options_.output_scale_factor == 1.0) {
     const Conv2dArgs conv = first_conv(norm, time, x_rest);
-    if (conv2d_is_one_pass(conv)) return run_in_two_passes(conv, time);
+    if (conv2d_is_one_pass(conv)) {
+      return second_conv(second_norm(conv2d(conv), time), x, x_rest);
+    }
   }
-  const GroupNormFork first = group_norm_silu_fork(norm, x_rest);
-  const Tensor h = conv1_->forward_without_bias(resample(first.y));
-
-  GroupNormSiluArgs second = second_norm(h, time);
+  const Conv2dFork first = first_conv_alone(norm, x_rest);
+  GroupNormSiluArgs second = second_norm(first.y, time);
   second.time_embedding = options_.time_scale_shift == TimeScaleShift::kDefault
                               ? time
-                              : conv1_->bias().expand({h.size(0), h.size(1)});
-  const Tensor sum = add_shortcut(group_norm_silu(second), first.x, first.x_rest);
+                              : conv1_->bias().expand({x.size(0), first.y.size(1)});
+  const Tensor sum = second_conv(second, first.x, first.x_rest);
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
 }
 

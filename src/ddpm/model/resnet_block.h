@@ -58,13 +58,14 @@ class ResnetBlockImpl : public torch::nn::Module, public CheckpointedModule {
   /// The first convolution, with norm1 before it and what the time adds to it behind it.
   Conv2dArgs first_conv(const GroupNormSiluArgs& norm, const Tensor& time,
                         const Tensor& x_rest) const;
+  /// norm1, resampling and the first convolution, without what the time or its bias add. x and
+  /// x_rest come back as the shortcut reads them.
+  Conv2dFork first_conv_alone(const GroupNormSiluArgs& norm, const Tensor& x_rest);
   /// norm2's arguments where the time was added to h before.
   GroupNormSiluArgs second_norm(const Tensor& h, const Tensor& time) const;
-  /// run() of two convolutions, each in one pass with all that stands around it.
-  Tensor run_in_two_passes(const Conv2dArgs& first, const Tensor& time);
+  /// norm2, the second convolution and the shortcut of maps with the result's sides.
+  Tensor second_conv(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest) const;
   Tensor resample(const Tensor& x) const;
-  /// conv2 of h, and the shortcut.
-  Tensor add_shortcut(const Tensor& h, const Tensor& x, const Tensor& x_rest);
 
   ResnetOptions options_;
   Resampling resampling_;

@@ -16,7 +16,7 @@
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/linear.h"
 #ifdef DDPM_CUDA
-#include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
+#include "ddpm/kernels/cuda/conv2d_tiles.h"
 #endif
 
 namespace ddpm {

@@ -1,13 +1,13 @@
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cpu/packed_weight.h"
+#include "ddpm/kernels/cuda/conv2d_tiles.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
 #include "ddpm/kernels/cuda/map_part_sums.h"
@@ -17,8 +17,7 @@
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kTileOut = 128, kTileIn = 32, kTileParts = 4;
-constexpr int64_t kTilePixels = 256;
+constexpr int64_t kTileOut = 128, kTilePixels = 256;
 constexpr int64_t kFewestTiles = 60;  // fewer leave most multiprocessors idle
 constexpr int64_t kMostNormChannels = 2048;
 
@@ -30,9 +29,12 @@ Tensor dense_map(const Tensor& map) {
 }
 int channels_in(const Tensor& map) { return map.defined() ? static_cast<int>(map.size(1)) : 0; }
 
-bool has_tiles(const Conv2dArgs& args) {
+bool is_packed(const Conv2dArgs& args) {
   return args.packed != nullptr && args.packed->is_of({args.weight}) &&
          args.packed->tiles().defined();
+}
+Tensor tiles_for(const Conv2dArgs& args) {
+  return is_packed(args) ? args.packed->tiles() : warpgroup_tiles(args.weight);
 }
 
 /// Everything is bf16 on one GPU.
@@ -47,8 +49,11 @@ bool fits_types(const Conv2dArgs& args) {
 }
 
 bool takes_norm(const GroupNormSiluArgs& norm, int64_t channels) {
-  return norm.silu && !norm.time_embedding.defined() && !(norm.training && norm.dropout > 0) &&
-         norm.weight.scalar_type() == at::kBFloat16 && channels <= kMostNormChannels &&
+  for (const Tensor* tensor :
+       {&norm.weight, &norm.bias, &norm.time_embedding, &norm.scale, &norm.shift}) {
+    if (tensor->defined() && tensor->scalar_type() != at::kBFloat16) return false;
+  }
+  return norm.silu && !(norm.training && norm.dropout > 0) && channels <= kMostNormChannels &&
          channels % norm.num_groups == 0;
 }
 
@@ -81,39 +86,51 @@ bool fits_shapes(const Conv2dArgs& args, const WarpgroupConv& conv) {
                                      args.x_rest.sizes().slice(2) == args.x.sizes().slice(2))) &&
          (args.norm == nullptr ||
           (has(args.norm->weight, {in}) && has(args.norm->bias, {in}) &&
+           has(args.norm->time_embedding, {conv.images, in}) &&
            has(args.norm->scale, {conv.images, in}) && has(args.norm->shift, {conv.images, in})));
 }
 
 bool takes_shortcut(const Conv2dArgs& side, const Conv2dArgs& args) {
-  return is_pixel_product(side) && has_tiles(side) && fits_types(side) && !side.bias.defined() &&
-         !side.residual.defined() && side.norm == nullptr && side.shortcut == nullptr &&
-         !args.residual.defined() && side.weight.size(0) == args.weight.size(0) &&
-         side.x.size(0) == args.x.size(0) && side.x.sizes().slice(2) == args.x.sizes().slice(2);
+  return is_pixel_product(side) && has_warpgroup_tiles(side.weight) && fits_types(side) &&
+         !side.bias.defined() && !side.residual.defined() && side.norm == nullptr &&
+         side.shortcut == nullptr && !args.residual.defined() &&
+         side.weight.size(0) == args.weight.size(0) && side.x.size(0) == args.x.size(0) &&
+         side.x.sizes().slice(2) == args.x.sizes().slice(2);
 }
 
-Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest) {
+/// a and b of NormFromSums. Keeps the statistics if there is room for them.
+Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest,
+                 NormStatistics* statistics) {
   const Tensor sums = part_sums(x), rest_sums = x_rest.defined() ? part_sums(x_rest) : Tensor();
   const auto dense = [](const Tensor& rows) {
     return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
   };
+  const Tensor time = dense(norm.time_embedding);
   const Tensor scale = dense(norm.scale), shift = dense(norm.shift);
   check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
             "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
             scale.defined() ? scale.stride(0) : 0, " and ", shift.defined() ? shift.stride(0) : 0);
-  const NormFromSums from{
-      .images = static_cast<int>(x.size(0)),
-      .pixels = static_cast<int>(x.size(2) * x.size(3)),
-      .channels = channels_in(x),
-      .rest_channels = channels_in(x_rest),
-      .groups = static_cast<int>(norm.num_groups),
-      .eps = static_cast<float>(norm.eps),
-      .sums = sums.const_data_ptr<float>(),
-      .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
-      .weight = pointer_to(norm.weight),
-      .bias = pointer_to(norm.bias),
-      .scale = pointer_to(scale),
-      .shift = pointer_to(shift),
-      .scale_stride = scale.defined() ? scale.stride(0) : 0};
+  NormFromSums from{.images = static_cast<int>(x.size(0)),
+                    .pixels = static_cast<int>(x.size(2) * x.size(3)),
+                    .channels = channels_in(x),
+                    .rest_channels = channels_in(x_rest),
+                    .groups = static_cast<int>(norm.num_groups),
+                    .eps = static_cast<float>(norm.eps),
+                    .sums = sums.const_data_ptr<float>(),
+                    .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
+                    .weight = pointer_to(norm.weight),
+                    .bias = pointer_to(norm.bias),
+                    .scale = pointer_to(scale),
+                    .shift = pointer_to(shift),
+                    .scale_stride = scale.defined() ? scale.stride(0) : 0,
+                    .time_embedding = pointer_to(time),
+                    .time_embedding_stride = time.defined() ? time.stride(0) : 0};
+  if (statistics != nullptr) {
+    statistics->mean = at::empty({x.size(0), norm.num_groups}, sums.options());
+    statistics->rstd = at::empty_like(statistics->mean);
+    from.mean = statistics->mean.mutable_data_ptr<float>();
+    from.rstd = statistics->rstd.mutable_data_ptr<float>();
+  }
   const Tensor rows =
       at::empty({x.size(0), channels_in(x) + channels_in(x_rest), 2}, sums.options());
   C10_CUDA_CHECK(
@@ -124,8 +141,8 @@ Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x
 }  // namespace
 
 bool is_warpgroup_conv2d(const Conv2dArgs& args) {
-  if (at::GradMode::is_enabled() || !args.x.is_cuda() || args.transposed || args.stride != 1 ||
-      args.padding != 1 || !has_tiles(args) || !fits_types(args)) {
+  if (!args.x.is_cuda() || args.transposed || args.stride != 1 || args.padding != 1 ||
+      args.weight.size(2) != 3 || !has_warpgroup_tiles(args.weight) || !fits_types(args)) {
     return false;
   }
   if (args.bias.defined() && args.image_bias.defined()) return false;
@@ -142,12 +159,14 @@ bool is_warpgroup_conv2d(const Conv2dArgs& args) {
          pixels * conv.out_channels >= kFewestTiles * kTilePixels * kTileOut;
 }
 
-Tensor warpgroup_conv2d(const Conv2dArgs& args) {
+Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
   const c10::cuda::CUDAGuard guard(args.x.device());
   const WarpgroupConv conv = warpgroup_shape(args);
   const Tensor x = dense_map(args.x), x_rest = dense_map(args.x_rest);
   const Tensor residual = dense_map(args.residual);
-  const Tensor norm = args.norm != nullptr ? norm_rows(*args.norm, x, x_rest) : Tensor();
+  const Tensor tiles = tiles_for(args);
+  const Tensor norm =
+      args.norm != nullptr ? norm_rows(*args.norm, x, x_rest, statistics) : Tensor();
   const Tensor y = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
                              x.options().memory_format(at::MemoryFormat::ChannelsLast));
   const Tensor sums =
@@ -157,39 +176,25 @@ Tensor warpgroup_conv2d(const Conv2dArgs& args) {
       .x = x.const_data_ptr(),
       .x_rest = pointer_to(x_rest),
       .norm = norm.defined() ? norm.const_data_ptr<float>() : nullptr,
-      .weight = args.packed->tiles().const_data_ptr(),
+      .weight = tiles.const_data_ptr(),
       .bias = pointer_to(args.image_bias.defined() ? args.image_bias : args.bias),
       .bias_stride = args.image_bias.defined() ? args.image_bias.stride(0) : 0,
       .more_bias = pointer_to(args.residual_bias),
       .residual = pointer_to(residual),
       .out = y.mutable_data_ptr(),
       .sums = sums.mutable_data_ptr<float>()};
-  Tensor side, side_rest;
+  Tensor side, side_rest, side_tiles;
   if (args.shortcut != nullptr) {
     side = dense_map(args.shortcut->x);
     side_rest = dense_map(args.shortcut->x_rest);
     tensors.side = side.const_data_ptr();
     tensors.side_rest = pointer_to(side_rest);
-    tensors.side_weight = args.shortcut->packed->tiles().const_data_ptr();
+    side_tiles = tiles_for(*args.shortcut);
+    tensors.side_weight = side_tiles.const_data_ptr();
   }
   C10_CUDA_CHECK(conv2d_warpgroup(conv, tensors, c10::cuda::getCurrentCUDAStream()));
   keep_part_sums(y, sums);
   return y;
-}
-
-Tensor warpgroup_tiles(const Tensor& weight) {
-  const int64_t out = weight.size(0), in = weight.size(1), side = weight.size(2);
-  if (weight.scalar_type() != at::kBFloat16 || (side != 1 && side != 3) || weight.size(3) != side ||
-      out % kTileOut != 0 || in % kTileIn != 0) {
-    return {};
-  }
-  const c10::cuda::CUDAGuard guard(weight.device());
-  if (!device_has_warpgroup_conv()) return {};
-  const at::NoGradGuard no_grad;
-  return weight.contiguous()
-      .view({out / kTileOut, kTileOut, in / kTileIn, kTileParts, kTileIn / kTileParts, side * side})
-      .permute({0, 2, 5, 3, 1, 4})
-      .contiguous();
 }
 
 }  // namespace ddpm::cuda

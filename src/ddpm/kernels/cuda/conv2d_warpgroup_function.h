@@ -8,12 +8,15 @@ namespace ddpm::cuda {
 /// Whether warpgroup_conv2d() computes it and is the faster one.
 bool is_warpgroup_conv2d(const Conv2dArgs& args);
 
-/// conv2d() by conv2d_warpgroup_kernels.h. The sums that a group norm of the result needs go with
-/// it (map_part_sums.h).
-Tensor warpgroup_conv2d(const Conv2dArgs& args);
+/// Of a group norm: [N, groups] float32 each.
+struct NormStatistics {
+  Tensor mean, rstd;
+};
 
-/// A weight [O, C, k, k] of bf16 on a GPU as PackedWeight::tiles(); undefined where the kernel does
-/// not take it.
-Tensor warpgroup_tiles(const Tensor& weight);
+/// conv2d() by conv2d_warpgroup_kernels.h, without gradients. The sums that a group norm of the
+/// result needs go with it (map_part_sums.h).
+///
+/// @param statistics those of the args' norm come here; null: nobody wants them.
+Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics = nullptr);
 
 }  // namespace ddpm::cuda

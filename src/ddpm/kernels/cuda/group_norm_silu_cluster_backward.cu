@@ -45,12 +45,12 @@ __device__ void load_constants(const GroupNormShape& shape, const ClusterPlace& 
   __syncthreads();
 }
 
-/// d loss / d z from d loss / d y. @param kept bit of dropout, 1 where there is none.
+/// d loss / d z from d loss / d y. @param factor of dropout. @param t silu(z), if that is computed.
 template <NormTail kTail>
-__device__ __forceinline__ float tail_gradient(float z, float d_y, float factor) {
+__device__ __forceinline__ float tail_gradient(float z, float d_y, float factor, float& t) {
   if constexpr (kTail == NormTail::kNone) return d_y;
   const float s = sigmoid(z);
-  const float t = z * s;
+  t = z * s;
   const float d_z = d_y * fmaf(t, 1 - s, s);
   return kTail == NormTail::kSiluDropout ? d_z * factor : d_z;
 }
@@ -175,6 +175,14 @@ __device__ void copy_slabs(const GroupNormShape& shape, const ClusterPlan& plan,
   }
 }
 
+/// Of the output, which stands whole or in two maps.
+template <typename T>
+__device__ SlabLane<T> output_lane(const GroupNormShape& shape, const ClusterPlace& place, T* y,
+                                   T* y_rest) {
+  if (y == nullptr || y_rest != nullptr) return slab_lane(shape, place, y, y_rest);
+  return slab_lane(shape, place, y);
+}
+
 template <typename T, bool kResident, NormTail kTail>
 __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
     backward_kernel(GroupNormShape shape, ClusterPlan plan, GroupNormTensors tensors,
@@ -213,28 +221,33 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
   load_channels(scratch.channel + kFactor * shape.channels, place.channel(), factor);
   load_channels(scratch.channel + kOffset * shape.channels, place.channel(), offset);
   const auto d_z_of = [&](const float(&value)[kVector], const float(&d_out)[kVector], uint32_t kept,
-                          int c) {
+                          int c, float& y) {
     const float z = fmaf(value[c], factor[c], offset[c]);
-    return tail_gradient<kTail>(z, d_out[c], (kept >> c & 1) != 0 ? kept_factor : 0);
+    return tail_gradient<kTail>(z, d_out[c], (kept >> c & 1) != 0 ? kept_factor : 0, y);
   };
   {
     float centre[kVector], totals[3][kVector] = {};
+    const SlabLane<T> y =
+        output_lane(shape, place, static_cast<T*>(gradients.y), static_cast<T*>(gradients.y_rest));
     load_channels(scratch.channel + kCentre * shape.channels, place.channel(), centre);
     each_pixel(plan, place, kResident ? barriers : nullptr, [&](int pixel) {
       float value[kVector], d_out[kVector];
       unpack(load_packed(x.base + pixel * x.step), value);
       unpack(load_packed(d_y.base + pixel * d_y.step), d_out);
       const uint32_t kept = kept_of(pixel);
-      float d_z[kVector];
+      float d_z[kVector], out[kVector];
 #pragma unroll
       for (int c = 0; c < kVector; ++c) {
         const float centred = value[c] - centre[c];
-        d_z[c] = d_z_of(value, d_out, kept, c);
+        d_z[c] = d_z_of(value, d_out, kept, c, out[c]);
         totals[0][c] += d_z[c];
         totals[1][c] = fmaf(d_z[c], centred, totals[1][c]);
         totals[2][c] += centred;
       }
       if constexpr (kResident) store_vector(kept_d_z + pixel * shape.channels, d_z);
+      if constexpr (kTail == NormTail::kSilu) {
+        if (y.base != nullptr) store_vector(y.base + static_cast<int64_t>(pixel) * y.step, out);
+      }
     });
     sum_slab<3>(shape, plan, place, totals, scratch.partial, scratch.channel);
   }
@@ -264,8 +277,9 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
     unpack(skipped, out);
     if constexpr (!kResident) {
       const uint32_t kept = kept_of(pixel);
+      float unused;
 #pragma unroll
-      for (int c = 0; c < kVector; ++c) d_out[c] = d_z_of(value, d_out, kept, c);
+      for (int c = 0; c < kVector; ++c) d_out[c] = d_z_of(value, d_out, kept, c, unused);
     }
 #pragma unroll
     for (int c = 0; c < kVector; ++c) {

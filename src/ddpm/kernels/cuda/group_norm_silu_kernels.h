@@ -56,7 +56,9 @@ struct GroupNormGradients {
   void* d_shift = nullptr;
   void* d_weight = nullptr;  ///< [channels], as d_bias.
   void* d_bias = nullptr;
-  float* sums = nullptr;  ///< [2, images, channels]: room for sums over pixels.
+  float* sums = nullptr;   ///< [2, images, channels]: room for sums over pixels.
+  void* y = nullptr;       ///< The output again, if it is wanted; of clusters with SiLU alone.
+  void* y_rest = nullptr;  ///< Its last rest_channels, if they shall stand apart.
 };
 
 /// True if the kernels take the shape: groups divide channels, and bundles of whole groups hold a

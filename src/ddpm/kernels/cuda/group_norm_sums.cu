@@ -50,6 +50,11 @@ struct Moments {
   double sum, squares;
 };
 
+/// Those of so many values to each of which `added` was added.
+__device__ Moments with_added(const Moments& of, double added, double count) {
+  return {of.sum + count * added, of.squares + added * (2 * of.sum + count * added)};
+}
+
 /// A block for an image.
 __global__ void __launch_bounds__(kThreads) norm_from_sums_kernel(NormFromSums from, float2* norm) {
   extern __shared__ Moments of_channel[];
@@ -57,6 +62,13 @@ __global__ void __launch_bounds__(kThreads) norm_from_sums_kernel(NormFromSums f
   wait_for_previous_kernel();
   const int channels = from.channels + from.rest_channels, parts = from.pixels / kSumPixels;
   const int64_t image = blockIdx.x;
+  const auto value = [&](const void* table, int64_t at) {
+    return static_cast<double>(__bfloat162float(static_cast<const bf16*>(table)[at]));
+  };
+  const auto time = [&](int c) {
+    if (from.time_embedding == nullptr) return 0.0;
+    return value(from.time_embedding, image * from.time_embedding_stride + c);
+  };
   for (int c = threadIdx.x; c < channels; c += kThreads) {
     const bool is_rest = c >= from.channels;
     const int own = is_rest ? from.rest_channels : from.channels;
@@ -68,7 +80,7 @@ __global__ void __launch_bounds__(kThreads) norm_from_sums_kernel(NormFromSums f
       const float2 part = sums[static_cast<int64_t>(p) * own];
       moments = {moments.sum + part.x, moments.squares + part.y};
     }
-    of_channel[c] = moments;
+    of_channel[c] = with_added(moments, time(c), from.pixels);
   }
   __syncthreads();
   const int group_channels = channels / from.groups;
@@ -82,14 +94,15 @@ __global__ void __launch_bounds__(kThreads) norm_from_sums_kernel(NormFromSums f
     const double mean = moments.sum / count;
     const double variance = fmax(moments.squares / count - mean * mean, 0.0);
     of_group[g] = {mean, 1.0 / sqrt(variance + static_cast<double>(from.eps))};
+    if (from.mean != nullptr) from.mean[image * from.groups + g] = static_cast<float>(mean);
+    if (from.rstd != nullptr) {
+      from.rstd[image * from.groups + g] = static_cast<float>(of_group[g].squares);
+    }
   }
   __syncthreads();
-  const auto value = [&](const void* table, int64_t at) {
-    return static_cast<double>(__bfloat162float(static_cast<const bf16*>(table)[at]));
-  };
   for (int c = threadIdx.x; c < channels; c += kThreads) {
     const Moments of = of_group[c / group_channels];
-    double a = of.squares * value(from.weight, c), b = value(from.bias, c) - of.sum * a;
+    double a = of.squares * value(from.weight, c), b = value(from.bias, c) + (time(c) - of.sum) * a;
     if (from.scale != nullptr) {
       const double scale = 1.0 + value(from.scale, image * from.scale_stride + c);
       a *= scale;

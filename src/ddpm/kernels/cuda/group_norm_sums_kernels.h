@@ -33,12 +33,16 @@ struct NormFromSums {
   const void* bias = nullptr;
   const void* scale = nullptr;  ///< [images, channels + rest_channels] bf16, with shift; or null.
   const void* shift = nullptr;
-  int64_t scale_stride = 0;  ///< From one image's row to the next, of scale and shift.
+  int64_t scale_stride = 0;              ///< From one image's row to the next, of scale and shift.
+  const void* time_embedding = nullptr;  ///< [images, channels + rest_channels] bf16, added to x.
+  int64_t time_embedding_stride = 0;     ///< From one image's row to the next.
+  float* mean = nullptr;                 ///< [images, groups] of x + time_embedding; or null.
+  float* rstd = nullptr;                 ///< The same of 1 / deviation.
 };
 
 /// norm[image, channel] = a and b, such that
 ///
-///     a x + b = (1 + scale) * group_norm(x) + shift
+///     a x + b = (1 + scale) * group_norm(x + time_embedding) + shift
 ///
 /// @param norm [images, channels + rest_channels, 2]
 cudaError_t norm_from_sums(const NormFromSums& from, float* norm, cudaStream_t stream);

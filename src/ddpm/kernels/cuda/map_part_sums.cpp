@@ -35,6 +35,7 @@ Tensor part_sums(const Tensor& map) {
                                 map.options().memory_format(std::nullopt).dtype(at::kFloat));
   C10_CUDA_CHECK(sum_parts(shape, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
                            c10::cuda::getCurrentCUDAStream()));
+  keep_part_sums(map, sums);
   return sums;
 }
 

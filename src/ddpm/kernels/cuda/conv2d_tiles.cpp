@@ -1,0 +1,65 @@
+#include "ddpm/kernels/cuda/conv2d_tiles.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "ddpm/kernels/cuda/conv2d_tiles_kernels.h"
+#include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
+
+namespace ddpm::cuda {
+namespace {
+
+constexpr int64_t kPackedRows = 128, kPackedColumns = 32, kPackedParts = 4;
+
+/// Channels last, at a place where 16 bytes can be read at once.
+Tensor aligned_weight(const Tensor& weight) {
+  const Tensor dense = weight.contiguous(at::MemoryFormat::ChannelsLast);
+  const auto place = reinterpret_cast<uintptr_t>(dense.const_data_ptr());
+  return place % 16 == 0 ? dense : dense.clone();
+}
+
+Tensor pack_tiles(const Tensor& weight, bool turned) {
+  const c10::cuda::CUDAGuard guard(weight.device());
+  const at::NoGradGuard no_grad;
+  const Tensor dense = aligned_weight(weight);
+  int64_t rows = weight.size(0), columns = weight.size(1);
+  const int64_t taps = weight.size(2) * weight.size(3);
+  const TilesShape shape{.out_channels = static_cast<int>(rows),
+                         .in_channels = static_cast<int>(columns),
+                         .taps = static_cast<int>(taps),
+                         .turned = turned};
+  if (turned) std::swap(rows, columns);
+  const Tensor tiles = at::empty({rows / kPackedRows, columns / kPackedColumns, taps, kPackedParts,
+                                  kPackedRows, kPackedColumns / kPackedParts},
+                                 weight.options().memory_format(std::nullopt));
+  C10_CUDA_CHECK(pack_conv2d_tiles(shape, dense.const_data_ptr(), tiles.mutable_data_ptr(),
+                                   c10::cuda::getCurrentCUDAStream()));
+  return tiles;
+}
+
+}  // namespace
+
+bool has_warpgroup_tiles(const Tensor& weight) {
+  const int64_t side = weight.size(2);
+  if (!weight.is_cuda() || weight.scalar_type() != at::kBFloat16 || (side != 1 && side != 3) ||
+      weight.size(3) != side || weight.size(0) % kPackedRows != 0 ||
+      weight.size(1) % kPackedColumns != 0) {
+    return false;
+  }
+  const c10::cuda::CUDAGuard guard(weight.device());
+  return device_has_warpgroup_conv();
+}
+
+Tensor warpgroup_tiles(const Tensor& weight) {
+  return has_warpgroup_tiles(weight) ? pack_tiles(weight, /*turned=*/false) : Tensor();
+}
+
+Tensor turned_warpgroup_tiles(const Tensor& weight) { return pack_tiles(weight, /*turned=*/true); }
+
+}  // namespace ddpm::cuda
