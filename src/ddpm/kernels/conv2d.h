@@ -52,8 +52,8 @@ struct Conv2dFork {
 Conv2dFork conv2d_fork(const Conv2dArgs& args);
 
 /// Whether conv2d() computes it with norm, image_bias and shortcut in one pass over its maps, so
-/// that callers may leave these to it. On Hopper's GPUs, in bf16, without gradients. With them, and
-/// without image_bias, norms are taken on the way, too, but shortcuts are not.
+/// that callers may leave these to it. On Hopper's GPUs, in bf16, without gradients. With them it
+/// does the same for arguments with a norm and without image_bias, by conv2d_fork() or conv2d().
 bool conv2d_is_one_pass(const Conv2dArgs& args);
 
 }  // namespace ddpm

@@ -1,3 +1,4 @@
+#include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/group_norm_silu_block.cuh"
 
 namespace ddpm::cuda {
@@ -154,6 +155,7 @@ template <typename T>
 __global__ void sum_images_kernel(int images, int channels, const float* sums, T* d_bias,
                                   T* d_weight) {
   __shared__ float partial[2][kSumRows][kSumColumns];
+  wait_for_previous_kernel();
   const int channel = static_cast<int>(blockIdx.x) * kSumColumns + static_cast<int>(threadIdx.x);
   const int row = static_cast<int>(threadIdx.y);
   float total[2] = {0, 0};
@@ -192,10 +194,12 @@ template <typename T>
 cudaError_t sum_images(const GroupNormShape& shape, const GroupNormGradients& gradients,
                        cudaStream_t stream) {
   const int blocks = (shape.channels + kSumColumns - 1) / kSumColumns;
-  sum_images_kernel<T><<<blocks, dim3(kSumColumns, kSumRows), 0, stream>>>(
-      shape.images, shape.channels, gradients.sums, static_cast<T*>(gradients.d_bias),
-      static_cast<T*>(gradients.d_weight));
-  return cudaGetLastError();
+  return launch_early({.blocks = dim3(static_cast<unsigned>(blocks)),
+                       .threads = dim3(kSumColumns, kSumRows),
+                       .shared_bytes = 0,
+                       .stream = stream},
+                      sum_images_kernel<T>, shape.images, shape.channels, gradients.sums,
+                      static_cast<T*>(gradients.d_bias), static_cast<T*>(gradients.d_weight));
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ struct ClusterPlan {
   int partial_rows = 0;  // that are summed through shared memory, after each warp's own
   int map_bytes = 0;     // of one map's slab
   bool resident = false;
+  bool good = false;  // three blocks share a multiprocessor
 };
 
 /// What is computed after the norm; a template argument.
@@ -250,9 +251,11 @@ __device__ __forceinline__ void each_pixel(const ClusterPlan& plan, const Cluste
 
 #endif
 
-/// How to split a shape's images; `maps` slabs are resident, besides scratch_bytes(plan).
+/// How to split a shape's images; `maps` slabs are resident, besides scratch_bytes(plan). Clusters
+/// of up to most_good_size blocks are taken for three blocks a multiprocessor.
 ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
-                              int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&));
+                              int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&),
+                              int most_good_size = 8);
 
 /// Launches a kernel in clusters of plan.size blocks, with so much shared memory; early.
 template <typename... Arguments>

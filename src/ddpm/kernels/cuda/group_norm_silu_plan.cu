@@ -13,7 +13,8 @@ constexpr int kEnoughBlocks = 264;
 }  // namespace
 
 ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
-                              int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&)) {
+                              int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&),
+                              int most_good_size) {
   const int pixel_bytes = shape.channels * (shape.bf16 ? 2 : 4);
   const auto plan_of = [&](int size) {
     ClusterPlan plan;
@@ -32,12 +33,13 @@ ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
     return static_cast<int64_t>(maps) * plan.map_bytes + scratch_bytes(shape, plan) <= bytes;
   };
   for (const int bytes : {kGoodBytes, kFairBytes, kMostBytes}) {
-    for (int size = 1; size <= (bytes == kGoodBytes ? 8 : 16); size *= 2) {
+    for (int size = 1; size <= (bytes == kGoodBytes ? most_good_size : 16); size *= 2) {
       ClusterPlan plan = plan_of(size);
       const bool more_blocks_help =
           size < 8 && shape.images * size < kEnoughBlocks && plan.pixels >= 4 * plan.rows;
       if (!fits(plan, bytes) || more_blocks_help) continue;
       plan.resident = true;
+      plan.good = bytes == kGoodBytes;
       return plan;
     }
   }

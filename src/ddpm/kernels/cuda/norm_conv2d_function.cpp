@@ -13,6 +13,7 @@
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/cuda/pixel_product_function.h"
 #include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm::cuda {
@@ -30,6 +31,9 @@ enum NormConvInput {
   kNormScale,
   kNormShift,
   kConvWeight,
+  kSide,
+  kSideRest,
+  kSideWeight,
   kNumKept,
   kConvBias = kNumKept,
   kConvResidual,
@@ -55,6 +59,7 @@ void* room_for(const Tensor& tensor) {
 /// By NormConvInput; undefined tensors take no part.
 variable_list inputs_of(const Conv2dArgs& args) {
   const GroupNormSiluArgs& norm = *args.norm;
+  const Conv2dArgs side = args.shortcut != nullptr ? *args.shortcut : Conv2dArgs();
   return {as_channels_last(args.x),
           as_channels_last(args.x_rest),
           norm.weight,
@@ -63,6 +68,9 @@ variable_list inputs_of(const Conv2dArgs& args) {
           with_unit_stride(norm.scale),
           with_unit_stride(norm.shift),
           args.weight,
+          as_channels_last(side.x),
+          as_channels_last(side.x_rest),
+          side.weight,
           args.bias,
           as_channels_last(args.residual),
           args.residual_bias};
@@ -77,6 +85,10 @@ struct NormConvOptions {
 
 bool is_given(int64_t bits, size_t input) { return (bits >> input & 1) != 0; }
 
+Conv2dArgs side_of(const variable_list& inputs) {
+  return {.x = inputs[kSide], .x_rest = inputs[kSideRest], .weight = inputs[kSideWeight]};
+}
+
 Tensor run_norm_conv(const variable_list& inputs, const NormConvOptions& options,
                      NormStatistics& statistics) {
   const GroupNormSiluArgs norm{.x = inputs[kMap],
@@ -87,6 +99,7 @@ Tensor run_norm_conv(const variable_list& inputs, const NormConvOptions& options
                                .time_embedding = inputs[kNormTime],
                                .scale = inputs[kNormScale],
                                .shift = inputs[kNormShift]};
+  const Conv2dArgs side = side_of(inputs);
   return warpgroup_conv2d({.x = inputs[kMap],
                            .x_rest = inputs[kMapRest],
                            .weight = inputs[kConvWeight],
@@ -94,6 +107,7 @@ Tensor run_norm_conv(const variable_list& inputs, const NormConvOptions& options
                            .residual = inputs[kConvResidual],
                            .residual_bias = inputs[kConvResidualBias],
                            .padding = 1,
+                           .shortcut = side.x.defined() ? &side : nullptr,
                            .norm = &norm},
                           &statistics);
 }
@@ -171,6 +185,13 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
         as_channels_last(d_outputs[kResult].defined() ? d_outputs[kResult] : zero_gradient(saved));
     run_backward(saved, norm_shape(saved[kMap], saved[kMapRest], ctx->saved_data["groups"].toInt()),
                  wanted, d_y, d_outputs, d_inputs);
+    if (saved[kSide].defined()) {
+      const PixelProductGradients side = pixel_product_gradients(
+          d_y, side_of(saved), {wanted[kSide], wanted[kSideRest], wanted[kSideWeight]});
+      d_inputs[kSide] = side.x;
+      d_inputs[kSideRest] = side.x_rest;
+      d_inputs[kSideWeight] = side.weight;
+    }
     if (wanted[kConvResidual]) d_inputs[kConvResidual] = d_outputs[kResult];
     if (wanted[kConvBias] || wanted[kConvResidualBias]) {
       const Tensor sums = sum_of_pixels(d_y);
@@ -244,7 +265,9 @@ bool norm_conv2d_is_fused(const Conv2dArgs& args) {
 
 Conv2dFork fused_norm_conv2d(const Conv2dArgs& args) {
   Conv2dArgs alone = args;
-  if (args.shortcut != nullptr) alone.residual = conv2d(*std::exchange(alone.shortcut, nullptr));
+  if (args.shortcut != nullptr && !is_warpgroup_conv2d(args)) {
+    alone.residual = conv2d(*std::exchange(alone.shortcut, nullptr));
+  }
   const variable_list inputs = inputs_of(alone);
   NormConvOptions options{.groups = args.norm->num_groups, .eps = args.norm->eps, .given = 0};
   variable_list present;

@@ -59,24 +59,17 @@ class PixelProduct : public torch::autograd::Function<PixelProduct> {
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
     enum ProductInput { kX, kWeight, kXRest, kBias, kResidual, kNumInputs };
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor& x = saved[kX];
-    const Tensor& x_rest = saved[kXRest];
-    const c10::cuda::CUDAGuard guard(x.device());
-    const ProductWeights weights(saved[kWeight], x, x_rest);
+    const c10::cuda::CUDAGuard guard(saved[kX].device());
     const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
-    const Tensor d_rows = rows_of(d_y);
-    variable_list d_inputs(kNumInputs);
-    if (ctx->needs_input_grad(kX)) d_inputs[kX] = map_of(at::mm(d_rows, weights.main), x);
-    if (ctx->needs_input_grad(kWeight)) {
-      ProductWeights d_weights(at::empty_like(saved[kWeight]), x, x_rest);
-      at::mm_out(d_weights.main, d_rows.t(), rows_of(x));
-      if (x_rest.defined()) at::mm_out(d_weights.rest, d_rows.t(), rows_of(x_rest));
-      d_inputs[kWeight] = d_weights.whole.view(saved[kWeight].sizes());
-    }
     size_t edge = kXRest;  // autograd numbers the inputs that are there
-    if (x_rest.defined() && ctx->needs_input_grad(edge++)) {
-      d_inputs[kXRest] = map_of(at::mm(d_rows, weights.rest), x);
-    }
+    const bool needs_rest = saved[kXRest].defined() && ctx->needs_input_grad(edge++);
+    const PixelProductGradients gradients = pixel_product_gradients(
+        d_y, {.x = saved[kX], .x_rest = saved[kXRest], .weight = saved[kWeight]},
+        {ctx->needs_input_grad(kX), needs_rest, ctx->needs_input_grad(kWeight)});
+    variable_list d_inputs(kNumInputs);
+    d_inputs[kX] = gradients.x;
+    d_inputs[kWeight] = gradients.weight;
+    d_inputs[kXRest] = gradients.x_rest;
     if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(edge++)) {
       d_inputs[kBias] = sum_of_pixels(d_y);
     }
@@ -90,6 +83,25 @@ std::optional<Tensor> given(const Tensor& tensor) {
 }
 
 }  // namespace
+
+PixelProductGradients pixel_product_gradients(const Tensor& d_y, const Conv2dArgs& product,
+                                              const std::array<bool, 3>& wanted) {
+  const Tensor& x = product.x;
+  const Tensor& x_rest = product.x_rest;
+  const ProductWeights weights(product.weight, x, x_rest);
+  const Tensor d_rows = rows_of(d_y);
+  const auto [needs_x, needs_rest, needs_weight] = wanted;
+  PixelProductGradients gradients;
+  if (needs_x) gradients.x = map_of(at::mm(d_rows, weights.main), x);
+  if (needs_rest) gradients.x_rest = map_of(at::mm(d_rows, weights.rest), x);
+  if (needs_weight) {
+    ProductWeights d_weights(at::empty_like(product.weight), x, x_rest);
+    at::mm_out(d_weights.main, d_rows.t(), rows_of(x));
+    if (x_rest.defined()) at::mm_out(d_weights.rest, d_rows.t(), rows_of(x_rest));
+    gradients.weight = d_weights.whole.view(product.weight.sizes());
+  }
+  return gradients;
+}
 
 bool is_pixel_product(const Conv2dArgs& args) {
   return !args.transposed && args.stride == 1 && args.padding == 0 && args.weight.size(2) == 1 &&
