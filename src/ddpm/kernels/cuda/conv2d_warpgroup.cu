@@ -33,7 +33,7 @@ __device__ void prepare(Shared<kSmall>& shared) {
   __syncthreads();
 }
 
-template <bool kSmall>
+template <bool kSmall, int kSplit>
 __global__ void __launch_bounds__(kGroups* kGroupThreads, 1)
     conv_kernel(const __grid_constant__ WarpgroupConv conv,
                 const __grid_constant__ WarpgroupConvTensors t,
@@ -43,37 +43,92 @@ __global__ void __launch_bounds__(kGroups* kGroupThreads, 1)
   auto& shared = *reinterpret_cast<Shared<kSmall>*>(memory);
   let_next_kernel_begin();
   prepare(shared);
+  const Share<kSplit> share{conv};
   const int group = threadIdx.x / kGroupThreads;
   if (group < kFeeders) {
     give_registers<kProducerRegisters>();
     const int thread = threadIdx.x - kWarpThreads;
     if (thread < 0) {
-      WeightFeeder<kSmall>{conv, t, shared, static_cast<int>(threadIdx.x)}.feed_all(tiles);
+      WeightFeeder<kSmall>{conv, t, shared, static_cast<int>(threadIdx.x)}.feed_all(tiles, share);
     } else {
-      PixelFeeder<kSmall>{conv, t, tiles, shared, thread % kParts, thread / kParts}.feed_all();
+      PixelFeeder<kSmall>{conv, t, tiles, shared, thread % kParts, thread / kParts}.feed_all(share);
     }
+    if constexpr (kSplit > 1) watch_cluster_add();
   } else {
     take_registers<kConsumerRegisters>();
     Multiplier<kSmall>{conv, t, shared, group - kFeeders,
                        static_cast<int>(threadIdx.x) % kGroupThreads}
-        .multiply_tiles(tiles);
+        .multiply_tiles(tiles, share);
   }
 #endif
 }
 
+struct Launch {
+  const WarpgroupConv& conv;
+  const WarpgroupConvTensors& tensors;
+  const Tiles& tiles;
+  int processors;
+  cudaStream_t stream;
+};
+
+/// Clusters that the device holds at once.
+template <bool kSmall, int kSplit>
+int clusters_at_once() {
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {kSplit, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = kSplit;
+  config.blockDim = kGroups * kGroupThreads;
+  config.dynamicSmemBytes = sizeof(Shared<kSmall>);
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  int count = 0;
+  return cudaOccupancyMaxActiveClusters(&count, conv_kernel<kSmall, kSplit>, &config) == cudaSuccess
+             ? count
+             : 0;
+}
+
+template <bool kSmall, int kSplit>
+cudaError_t launch(const Launch& launch) {
+  const int blocks =
+      kSplit > 1 ? launch.tiles.count * kSplit : std::min(launch.tiles.count, launch.processors);
+  return launch_early({.blocks = dim3(static_cast<unsigned>(blocks)),
+                       .threads = dim3(kGroups * kGroupThreads),
+                       .shared_bytes = sizeof(Shared<kSmall>),
+                       .stream = launch.stream,
+                       .cluster_blocks = kSplit},
+                      conv_kernel<kSmall, kSplit>, launch.conv, launch.tensors, launch.tiles);
+}
+
+template <bool kSmall, int kSplit>
+cudaError_t allow_memory() {
+  return cudaFuncSetAttribute(conv_kernel<kSmall, kSplit>,
+                              cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared<kSmall>));
+}
+
+/// With a tile's chunks shared out among as many blocks as the device holds at once.
 template <bool kSmall>
-cudaError_t launch(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
-                   cudaStream_t stream) {
+cudaError_t launch_split(const Launch& work) {
+  for (const auto error :
+       {allow_memory<kSmall, 1>(), allow_memory<kSmall, 2>(), allow_memory<kSmall, 4>()}) {
+    if (error != cudaSuccess) return error;
+  }
+  static const int fours = clusters_at_once<kSmall, 4>(), pairs = clusters_at_once<kSmall, 2>();
+  const WarpgroupConv& conv = work.conv;
+  const int chunks =
+      (conv.channels + conv.rest_channels + conv.side_channels + conv.side_rest) / kChunk;
+  if (work.tiles.count <= fours && chunks >= 8) return launch<kSmall, 4>(work);
+  return work.tiles.count <= pairs ? launch<kSmall, 2>(work) : launch<kSmall, 1>(work);
+}
+
+template <bool kSmall>
+cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
+                cudaStream_t stream) {
   int device = 0, processors = 0;
   if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
   if (const auto error =
           cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-      error != cudaSuccess) {
-    return error;
-  }
-  constexpr int kBytes = sizeof(Shared<kSmall>);
-  if (const auto error = cudaFuncSetAttribute(conv_kernel<kSmall>,
-                                              cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
       error != cudaSuccess) {
     return error;
   }
@@ -84,11 +139,7 @@ cudaError_t launch(const WarpgroupConv& conv, const WarpgroupConvTensors& tensor
                     .columns = Divisor(columns),
                     .whole = Divisor(kSmall ? 1 : wide * (conv.height / 16)),
                     .wide = Divisor(wide)};
-  return launch_early({.blocks = dim3(static_cast<unsigned>(std::min(tiles.count, processors))),
-                       .threads = dim3(kGroups * kGroupThreads),
-                       .shared_bytes = kBytes,
-                       .stream = stream},
-                      conv_kernel<kSmall>, conv, tensors, tiles);
+  return launch_split<kSmall>({conv, tensors, tiles, processors, stream});
 }
 
 }  // namespace
@@ -105,15 +156,14 @@ bool is_warpgroup_conv(const WarpgroupConv& conv) {
 
 cudaError_t conv2d_warpgroup(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
                              cudaStream_t stream) {
-  return conv.width == 8 ? launch<true>(conv, tensors, stream)
-                         : launch<false>(conv, tensors, stream);
+  return conv.width == 8 ? run<true>(conv, tensors, stream) : run<false>(conv, tensors, stream);
 }
 
 bool device_has_warpgroup_conv() {
   constexpr int kMajor = 9;  // what is compiled for sm_90a runs there alone
   static const bool is_compiled = [] {
     cudaFuncAttributes attributes{};
-    return cudaFuncGetAttributes(&attributes, conv_kernel<true>) == cudaSuccess &&
+    return cudaFuncGetAttributes(&attributes, conv_kernel<true, 1>) == cudaSuccess &&
            attributes.maxThreadsPerBlock >= kGroups * kGroupThreads &&
            attributes.numRegs > kProducerRegisters;
   }();

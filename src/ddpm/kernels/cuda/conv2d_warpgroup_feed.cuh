@@ -24,16 +24,23 @@ struct WeightFeeder {
     ring.advance();
   }
 
-  __device__ void feed_all(const Tiles& tiles) {
+  template <int kSplit>
+  __device__ void feed_all(const Tiles& tiles, const Share<kSplit>& share) {
     constexpr int kRowBytes = kTaps * kTapBytes;
-    const int rows = chunks_of(conv) * kTaps, side_chunks = side_chunks_of(conv);
-    for (int index = blockIdx.x; index < tiles.count; index += gridDim.x) {
+    const int chunks = chunks_of(conv), side_chunks = side_chunks_of(conv);
+    for (int index = share.tile(); index < tiles.count; index += share.step()) {
       const int64_t column = Tile<kSmall>(tiles, index).out / kOut;
-      const auto* weight = static_cast<const unsigned char*>(t.weight) + column * rows * kRowBytes;
-      for (int row = 0; row < rows; ++row) feed(weight + row * kRowBytes, kRowBytes);
+      const auto* weight =
+          static_cast<const unsigned char*>(t.weight) + column * chunks * kTaps * kRowBytes;
       const auto* side =
           static_cast<const unsigned char*>(t.side_weight) + column * side_chunks * kTapBytes;
-      for (int chunk = 0; chunk < side_chunks; ++chunk) feed(side + chunk * kTapBytes, kTapBytes);
+      const int end = min(share.end(), chunks);
+      for (int row = share.begin() * kTaps; row < end * kTaps; ++row) {
+        feed(weight + row * kRowBytes, kRowBytes);
+      }
+      for (int chunk = max(share.begin() - chunks, 0); chunk < share.end() - chunks; ++chunk) {
+        feed(side + chunk * kTapBytes, kTapBytes);
+      }
     }
   }
 };
@@ -171,15 +178,16 @@ struct PixelFeeder {
     return begun;
   }
 
-  /// Puts the residual where the result will stand.
-  __device__ void begin_residual(const Tile<kSmall>& tile, uint32_t phase) const {
+  /// Puts the residual of some rows where the result will stand.
+  __device__ void begin_residual(const Tile<kSmall>& tile, uint32_t phase, int first_row,
+                                 int end) const {
     constexpr int kVectors = kOut / kPart;  // of a row
     static_assert(kPixelThreads % kVectors == 0);
     wait_for_phase(&shared.result_empty, phase);
     const int vector = threadIdx.x % kVectors;
     const auto* residual = static_cast<const bf16*>(t.residual) + tile.out + vector * kPart;
 #pragma unroll 2
-    for (int row = (first * kParts + part) / kVectors; row < kPixels;
+    for (int row = first_row + (first * kParts + part) / kVectors; row < end;
          row += kPixelThreads / kVectors) {
       const bool is_there = tile.image_of(row / kPatchPixels) < conv.images;
       const int64_t place = tile.place(conv, row / kPatchPixels, row % kPatchPixels);
@@ -211,13 +219,13 @@ struct PixelFeeder {
     if (threadIdx.x % kWarpThreads == 0) arrive(&shared.pixels_full[stage]);
   }
 
-  __device__ void feed_all() const {
+  template <int kSplit>
+  __device__ void feed_all(const Share<kSplit>& share) const {
     constexpr int kAhead = 2;  // chunks under way; of four stages the multipliers hold two
-    constexpr int kResidualChunk = kAhead + 1;
-    const int chunks = chunks_of(conv) + side_chunks_of(conv);
-    const int own = (tiles.count - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
-                    static_cast<int>(gridDim.x) * chunks;
-    int index = static_cast<int>(blockIdx.x), chunk = 0;
+    const int residual_chunk = kSplit > 1 ? share.begin() : kAhead + 1;
+    const int own_tiles = (tiles.count - share.tile() + share.step() - 1) / share.step();
+    const int own = own_tiles * (share.end() - share.begin());
+    int index = share.tile(), chunk = share.begin();
     Tile<kSmall> tile(tiles, index);
     Ring<kPixelStages> ring;
     uint32_t result_phase = 1;
@@ -232,15 +240,16 @@ struct PixelFeeder {
       older = newer;
       if (older.norm != nullptr) norm.load(older.norm);
       if (n < own) {
-        if (chunk == kResidualChunk && t.residual != nullptr) {
-          begin_residual(tile, result_phase);
+        if (chunk == residual_chunk && t.residual != nullptr) {
+          const int row = share.first_patch() * kPatchPixels;
+          begin_residual(tile, result_phase, row, row + share.patches() * kPatchPixels);
           result_phase ^= 1;
         }
         newer = begin(tile, chunk, ring);
         ring.advance();
-        if (++chunk == chunks) {
-          chunk = 0;
-          index += gridDim.x;
+        if (++chunk == share.end()) {
+          chunk = share.begin();
+          index += share.step();
           tile = Tile<kSmall>(tiles, index);
         }
       }

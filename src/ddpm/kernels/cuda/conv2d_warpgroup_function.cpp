@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kTileOut = 128, kTileIn = 32, kTileParts = 4;
 constexpr int64_t kTilePixels = 256;
-constexpr int64_t kFewestTiles = 60;  // fewer leave most multiprocessors idle
+constexpr int64_t kFewestTiles = 30;  // fewer leave most multiprocessors idle
 constexpr int64_t kMostNormChannels = 2048;
 
 const void* pointer_to(const Tensor& tensor) {

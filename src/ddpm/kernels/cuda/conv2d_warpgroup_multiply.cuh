@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ddpm/kernels/cuda/conv2d_warpgroup_split.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_tile.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
 
@@ -44,18 +45,19 @@ struct Multiplier {
     }
   }
 
-  __device__ void multiply_all(float (&sums)[2][64]) {
-    const int chunks = chunks_of(conv), all = chunks + side_chunks_of(conv);
+  template <int kSplit>
+  __device__ void multiply_all(float (&sums)[2][64], const Share<kSplit>& share) {
+    const int chunks = chunks_of(conv);
     int pixels_before = 0, weights_before = 0;
-    for (int chunk = 0; chunk < all; ++chunk) {
+    for (int chunk = share.begin(); chunk < share.end(); ++chunk) {
       wait_for_phase(&shared.pixels_full[pixels.stage], pixels.phase);
       const bool is_side = chunk >= chunks;
       for (int row = 0; row < (is_side ? 1 : kTaps); ++row) {
         wait_for_phase(&shared.weights_full[weights.stage], weights.phase);
-        const bool is_first = chunk == 0 && row == 0;
+        const bool is_first = chunk == share.begin() && row == 0;
         begin_products();
         if (is_side) {
-          multiply(sums, 1, 1, 0, true);
+          multiply(sums, 1, 1, 0, !is_first);
         } else {
 #pragma unroll
           for (int tap = 0; tap < kTaps; ++tap) {
@@ -96,8 +98,16 @@ struct Multiplier {
     }
   }
 
+  /// Of the group's two patches those that the block writes.
+  template <int kSplit>
+  __device__ bool writes(const Share<kSplit>& share, int p) const {
+    return (2 * group + p) / share.patches() == share.rank();
+  }
+
   /// Puts the group's patches with bias and residual into shared memory.
-  __device__ void write_result(const float (&sums)[2][64], const Bias& bias) {
+  template <int kSplit>
+  __device__ void write_result(const float (&sums)[2][64], const Bias& bias,
+                               const Share<kSplit>& share) {
     if (t.residual != nullptr) {
       wait_for_phase(&shared.result_full, result_phase);
       result_phase ^= 1;
@@ -106,6 +116,7 @@ struct Multiplier {
     }
 #pragma unroll
     for (int p = 0; p < 2; ++p) {
+      if (!writes(share, p)) continue;
 #pragma unroll
       for (int j = 0; j < kOut / 8; ++j) {
         const float2 added = __bfloat1622float2(bias[kSmall ? p : 0][j]);
@@ -125,10 +136,11 @@ struct Multiplier {
     }
   }
 
-  __device__ void sum_result(const Tile<kSmall>& tile) const {
+  template <int kSplit>
+  __device__ void sum_result(const Tile<kSmall>& tile, const Share<kSplit>& share) const {
     const int patch = 2 * group + thread / kPatchPixels, pair = thread % kPatchPixels;
     const int image = tile.image_of(patch);
-    if (image >= conv.images) return;
+    if (image >= conv.images || !writes(share, thread / kPatchPixels)) return;
     float2 sum{0, 0}, squares{0, 0};
 #pragma unroll 16
     for (int row = 0; row < kPatchPixels; ++row) {
@@ -144,7 +156,8 @@ struct Multiplier {
     to[pair] = {sum.x, squares.x, sum.y, squares.y};
   }
 
-  __device__ void send_result(const Tile<kSmall>& tile) const {
+  template <int kSplit>
+  __device__ void send_result(const Tile<kSmall>& tile, const Share<kSplit>& share) const {
     constexpr int kVectors = kOut / kPart;         // of a row
     static_assert(kGroupThreads / kVectors == 8);  // a row of a patch at once
     const int vector = thread % kVectors, x = thread / kVectors;
@@ -152,6 +165,7 @@ struct Multiplier {
     for (int p = 0; p < 2; ++p) {
       const int patch = 2 * group + p;
       if (tile.image_of(patch) >= conv.images) return;
+      if (!writes(share, p)) continue;
       auto* out = static_cast<bf16*>(t.out) + tile.place(conv, patch, x) * conv.out_channels +
                   tile.out + vector * kPart;
       const int64_t row = static_cast<int64_t>(conv.width) * conv.out_channels;
@@ -163,18 +177,24 @@ struct Multiplier {
     }
   }
 
-  __device__ void multiply_tiles(const Tiles& tiles) {
+  template <int kSplit>
+  __device__ void multiply_tiles(const Tiles& tiles, const Share<kSplit>& share) {
     float sums[2][64];
     Bias bias;
     wait_for_previous_kernel();
-    for (int index = blockIdx.x; index < tiles.count; index += gridDim.x) {
+    for (int index = share.tile(); index < tiles.count; index += share.step()) {
       const Tile<kSmall> tile(tiles, index);
-      load_bias(tile, bias);
-      multiply_all(sums);
-      write_result(sums, bias);
+      if constexpr (kSplit == 1) load_bias(tile, bias);  // on its way meanwhile
+      multiply_all(sums, share);
+      if constexpr (kSplit > 1) {
+        add_parts_of_cluster<kSplit>(sums, &shared, {share.rank(), group, thread});
+        if (group != share.first_patch() / 2) return;
+        load_bias(tile, bias);
+      }
+      write_result(sums, bias, share);
       meet(1 + group, kGroupThreads);
-      send_result(tile);
-      if (t.sums != nullptr) sum_result(tile);
+      send_result(tile, share);
+      if (t.sums != nullptr) sum_result(tile, share);
       __syncwarp();
       if (t.residual != nullptr) release(&shared.result_empty);
     }

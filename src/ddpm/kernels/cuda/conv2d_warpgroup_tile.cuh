@@ -118,11 +118,33 @@ struct Tile {
   }
 };
 
-__device__ int chunks_of(const WarpgroupConv& conv) {
+__device__ __forceinline__ int chunks_of(const WarpgroupConv& conv) {
   return (conv.channels + conv.rest_channels) / kChunk;
 }
-__device__ int side_chunks_of(const WarpgroupConv& conv) {
+__device__ __forceinline__ int side_chunks_of(const WarpgroupConv& conv) {
   return (conv.side_channels + conv.side_rest) / kChunk;
 }
+
+/// What a block does: some tiles, of which it multiplies all chunks of channels; or, where there
+/// are few, a part of the chunks of one tile, whose rest fall to the other blocks of its cluster.
+/// Nothing is kept: registers are worth more.
+template <int kSplit>
+struct Share {
+  const WarpgroupConv& conv;
+
+  __device__ int rank() const { return kSplit > 1 ? static_cast<int>(blockIdx.x) % kSplit : 0; }
+  /// The first tile, and from one to the next.
+  __device__ int tile() const { return static_cast<int>(blockIdx.x) / kSplit; }
+  __device__ int step() const { return static_cast<int>(gridDim.x) / kSplit; }
+  /// The chunks, from the first to the one behind the last.
+  __device__ int begin() const { return all() * rank() / kSplit; }
+  __device__ int end() const { return all() * (rank() + 1) / kSplit; }
+  /// Patches whose result the block writes.
+  __device__ static constexpr int patches() { return 4 / kSplit; }
+  __device__ int first_patch() const { return rank() * patches(); }
+
+ private:
+  __device__ int all() const { return chunks_of(conv) + side_chunks_of(conv); }
+};
 
 }  // namespace ddpm::cuda::warpgroup
