@@ -7,18 +7,18 @@
 // The warpgroups that multiply what stands in shared memory and write the result.
 namespace ddpm::cuda::warpgroup {
 
-template <bool kSmall>
+template <typename Form>
 struct Multiplier {
   const WarpgroupConv& conv;
   const WarpgroupConvTensors& t;
-  Shared<kSmall>& shared;
+  Shared<Form>& shared;
   int group, thread;  // of the group
   Ring<kPixelStages> pixels;
   Ring<kWeightStages> weights;
   uint32_t result_phase = 0;
 
-  using Around = Halo<kSmall>;
-  static constexpr int kBiasRows = kSmall ? 2 : 1;
+  using Around = Halo<Form::kSmall>;
+  static constexpr int kBiasRows = Form::kSmall ? 2 : 1;
   using Bias = __nv_bfloat162[kBiasRows][kOut / 8];
 
   __device__ int lane() const { return thread % kWarpThreads; }
@@ -45,14 +45,13 @@ struct Multiplier {
     }
   }
 
-  template <int kSplit>
-  __device__ void multiply_all(float (&sums)[2][64], const Share<kSplit>& share) {
+  __device__ void multiply_all(float (&sums)[2][64], const Share<Form>& share, int phase) {
     const int chunks = chunks_of(conv);
     int pixels_before = 0, weights_before = 0;
     for (int chunk = share.begin(); chunk < share.end(); ++chunk) {
       wait_for_phase(&shared.pixels_full[pixels.stage], pixels.phase);
       const bool is_side = chunk >= chunks;
-      for (int row = 0; row < (is_side ? 1 : kTaps); ++row) {
+      for (int row = 0; row < (is_side ? 1 : Form::kTaps); ++row) {
         wait_for_phase(&shared.weights_full[weights.stage], weights.phase);
         const bool is_first = chunk == share.begin() && row == 0;
         begin_products();
@@ -60,8 +59,8 @@ struct Multiplier {
           multiply(sums, 1, 1, 0, !is_first);
         } else {
 #pragma unroll
-          for (int tap = 0; tap < kTaps; ++tap) {
-            multiply(sums, row, tap, tap, !is_first || tap > 0);
+          for (int tap = 0; tap < Form::kTaps; ++tap) {
+            multiply(sums, row + phase / 2, tap + phase % 2, tap, !is_first || tap > 0);
           }
         }
         commit_products();
@@ -82,10 +81,10 @@ struct Multiplier {
   }
 
   /// Both biases, rounded to bf16.
-  __device__ void load_bias(const Tile<kSmall>& tile, Bias& bias) const {
+  __device__ void load_bias(const Tile<Form>& tile, Bias& bias) const {
     const auto pair = [&](const void* row, int64_t first, int j) {
       return *reinterpret_cast<const __nv_bfloat162*>(static_cast<const bf16*>(row) + first +
-                                                      tile.out + 8 * j + 2 * (lane() % 4));
+                                                      tile.out() + 8 * j + 2 * (lane() % 4));
     };
 #pragma unroll
     for (int p = 0; p < kBiasRows; ++p) {
@@ -99,15 +98,13 @@ struct Multiplier {
   }
 
   /// Of the group's two patches those that the block writes.
-  template <int kSplit>
-  __device__ bool writes(const Share<kSplit>& share, int p) const {
+  __device__ bool writes(const Share<Form>& share, int p) const {
     return (2 * group + p) / share.patches() == share.rank();
   }
 
   /// Puts the group's patches with bias and residual into shared memory.
-  template <int kSplit>
   __device__ void write_result(const float (&sums)[2][64], const Bias& bias,
-                               const Share<kSplit>& share) {
+                               const Share<Form>& share) {
     if (t.residual != nullptr) {
       wait_for_phase(&shared.result_full, result_phase);
       result_phase ^= 1;
@@ -119,7 +116,7 @@ struct Multiplier {
       if (!writes(share, p)) continue;
 #pragma unroll
       for (int j = 0; j < kOut / 8; ++j) {
-        const float2 added = __bfloat1622float2(bias[kSmall ? p : 0][j]);
+        const float2 added = __bfloat1622float2(bias[Form::kSmall ? p : 0][j]);
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           const int row =
@@ -136,8 +133,7 @@ struct Multiplier {
     }
   }
 
-  template <int kSplit>
-  __device__ void sum_result(const Tile<kSmall>& tile, const Share<kSplit>& share) const {
+  __device__ void sum_result(const Tile<Form>& tile, const Share<Form>& share) const {
     const int patch = 2 * group + thread / kPatchPixels, pair = thread % kPatchPixels;
     const int image = tile.image_of(patch);
     if (image >= conv.images || !writes(share, thread / kPatchPixels)) return;
@@ -149,15 +145,18 @@ struct Multiplier {
       sum = {sum.x + value.x, sum.y + value.y};
       squares = {fmaf(value.x, value.x, squares.x), fmaf(value.y, value.y, squares.y)};
     }
-    const int parts = conv.height * conv.width / kPatchPixels;
-    const int part = kSmall ? 0 : (tile.y / 16 * (conv.width / 16) + tile.x / 16) * 4 + patch;
+    const int of_phase = conv.height * conv.width / kPatchPixels;
+    const int parts = of_phase * (Form::kPhases ? 4 : 1);
+    const int part =
+        tile.phase * of_phase +
+        (Form::kSmall ? 0 : (tile.y / 16 * (conv.width / 16) + tile.x / 16) * 4 + patch);
     auto* to = reinterpret_cast<float4*>(
-        t.sums + ((static_cast<int64_t>(image) * parts + part) * conv.out_channels + tile.out) * 2);
+        t.sums +
+        ((static_cast<int64_t>(image) * parts + part) * conv.out_channels + tile.out()) * 2);
     to[pair] = {sum.x, squares.x, sum.y, squares.y};
   }
 
-  template <int kSplit>
-  __device__ void send_result(const Tile<kSmall>& tile, const Share<kSplit>& share) const {
+  __device__ void send_result(const Tile<Form>& tile, const Share<Form>& share) const {
     constexpr int kVectors = kOut / kPart;         // of a row
     static_assert(kGroupThreads / kVectors == 8);  // a row of a patch at once
     const int vector = thread % kVectors, x = thread / kVectors;
@@ -167,8 +166,9 @@ struct Multiplier {
       if (tile.image_of(patch) >= conv.images) return;
       if (!writes(share, p)) continue;
       auto* out = static_cast<bf16*>(t.out) + tile.place(conv, patch, x) * conv.out_channels +
-                  tile.out + vector * kPart;
-      const int64_t row = static_cast<int64_t>(conv.width) * conv.out_channels;
+                  tile.out() + vector * kPart;
+      const int64_t row =
+          static_cast<int64_t>(conv.width) * (Form::kPhases ? 4 : 1) * conv.out_channels;
 #pragma unroll
       for (int y = 0; y < 8; ++y) {
         *reinterpret_cast<uint4*>(out + y * row) = *reinterpret_cast<const uint4*>(
@@ -177,17 +177,16 @@ struct Multiplier {
     }
   }
 
-  template <int kSplit>
-  __device__ void multiply_tiles(const Tiles& tiles, const Share<kSplit>& share) {
+  __device__ void multiply_tiles(const Tiles& tiles, const Share<Form>& share) {
     float sums[2][64];
     Bias bias;
     wait_for_previous_kernel();
     for (int index = share.tile(); index < tiles.count; index += share.step()) {
-      const Tile<kSmall> tile(tiles, index);
-      if constexpr (kSplit == 1) load_bias(tile, bias);  // on its way meanwhile
-      multiply_all(sums, share);
-      if constexpr (kSplit > 1) {
-        add_parts_of_cluster<kSplit>(sums, &shared, {share.rank(), group, thread});
+      const Tile<Form> tile(tiles, index);
+      if constexpr (Form::kSplit == 1) load_bias(tile, bias);  // on its way meanwhile
+      multiply_all(sums, share, tile.phase);
+      if constexpr (Form::kSplit > 1) {
+        add_parts_of_cluster<Form>(sums, &shared, {share.rank(), group, thread});
         if (group != share.first_patch() / 2) return;
         load_bias(tile, bias);
       }

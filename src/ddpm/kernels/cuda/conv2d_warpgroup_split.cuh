@@ -20,10 +20,10 @@ __device__ __forceinline__ void watch_cluster_add() {
 
 /// sums += those of the cluster's other blocks, for the patches that this block writes. The order
 /// depends on the patch alone.
-template <int kSplit>
+template <typename Form>
 __device__ void add_parts_of_cluster(float (&sums)[2][64], void* memory, const Adder& own) {
-  constexpr int kPatches = 4 / kSplit;  // that a block writes
-  constexpr int kFours = 16;            // of a thread's sums of a patch
+  constexpr int kPatches = 4 / Form::kSplit;  // that a block writes
+  constexpr int kFours = 16;                  // of a thread's sums of a patch
   const uint32_t base = address_in_block(memory);
   // Of the sender's patch, a place for each of its four numbers.
   const auto place = [&](int slot, int patch, int four) {
@@ -50,7 +50,7 @@ __device__ void add_parts_of_cluster(float (&sums)[2][64], void* memory, const A
     const int patch = 2 * own.group + p;
     if (patch / kPatches != own.rank) continue;
 #pragma unroll
-    for (int slot = 0; slot < kSplit - 1; ++slot) {
+    for (int slot = 0; slot < Form::kSplit - 1; ++slot) {
 #pragma unroll
       for (int four = 0; four < kFours; ++four) {
         const float4 more =
