@@ -15,7 +15,7 @@
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kPackedRows = 128, kPackedColumns = 32, kPackedParts = 4;
+constexpr int64_t kPackedRows = 128, kPackedColumns = 32, kPackedParts = 4, kMostSide = 3;
 
 /// Channels last, at a place where 16 bytes can be read at once.
 Tensor aligned_weight(const Tensor& weight) {
@@ -47,7 +47,7 @@ Tensor pack_tiles(const Tensor& weight, bool turned) {
 
 bool has_warpgroup_tiles(const Tensor& weight) {
   const int64_t side = weight.size(2);
-  if (!weight.is_cuda() || weight.scalar_type() != at::kBFloat16 || (side != 1 && side != 3) ||
+  if (!weight.is_cuda() || weight.scalar_type() != at::kBFloat16 || side > kMostSide ||
       weight.size(3) != side || weight.size(0) % kPackedRows != 0 ||
       weight.size(1) % kPackedColumns != 0) {
     return false;

@@ -17,8 +17,10 @@
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kTileOut = 128, kTilePixels = 256;
-constexpr int64_t kFewestTiles = 60;  // fewer leave most multiprocessors idle
+constexpr int64_t kTileOut = 128, kTilePixels = 256, kTapsDim = 2;
+constexpr int64_t kKernel = 3;
+constexpr int64_t kPhaseSide = 2;     // of the kernel of one phase of an upsampled map
+constexpr int64_t kFewestTiles = 30;  // fewer leave most multiprocessors idle
 constexpr int64_t kMostNormChannels = 2048;
 
 const void* pointer_to(const Tensor& tensor) {
@@ -29,9 +31,16 @@ Tensor dense_map(const Tensor& map) {
 }
 int channels_in(const Tensor& map) { return map.defined() ? static_cast<int>(map.size(1)) : 0; }
 
+/// Packed as it is to be used.
 bool is_packed(const Conv2dArgs& args) {
-  return args.packed != nullptr && args.packed->is_of({args.weight}) &&
-         args.packed->tiles().defined();
+  if (args.packed == nullptr || !args.packed->is_of({args.weight})) return false;
+  const Tensor& tiles = args.packed->tiles();
+  const int64_t side = args.upsampled ? kPhaseSide : args.weight.size(2);
+  return tiles.defined() && tiles.size(kTapsDim) == side * side;
+}
+/// Those of an upsampled map's phases are packed once or not at all.
+bool has_tiles(const Conv2dArgs& args) {
+  return is_packed(args) || (!args.upsampled && has_warpgroup_tiles(args.weight));
 }
 Tensor tiles_for(const Conv2dArgs& args) {
   return is_packed(args) ? args.packed->tiles() : warpgroup_tiles(args.weight);
@@ -91,11 +100,10 @@ bool fits_shapes(const Conv2dArgs& args, const WarpgroupConv& conv) {
 }
 
 bool takes_shortcut(const Conv2dArgs& side, const Conv2dArgs& args) {
-  return is_pixel_product(side) && has_warpgroup_tiles(side.weight) && fits_types(side) &&
-         !side.bias.defined() && !side.residual.defined() && side.norm == nullptr &&
-         side.shortcut == nullptr && !args.residual.defined() &&
-         side.weight.size(0) == args.weight.size(0) && side.x.size(0) == args.x.size(0) &&
-         side.x.sizes().slice(2) == args.x.sizes().slice(2);
+  return is_pixel_product(side) && has_tiles(side) && fits_types(side) && !side.bias.defined() &&
+         !side.residual.defined() && side.norm == nullptr && side.shortcut == nullptr &&
+         !args.residual.defined() && side.weight.size(0) == args.weight.size(0) &&
+         side.x.size(0) == args.x.size(0) && side.x.sizes().slice(2) == args.x.sizes().slice(2);
 }
 
 /// a and b of NormFromSums. Keeps the statistics if there is room for them.
@@ -142,7 +150,7 @@ Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x
 
 bool is_warpgroup_conv2d(const Conv2dArgs& args) {
   if (!args.x.is_cuda() || args.transposed || args.stride != 1 || args.padding != 1 ||
-      args.weight.size(2) != 3 || !has_warpgroup_tiles(args.weight) || !fits_types(args)) {
+      args.weight.size(2) != kKernel || !has_tiles(args) || !fits_types(args)) {
     return false;
   }
   if (args.bias.defined() && args.image_bias.defined()) return false;

@@ -5,6 +5,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <utility>
+
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
 
 namespace ddpm::cuda {
@@ -35,7 +37,7 @@ Tensor part_sums(const Tensor& map) {
                                 map.options().memory_format(std::nullopt).dtype(at::kFloat));
   C10_CUDA_CHECK(sum_parts(shape, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
                            c10::cuda::getCurrentCUDAStream()));
-  keep_part_sums(map, sums);
+  keep_part_sums(map, sums);  // a skip's map is normalised twice
   return sums;
 }
 

@@ -10,7 +10,7 @@ namespace ddpm::cuda {
 /// tensor goes, and count until it is written again.
 void keep_part_sums(const Tensor& map, const Tensor& sums);
 
-/// Those kept with the map, or computed and kept now.
+/// Those kept with the map; computed now and kept, where there are none.
 ///
 /// @param map [N, C, H, W] bf16 on a GPU, channels_last, H W a multiple of 64.
 Tensor part_sums(const Tensor& map);
