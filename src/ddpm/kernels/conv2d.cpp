@@ -12,6 +12,7 @@
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #include "ddpm/kernels/cuda/norm_conv2d_function.h"
@@ -108,6 +109,7 @@ Conv2dFork conv2d_fork(const Conv2dArgs& args) {
 Tensor conv2d(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
   if (conv2d_is_one_pass(args)) return cuda::warpgroup_conv2d(args);
+  if (cuda::is_few_channels_conv2d(args)) return cuda::few_channels_conv2d(args);
 #endif
   if (args.norm != nullptr) return conv2d_fork(args).y;
   if (args.image_bias.defined()) return with_image_bias(args);

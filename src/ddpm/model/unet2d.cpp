@@ -239,7 +239,11 @@ Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels
   for (DownBlock& block : down_blocks_) h = block->forward(h, time, skips);
   h = mid_block_->forward(h, time);
   for (UpBlock& block : up_blocks_) h = block->forward(h, time, skips);
-  return conv_out_->forward(group_norm_silu(conv_norm_out_->args(h)));
+  const GroupNormSiluArgs norm = conv_norm_out_->args(h);
+  Conv2dArgs last = conv_out_->args_without_bias(h);
+  last.norm = &norm;
+  last.bias = conv_out_->bias();
+  return conv2d(last);
 }
 
 }  // namespace ddpm

@@ -59,9 +59,9 @@ struct PixelFeeder {
   Shared<Form>& shared;
   int part, first;  // of this thread: its channels and first pixel
 
-  using Around = Halo<Form::kSmall>;
+  using Around = Halo<Form>;
   // In small tiles each image has an equal share of the threads.
-  static constexpr int kImageStride = kPixelStride / (Form::kSmall ? 4 : 1);
+  static constexpr int kImageStride = kPixelStride / (Form::kSmall ? Form::kPatches : 1);
   static constexpr int kTileSlots = Form::kSmall ? kPatchPixels : 18 * 18;
   static constexpr int kCount = (kTileSlots + kImageStride - 1) / kImageStride;
   static constexpr int kZero = -1, kNone = -2;

@@ -5,7 +5,6 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include "ddpm/core/check.h"
 #include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
@@ -21,7 +20,6 @@ constexpr int64_t kTileOut = 128, kTilePixels = 256, kTapsDim = 2;
 constexpr int64_t kKernel = 3;
 constexpr int64_t kPhaseSide = 2;     // of the kernel of one phase of an upsampled map
 constexpr int64_t kFewestTiles = 30;  // fewer leave most multiprocessors idle
-constexpr int64_t kMostNormChannels = 2048;
 
 const void* pointer_to(const Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr() : nullptr;
@@ -55,15 +53,6 @@ bool fits_types(const Conv2dArgs& args) {
     }
   }
   return true;
-}
-
-bool takes_norm(const GroupNormSiluArgs& norm, int64_t channels) {
-  for (const Tensor* tensor :
-       {&norm.weight, &norm.bias, &norm.time_embedding, &norm.scale, &norm.shift}) {
-    if (tensor->defined() && tensor->scalar_type() != at::kBFloat16) return false;
-  }
-  return norm.silu && !(norm.training && norm.dropout > 0) && channels <= kMostNormChannels &&
-         channels % norm.num_groups == 0;
 }
 
 WarpgroupConv warpgroup_shape(const Conv2dArgs& args) {
@@ -106,46 +95,6 @@ bool takes_shortcut(const Conv2dArgs& side, const Conv2dArgs& args) {
          side.x.size(0) == args.x.size(0) && side.x.sizes().slice(2) == args.x.sizes().slice(2);
 }
 
-/// a and b of NormFromSums. Keeps the statistics if there is room for them.
-Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest,
-                 NormStatistics* statistics) {
-  const Tensor sums = part_sums(x), rest_sums = x_rest.defined() ? part_sums(x_rest) : Tensor();
-  const auto dense = [](const Tensor& rows) {
-    return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
-  };
-  const Tensor time = dense(norm.time_embedding);
-  const Tensor scale = dense(norm.scale), shift = dense(norm.shift);
-  check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
-            "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
-            scale.defined() ? scale.stride(0) : 0, " and ", shift.defined() ? shift.stride(0) : 0);
-  NormFromSums from{.images = static_cast<int>(x.size(0)),
-                    .pixels = static_cast<int>(x.size(2) * x.size(3)),
-                    .channels = channels_in(x),
-                    .rest_channels = channels_in(x_rest),
-                    .groups = static_cast<int>(norm.num_groups),
-                    .eps = static_cast<float>(norm.eps),
-                    .sums = sums.const_data_ptr<float>(),
-                    .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
-                    .weight = pointer_to(norm.weight),
-                    .bias = pointer_to(norm.bias),
-                    .scale = pointer_to(scale),
-                    .shift = pointer_to(shift),
-                    .scale_stride = scale.defined() ? scale.stride(0) : 0,
-                    .time_embedding = pointer_to(time),
-                    .time_embedding_stride = time.defined() ? time.stride(0) : 0};
-  if (statistics != nullptr) {
-    statistics->mean = at::empty({x.size(0), norm.num_groups}, sums.options());
-    statistics->rstd = at::empty_like(statistics->mean);
-    from.mean = statistics->mean.mutable_data_ptr<float>();
-    from.rstd = statistics->rstd.mutable_data_ptr<float>();
-  }
-  const Tensor rows =
-      at::empty({x.size(0), channels_in(x) + channels_in(x_rest), 2}, sums.options());
-  C10_CUDA_CHECK(
-      norm_from_sums(from, rows.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
-  return rows;
-}
-
 }  // namespace
 
 bool is_warpgroup_conv2d(const Conv2dArgs& args) {
@@ -156,7 +105,8 @@ bool is_warpgroup_conv2d(const Conv2dArgs& args) {
   if (args.bias.defined() && args.image_bias.defined()) return false;
   if (args.image_bias.defined() && args.image_bias.stride(1) != 1) return false;
   if (args.norm != nullptr &&
-      (args.upsampled || !takes_norm(*args.norm, channels_in(args.x) + channels_in(args.x_rest)))) {
+      (args.upsampled ||
+       !has_norm_rows(*args.norm, channels_in(args.x) + channels_in(args.x_rest)))) {
     return false;
   }
   if (args.shortcut != nullptr && !takes_shortcut(*args.shortcut, args)) return false;

@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "ddpm/core/check.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
 
 namespace ddpm::cuda {
@@ -18,6 +19,12 @@ struct KeptSums : c10::BackendMeta {
   Tensor sums;
   int64_t version;  // of the map, when they were its sums
 };
+
+constexpr int64_t kMostNormChannels = 2048;
+
+const void* row_data(const Tensor& rows) {
+  return rows.defined() ? rows.const_data_ptr() : nullptr;
+}
 
 }  // namespace
 
@@ -39,6 +46,54 @@ Tensor part_sums(const Tensor& map) {
                            c10::cuda::getCurrentCUDAStream()));
   keep_part_sums(map, sums);  // a skip's map is normalised twice
   return sums;
+}
+
+bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels) {
+  for (const Tensor* tensor :
+       {&norm.weight, &norm.bias, &norm.time_embedding, &norm.scale, &norm.shift}) {
+    if (tensor->defined() && tensor->scalar_type() != at::kBFloat16) return false;
+  }
+  return norm.silu && !(norm.training && norm.dropout > 0) && channels <= kMostNormChannels &&
+         channels % norm.num_groups == 0;
+}
+
+Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest,
+                 NormStatistics* statistics) {
+  const int64_t rest_channels = x_rest.defined() ? x_rest.size(1) : 0;
+  const Tensor sums = part_sums(x), rest_sums = x_rest.defined() ? part_sums(x_rest) : Tensor();
+  const auto dense = [](const Tensor& rows) {
+    return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
+  };
+  const Tensor time = dense(norm.time_embedding);
+  const Tensor scale = dense(norm.scale), shift = dense(norm.shift);
+  check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
+            "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
+            scale.defined() ? scale.stride(0) : 0, " and ", shift.defined() ? shift.stride(0) : 0);
+  NormFromSums from{.images = static_cast<int>(x.size(0)),
+                    .pixels = static_cast<int>(x.size(2) * x.size(3)),
+                    .channels = static_cast<int>(x.size(1)),
+                    .rest_channels = static_cast<int>(rest_channels),
+                    .groups = static_cast<int>(norm.num_groups),
+                    .eps = static_cast<float>(norm.eps),
+                    .sums = sums.const_data_ptr<float>(),
+                    .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
+                    .weight = row_data(norm.weight),
+                    .bias = row_data(norm.bias),
+                    .scale = row_data(scale),
+                    .shift = row_data(shift),
+                    .scale_stride = scale.defined() ? scale.stride(0) : 0,
+                    .time_embedding = row_data(time),
+                    .time_embedding_stride = time.defined() ? time.stride(0) : 0};
+  if (statistics != nullptr) {
+    statistics->mean = at::empty({x.size(0), norm.num_groups}, sums.options());
+    statistics->rstd = at::empty_like(statistics->mean);
+    from.mean = statistics->mean.mutable_data_ptr<float>();
+    from.rstd = statistics->rstd.mutable_data_ptr<float>();
+  }
+  const Tensor rows = at::empty({x.size(0), x.size(1) + rest_channels, 2}, sums.options());
+  C10_CUDA_CHECK(
+      norm_from_sums(from, rows.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
+  return rows;
 }
 
 }  // namespace ddpm::cuda
