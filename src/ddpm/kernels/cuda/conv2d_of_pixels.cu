@@ -41,20 +41,21 @@ struct Tap {
   }
 };
 
-/// Whatever the taps of a part's pixels see, one after another.
+constexpr int kOwnPixels = kPixels / kWarps;  // of a lane
+
+/// Whatever the lane's tap sees of a part's pixels.
 __device__ void gather_pixels(const FewChannelsConv& conv, const bf16* image, int first,
-                              const Tap& tap, Shared& shared) {
+                              const Tap& tap, bf16 (&values)[kOwnPixels]) {
   int y = (first + static_cast<int>(threadIdx.x) / kK) / conv.width;
   int x = (first + static_cast<int>(threadIdx.x) / kK) % conv.width;
-#pragma unroll 4
-  for (int pixel = threadIdx.x / kK; pixel < kPixels; pixel += kWarps) {
+#pragma unroll
+  for (int i = 0; i < kOwnPixels; ++i) {
     const int from_y = y + tap.down, from_x = x + tap.right;
     const bool is_inside = tap.is_one &&
                            static_cast<unsigned>(from_y) < static_cast<unsigned>(conv.height) &&
                            static_cast<unsigned>(from_x) < static_cast<unsigned>(conv.width);
-    shared.pixels[pixel][threadIdx.x % kK] =
-        is_inside ? image[(from_y * conv.width + from_x) * conv.channels + tap.channel]
-                  : bf16(0.0F);
+    values[i] = bf16(0.0F);
+    if (is_inside) values[i] = image[(from_y * conv.width + from_x) * conv.channels + tap.channel];
     for (x += kWarps; x >= conv.width; x -= conv.width) ++y;
   }
 }
@@ -133,12 +134,21 @@ __global__ void __launch_bounds__(kThreads)
   load_weights(conv, static_cast<const bf16*>(t.weight) + out * kTaps * conv.channels, shared);
   const Tap tap(conv.channels);
   wait_for_previous_kernel();
-  for (int part = blockIdx.x; part < parts; part += gridDim.x) {
+  bf16 values[kOwnPixels];
+  const auto gather = [&](int part) {  // on their way while the part before is multiplied
     const int image = part / (pixels / kPixels);
-    gather_pixels(
-        conv, static_cast<const bf16*>(t.x) + static_cast<int64_t>(image) * pixels * conv.channels,
-        part * kPixels - image * pixels, tap, shared);
+    const auto* from =
+        static_cast<const bf16*>(t.x) + static_cast<int64_t>(image) * pixels * conv.channels;
+    if (part < parts) gather_pixels(conv, from, part * kPixels - image * pixels, tap, values);
+  };
+  gather(static_cast<int>(blockIdx.x));
+  for (int part = blockIdx.x; part < parts; part += gridDim.x) {
+#pragma unroll
+    for (int i = 0; i < kOwnPixels; ++i) {
+      shared.pixels[i * kWarps + threadIdx.x / kK][threadIdx.x % kK] = values[i];
+    }
     __syncthreads();
+    gather(part + static_cast<int>(gridDim.x));
     float sums[kOut / 8][4] = {};
     multiply(shared, sums);
     keep_result(sums, t.bias == nullptr ? nullptr : static_cast<const bf16*>(t.bias) + out, shared);

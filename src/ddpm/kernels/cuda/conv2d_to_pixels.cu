@@ -36,21 +36,36 @@ template <int kChannels>
 __device__ void load_pixels(const FewChannelsConv& conv, const FewChannelsTensors& t,
                             const TilePlace& tile, Shared<kChannels>& shared) {
   constexpr int kVectors = kChannels / kVector, kStride = kThreads / kVectors;
+  constexpr int kLoads = 7;  // under way at once
   const int vector = threadIdx.x % kVectors;
   const auto* image = static_cast<const bf16*>(t.x) +
                       tile.image * conv.height * conv.width * kChannels + vector * kVector;
   NormOfEight norm;
   if (t.norm != nullptr) norm.load(t.norm + (tile.image * kChannels + vector * kVector) * 2);
-#pragma unroll 4
-  for (int slot = threadIdx.x / kVectors; slot < kHalo * kHalo; slot += kStride) {
-    const int y = tile.y + slot / kHalo - 1, x = tile.x + slot % kHalo - 1;
-    uint4 value{0, 0, 0, 0};
-    if (y >= 0 && y < conv.height && x >= 0 && x < conv.width) {
-      value = *reinterpret_cast<const uint4*>(image +
-                                              static_cast<int64_t>(y * conv.width + x) * kChannels);
-      if (t.norm != nullptr) value = norm_silu(value, norm);
+#pragma unroll 1
+  for (int begin = threadIdx.x / kVectors; begin < kHalo * kHalo; begin += kLoads * kStride) {
+    uint4 values[kLoads];
+    uint32_t inside = 0;
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      const int slot = begin + k * kStride;
+      const int y = tile.y + slot / kHalo - 1, x = tile.x + slot % kHalo - 1;
+      values[k] = {0, 0, 0, 0};
+      if (slot < kHalo * kHalo && y >= 0 && y < conv.height && x >= 0 && x < conv.width) {
+        inside |= 1U << k;
+        values[k] = *reinterpret_cast<const uint4*>(
+            image + static_cast<int64_t>(y * conv.width + x) * kChannels);
+      }
     }
-    *reinterpret_cast<uint4*>(&shared.pixels[slot][vector * kVector]) = value;
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      const int slot = begin + k * kStride;
+      const uint4 taken = t.norm != nullptr ? norm_silu(values[k], norm) : values[k];
+      const uint4 value = (inside >> k & 1) != 0 ? taken : values[k];  // zeros stay zeros
+      if (slot < kHalo * kHalo) {
+        *reinterpret_cast<uint4*>(&shared.pixels[slot][vector * kVector]) = value;
+      }
+    }
   }
 }
 
@@ -94,7 +109,7 @@ __device__ void multiply(const Shared<kChannels>& shared, float (&sums)[2][4]) {
 }
 
 template <int kChannels>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     conv_to_pixels_kernel(FewChannelsConv conv, FewChannelsTensors t) {
   extern __shared__ __align__(16) unsigned char memory[];
   auto& shared = *reinterpret_cast<Shared<kChannels>*>(memory);

@@ -138,7 +138,7 @@ struct PixelFeeder {
     const int vector = threadIdx.x % kVectors;
     const auto* residual = static_cast<const bf16*>(t.residual) + tile.out() + vector * kPart;
 #pragma unroll 2
-    for (int row = first_row + (first * kParts + part) / kVectors; row < end;
+    for (int row = first_row + (static_cast<int>(threadIdx.x) - kWarpThreads) / kVectors; row < end;
          row += kPixelThreads / kVectors) {
       const bool is_there = tile.image_of(row / kPatchPixels) < conv.images;
       const int64_t place = tile.place(conv, row / kPatchPixels, row % kPatchPixels);
