@@ -12,6 +12,7 @@
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #endif
@@ -83,7 +84,7 @@ Tensor with_image_bias(Conv2dArgs args) {
 
 bool conv2d_is_one_pass(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
-  return cuda::is_warpgroup_conv2d(args);
+  return cuda::is_warpgroup_conv2d(args) || cuda::is_few_pixels_conv2d(args);
 #else
   static_cast<void>(args);
   return false;
@@ -93,6 +94,7 @@ bool conv2d_is_one_pass(const Conv2dArgs& args) {
 Tensor conv2d(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
   if (cuda::is_warpgroup_conv2d(args)) return cuda::warpgroup_conv2d(args);
+  if (cuda::is_few_pixels_conv2d(args)) return cuda::few_pixels_conv2d(args);
 #endif
   if (args.norm != nullptr) return conv2d(with_norm_taken(args));
   if (args.image_bias.defined()) return with_image_bias(args);
@@ -100,9 +102,6 @@ Tensor conv2d(const Conv2dArgs& args) {
   if (args.shortcut != nullptr) {
     check_arg(!args.residual.defined(),
               "[conv2d] a shortcut stands in the residual's place: expected no residual with it");
-#ifdef DDPM_CUDA
-    if (cuda::conv2d_fuses_shortcut(args)) return cuda::fused_conv2d_with_shortcut(args);
-#endif
     Conv2dArgs apart = args;
     apart.residual = conv2d(*std::exchange(apart.shortcut, nullptr));
     return conv2d(apart);

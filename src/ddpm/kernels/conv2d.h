@@ -42,8 +42,8 @@ struct Conv2dArgs {
 Tensor conv2d(const Conv2dArgs& args);
 
 /// Whether conv2d() computes it with norm, image_bias and shortcut in one pass over its maps, so
-/// that callers may leave these to it. On Hopper's GPUs, in bf16, for packed weights, without
-/// gradients.
+/// that callers may leave these to it. On Hopper's GPUs, in bf16, without gradients: for packed
+/// weights, or maps of few pixels.
 bool conv2d_is_one_pass(const Conv2dArgs& args);
 
 }  // namespace ddpm
