@@ -104,7 +104,7 @@ void Conv2dImpl::initialize(uint64_t seed, uint64_t first_tensor) {
 
 void Conv2dImpl::prepare_for_sampling() {
   if (options_.transposed) return;
-  packed_ = PackedWeight::of_conv2d(weight_, options_.stride, options_.padding);
+  packed_ = PackedWeight::of_conv2d(weight_, options_.stride, options_.padding, options_.upsampled);
 }
 
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, Options options)

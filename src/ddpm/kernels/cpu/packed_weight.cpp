@@ -69,13 +69,17 @@ constexpr int64_t kBlockProductsPerThread = 50'000'000;
 constexpr int64_t kFewestChannels = 64;  // fewer take as long
 
 /// Undefined where no GPU's kernel reads them.
-Tensor tiles_of(const Tensor& weight, int64_t stride, int64_t padding) {
+Tensor tiles_of(const Tensor& weight, int64_t stride, int64_t padding, bool upsampled) {
 #ifdef DDPM_CUDA
-  if (weight.is_cuda() && stride == 1 && padding == weight.size(2) / 2) {
-    return cuda::warpgroup_tiles(weight);
+  const bool is_odd = weight.size(2) % 2 == 1;
+  if (weight.is_cuda() && is_odd && stride == 1 && padding == weight.size(2) / 2) {
+    const at::NoGradGuard no_grad;
+    return cuda::warpgroup_tiles(
+        upsampled ? phase_weight(weight.to(at::kFloat)).to(weight.scalar_type()) : weight);
   }
 #else
   static_cast<void>(weight), static_cast<void>(stride), static_cast<void>(padding);
+  static_cast<void>(upsampled);
 #endif
   return {};
 }
@@ -117,9 +121,10 @@ struct PackedWeight::Forms {
   Tensor joined, tiles;
 };
 
-PackedWeight PackedWeight::of_conv2d(const Tensor& weight, int64_t stride, int64_t padding) {
+PackedWeight PackedWeight::of_conv2d(const Tensor& weight, int64_t stride, int64_t padding,
+                                     bool upsampled) {
   PackedWeight result;
-  const Tensor tiles = tiles_of(weight, stride, padding);
+  const Tensor tiles = tiles_of(weight, stride, padding, upsampled);
   if (!has_packed_kernels(weight) && !tiles.defined()) return result;
   const auto forms = std::make_shared<Forms>(std::vector<Tensor>{weight});
   forms->tiles = tiles;

@@ -20,7 +20,10 @@ class PackedWeight {
   PackedWeight() = default;
 
   /// Of a convolution's weight [O, C, k, k]. Empty where the device has no such kernels for it.
-  static PackedWeight of_conv2d(const Tensor& weight, int64_t stride, int64_t padding);
+  ///
+  /// @param upsampled Conv2dArgs::upsampled.
+  static PackedWeight of_conv2d(const Tensor& weight, int64_t stride, int64_t padding,
+                                bool upsampled = false);
   /// Of weights [O_i, C] of linear layers with one input, as one of [sum O_i, C]. Empty for one
   /// weight that the CPU has no such kernels for.
   static PackedWeight of_linear(const std::vector<Tensor>& weights);
@@ -39,7 +42,8 @@ class PackedWeight {
   bool prefers_blocks(int64_t pixels) const;
   const cpu::Bf16Blocks& blocks() const;
   const Tensor& of_onednn() const;
-  /// [O / 128, C / 32, k k, 4, 128, 8], as conv2d_warpgroup reads it; undefined where nothing does.
+  /// [O / 128, C / 32, k k, 4, 128, 8], as conv2d_warpgroup reads it, or of an upsampled map's
+  /// phases [4 O / 128, C / 32, 4, 4, 128, 8]; undefined where nothing reads it.
   const Tensor& tiles() const;
   /// [sum O_i, C]; undefined where the CPU's kernels read another form.
   const Tensor& joined() const;

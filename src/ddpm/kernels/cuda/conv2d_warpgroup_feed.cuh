@@ -2,16 +2,17 @@
 
 #include "ddpm/kernels/cuda/conv2d_warpgroup_tile.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
+#include "ddpm/kernels/cuda/norm_silu.cuh"
 #include "ddpm/kernels/cuda/tensor_core.cuh"
 
 // The warps that bring weights, pixels and residual into shared memory.
 namespace ddpm::cuda::warpgroup {
 
-template <bool kSmall>
+template <typename Form>
 struct WeightFeeder {
   const WarpgroupConv& conv;
   const WarpgroupConvTensors& t;
-  Shared<kSmall>& shared;
+  Shared<Form>& shared;
   int lane;
   Ring<kWeightStages> ring;
 
@@ -24,66 +25,25 @@ struct WeightFeeder {
     ring.advance();
   }
 
-  __device__ void feed_all(const Tiles& tiles) {
-    constexpr int kRowBytes = kTaps * kTapBytes;
-    const int rows = chunks_of(conv) * kTaps, side_chunks = side_chunks_of(conv);
-    for (int index = blockIdx.x; index < tiles.count; index += gridDim.x) {
-      const int64_t column = Tile<kSmall>(tiles, index).out / kOut;
-      const auto* weight = static_cast<const unsigned char*>(t.weight) + column * rows * kRowBytes;
-      for (int row = 0; row < rows; ++row) feed(weight + row * kRowBytes, kRowBytes);
+  __device__ void feed_all(const Tiles& tiles, const Share<Form>& share) {
+    constexpr int kRowBytes = Form::kTaps * kTapBytes;
+    const int chunks = chunks_of(conv), side_chunks = side_chunks_of(conv);
+    for (int index = share.tile(); index < tiles.count; index += share.step()) {
+      const int64_t column = Tile<Form>(tiles, index).column;
+      const auto* weight =
+          static_cast<const unsigned char*>(t.weight) + column * chunks * Form::kTaps * kRowBytes;
       const auto* side =
           static_cast<const unsigned char*>(t.side_weight) + column * side_chunks * kTapBytes;
-      for (int chunk = 0; chunk < side_chunks; ++chunk) feed(side + chunk * kTapBytes, kTapBytes);
+      const int end = min(share.end(), chunks);
+      for (int row = share.begin() * Form::kTaps; row < end * Form::kTaps; ++row) {
+        feed(weight + row * kRowBytes, kRowBytes);
+      }
+      for (int chunk = max(share.begin() - chunks, 0); chunk < share.end() - chunks; ++chunk) {
+        feed(side + chunk * kTapBytes, kTapBytes);
+      }
     }
   }
 };
-
-/// silu(a x + b) of eight channels.
-struct Norm {
-  float2 of[kPart];
-
-  __device__ void load(const float* norm) {
-    const auto* from = reinterpret_cast<const float4*>(norm);
-#pragma unroll
-    for (int i = 0; i < kPart / 2; ++i) {
-      const float4 two = __ldg(from + i);
-      of[2 * i] = {two.x, two.y};
-      of[2 * i + 1] = {two.z, two.w};
-    }
-  }
-};
-
-__device__ float exp2_fast(float x) {
-  float y;
-  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ float reciprocal_fast(float x) {
-  float y;
-  asm volatile("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-/// Of eight values, all under way at once.
-__device__ uint4 norm_silu(uint4 v, const Norm& norm) {
-  const uint32_t twos[4] = {v.x, v.y, v.z, v.w};
-  float x[kPart], rest[kPart];
-#pragma unroll
-  for (int i = 0; i < kPart; ++i) {
-    const uint32_t bits = i % 2 == 0 ? twos[i / 2] << 16 : twos[i / 2] & 0xFFFF0000U;
-    x[i] = fmaf(__uint_as_float(bits), norm.of[i].x, norm.of[i].y);
-  }
-#pragma unroll
-  for (int i = 0; i < kPart; ++i) rest[i] = 1.0F + exp2_fast(-kLog2E * x[i]);
-#pragma unroll
-  for (int i = 0; i < kPart; ++i) x[i] *= reciprocal_fast(rest[i]);
-  uint32_t rounded[4];
-#pragma unroll
-  for (int i = 0; i < kPart / 2; ++i) {
-    const __nv_bfloat162 two = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
-    rounded[i] = reinterpret_cast<const uint32_t&>(two);
-  }
-  return {rounded[0], rounded[1], rounded[2], rounded[3]};
-}
 
 /// A chunk whose pixels are on their way.
 struct Chunk {
@@ -91,28 +51,28 @@ struct Chunk {
   const float* norm = nullptr;  // of the thread's channels; none: as they are
 };
 
-template <bool kSmall>
+template <typename Form>
 struct PixelFeeder {
   const WarpgroupConv& conv;
   const WarpgroupConvTensors& t;
   const Tiles& tiles;
-  Shared<kSmall>& shared;
+  Shared<Form>& shared;
   int part, first;  // of this thread: its channels and first pixel
 
-  using Around = Halo<kSmall>;
+  using Around = Halo<Form::kSmall>;
   // In small tiles each image has an equal share of the threads.
-  static constexpr int kImageStride = kPixelStride / (kSmall ? 4 : 1);
-  static constexpr int kTileSlots = kSmall ? kPatchPixels : 18 * 18;
+  static constexpr int kImageStride = kPixelStride / (Form::kSmall ? 4 : 1);
+  static constexpr int kTileSlots = Form::kSmall ? kPatchPixels : 18 * 18;
   static constexpr int kCount = (kTileSlots + kImageStride - 1) / kImageStride;
   static constexpr int kZero = -1, kNone = -2;
 
-  __device__ int image_of(const Tile<kSmall>& tile) const {
-    return kSmall ? tile.image + first / kImageStride : tile.image;
+  __device__ int image_of(const Tile<Form>& tile) const {
+    return Form::kSmall ? tile.image + first / kImageStride : tile.image;
   }
 
   /// Of the thread's pixel k.
   __device__ int slot(int k) const {
-    if constexpr (kSmall) {
+    if constexpr (Form::kSmall) {
       const int pixel = first % kImageStride + k * kImageStride;
       return (first / kImageStride * 9 + pixel / 8 + 1) * Around::kPitch + pixel % 8 + 1;
     } else {
@@ -121,22 +81,20 @@ struct PixelFeeder {
   }
 
   /// Where the thread's pixel k stands in the image's map, or that it is zero or none.
-  __device__ int place(const Tile<kSmall>& tile, int own, int k) const {
-    const int halved = conv.upsampled ? 1 : 0;
+  __device__ int place(const Tile<Form>& tile, int own, int k) const {
     const int i = own + k * kImageStride;
-    const int y = kSmall ? i / 8 : tile.y + i / Around::kPitch - 1;
-    const int x = kSmall ? i % 8 : tile.x + i % Around::kPitch - 1;
+    const int y = Form::kSmall ? i / 8 : tile.y + i / Around::kPitch - 1;
+    const int x = Form::kSmall ? i % 8 : tile.x + i % Around::kPitch - 1;
     if (i >= kTileSlots) return kNone;
     if (static_cast<unsigned>(y) >= static_cast<unsigned>(conv.height) ||
         static_cast<unsigned>(x) >= static_cast<unsigned>(conv.width)) {
       return kZero;
     }
-    return (y >> halved) * (conv.width >> halved) + (x >> halved);
+    return y * conv.width + x;
   }
 
   /// Begins to copy a chunk into its stage, once that is free.
-  __device__ Chunk begin(const Tile<kSmall>& tile, int chunk,
-                         const Ring<kPixelStages>& ring) const {
+  __device__ Chunk begin(const Tile<Form>& tile, int chunk, const Ring<kPixelStages>& ring) const {
     wait_for_phase(&shared.pixels_empty[ring.stage], ring.phase ^ 1);
     const int image = image_of(tile);
     if (image >= conv.images) return {};
@@ -155,11 +113,11 @@ struct PixelFeeder {
       channel -= first_channels;
       channels = is_side ? conv.side_rest : conv.rest_channels;
     }
-    const int pixels = conv.height * conv.width / (conv.upsampled ? 4 : 1);
+    const int pixels = conv.height * conv.width;
     const auto* from = static_cast<const bf16*>(map) +
                        static_cast<int64_t>(image) * pixels * channels + channel + part * kPart;
     auto* to = shared.pixels[ring.stage][part];
-    int own = kSmall ? first % kImageStride : first;
+    int own = Form::kSmall ? first % kImageStride : first;
     asm volatile(""
                  : "+r"(own));  // what follows from it is cheaper than the registers to keep it in
 #pragma unroll
@@ -171,15 +129,16 @@ struct PixelFeeder {
     return begun;
   }
 
-  /// Puts the residual where the result will stand.
-  __device__ void begin_residual(const Tile<kSmall>& tile, uint32_t phase) const {
+  /// Puts the residual of some rows where the result will stand.
+  __device__ void begin_residual(const Tile<Form>& tile, uint32_t phase, int first_row,
+                                 int end) const {
     constexpr int kVectors = kOut / kPart;  // of a row
     static_assert(kPixelThreads % kVectors == 0);
     wait_for_phase(&shared.result_empty, phase);
     const int vector = threadIdx.x % kVectors;
-    const auto* residual = static_cast<const bf16*>(t.residual) + tile.out + vector * kPart;
+    const auto* residual = static_cast<const bf16*>(t.residual) + tile.out() + vector * kPart;
 #pragma unroll 2
-    for (int row = (first * kParts + part) / kVectors; row < kPixels;
+    for (int row = first_row + (first * kParts + part) / kVectors; row < end;
          row += kPixelThreads / kVectors) {
       const bool is_there = tile.image_of(row / kPatchPixels) < conv.images;
       const int64_t place = tile.place(conv, row / kPatchPixels, row % kPatchPixels);
@@ -190,7 +149,7 @@ struct PixelFeeder {
   }
 
   /// Takes the norm of a chunk that has come and hands it over.
-  __device__ void finish(const Chunk& chunk, const Norm& norm, int stage) const {
+  __device__ void finish(const Chunk& chunk, const NormOfEight& norm, int stage) const {
     if (chunk.norm != nullptr) {
       constexpr int kLoads = 2;
       auto* pixels = shared.pixels[stage][part];
@@ -211,18 +170,17 @@ struct PixelFeeder {
     if (threadIdx.x % kWarpThreads == 0) arrive(&shared.pixels_full[stage]);
   }
 
-  __device__ void feed_all() const {
+  __device__ void feed_all(const Share<Form>& share) const {
     constexpr int kAhead = 2;  // chunks under way; of four stages the multipliers hold two
-    constexpr int kResidualChunk = kAhead + 1;
-    const int chunks = chunks_of(conv) + side_chunks_of(conv);
-    const int own = (tiles.count - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
-                    static_cast<int>(gridDim.x) * chunks;
-    int index = static_cast<int>(blockIdx.x), chunk = 0;
-    Tile<kSmall> tile(tiles, index);
+    const int residual_chunk = Form::kSplit > 1 ? share.begin() : kAhead + 1;
+    const int own_tiles = (tiles.count - share.tile() + share.step() - 1) / share.step();
+    const int own = own_tiles * (share.end() - share.begin());
+    int index = share.tile(), chunk = share.begin();
+    Tile<Form> tile(tiles, index);
     Ring<kPixelStages> ring;
     uint32_t result_phase = 1;
     Chunk older, newer;
-    Norm norm;
+    NormOfEight norm;
     wait_for_previous_kernel();
     for (int n = 0; n < own + kAhead; ++n) {
       if (n >= kAhead) {
@@ -232,16 +190,17 @@ struct PixelFeeder {
       older = newer;
       if (older.norm != nullptr) norm.load(older.norm);
       if (n < own) {
-        if (chunk == kResidualChunk && t.residual != nullptr) {
-          begin_residual(tile, result_phase);
+        if (chunk == residual_chunk && t.residual != nullptr) {
+          const int row = share.first_patch() * kPatchPixels;
+          begin_residual(tile, result_phase, row, row + share.patches() * kPatchPixels);
           result_phase ^= 1;
         }
         newer = begin(tile, chunk, ring);
         ring.advance();
-        if (++chunk == chunks) {
-          chunk = 0;
-          index += gridDim.x;
-          tile = Tile<kSmall>(tiles, index);
+        if (++chunk == share.end()) {
+          chunk = share.begin();
+          index += share.step();
+          tile = Tile<Form>(tiles, index);
         }
       }
       commit_copies();

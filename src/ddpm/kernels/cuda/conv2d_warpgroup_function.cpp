@@ -17,9 +17,11 @@
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kTileOut = 128, kTileIn = 32, kTileParts = 4;
+constexpr int64_t kTileOut = 128, kTileIn = 32, kTileParts = 4, kTapsDim = 2;
+constexpr int64_t kKernel = 3;
+constexpr int64_t kPhaseSide = 2;  // of the kernel of one phase of an upsampled map
 constexpr int64_t kTilePixels = 256;
-constexpr int64_t kFewestTiles = 60;  // fewer leave most multiprocessors idle
+constexpr int64_t kFewestTiles = 30;  // fewer leave most multiprocessors idle
 constexpr int64_t kMostNormChannels = 2048;
 
 const void* pointer_to(const Tensor& tensor) {
@@ -30,9 +32,12 @@ Tensor dense_map(const Tensor& map) {
 }
 int channels_in(const Tensor& map) { return map.defined() ? static_cast<int>(map.size(1)) : 0; }
 
+/// Packed as it is to be used.
 bool has_tiles(const Conv2dArgs& args) {
-  return args.packed != nullptr && args.packed->is_of({args.weight}) &&
-         args.packed->tiles().defined();
+  if (args.packed == nullptr || !args.packed->is_of({args.weight})) return false;
+  const Tensor& tiles = args.packed->tiles();
+  const int64_t side = args.upsampled ? kPhaseSide : args.weight.size(2);
+  return tiles.defined() && tiles.size(kTapsDim) == side * side;
 }
 
 /// Everything is bf16 on one GPU.
@@ -125,7 +130,8 @@ Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x
 
 bool is_warpgroup_conv2d(const Conv2dArgs& args) {
   if (at::GradMode::is_enabled() || !args.x.is_cuda() || args.transposed || args.stride != 1 ||
-      args.padding != 1 || !has_tiles(args) || !fits_types(args)) {
+      args.padding != 1 || args.weight.size(2) != kKernel || !has_tiles(args) ||
+      !fits_types(args)) {
     return false;
   }
   if (args.bias.defined() && args.image_bias.defined()) return false;
@@ -179,7 +185,7 @@ Tensor warpgroup_conv2d(const Conv2dArgs& args) {
 
 Tensor warpgroup_tiles(const Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1), side = weight.size(2);
-  if (weight.scalar_type() != at::kBFloat16 || (side != 1 && side != 3) || weight.size(3) != side ||
+  if (weight.scalar_type() != at::kBFloat16 || side > 3 || weight.size(3) != side ||
       out % kTileOut != 0 || in % kTileIn != 0) {
     return {};
   }

@@ -12,8 +12,8 @@ bool is_warpgroup_conv2d(const Conv2dArgs& args);
 /// it (map_part_sums.h).
 Tensor warpgroup_conv2d(const Conv2dArgs& args);
 
-/// A weight [O, C, k, k] of bf16 on a GPU as PackedWeight::tiles(); undefined where the kernel does
-/// not take it.
+/// A weight [O, C, k, k] of bf16 on a GPU, k at most 3, as PackedWeight::tiles(); undefined where
+/// the kernel does not take it.
 Tensor warpgroup_tiles(const Tensor& weight);
 
 }  // namespace ddpm::cuda

@@ -13,7 +13,8 @@ struct WarpgroupConv {
   int channels = 0, rest_channels = 0;   ///< Of x and of x_rest: multiples of 32, 128 in all.
   int side_channels = 0, side_rest = 0;  ///< Of the shortcut's maps: multiples of 32.
   int out_channels = 0;                  ///< A multiple of 128.
-  bool upsampled = false;  ///< x is half as high and wide and comes in upsampled; no shortcut then.
+  bool upsampled = false;  ///< x is half as high and wide, its sides 8 or multiples of 16, and
+                           ///< comes in upsampled (nearest); no shortcut then.
 };
 
 /// Null pointers take no part. All but norm and sums are bf16.
@@ -24,7 +25,8 @@ struct WarpgroupConvTensors {
                                       ///< silu(a x + b) comes in.
   const void* side = nullptr;         ///< [images, height, width, side_channels]
   const void* side_rest = nullptr;    ///< Channels behind side's.
-  const void* weight = nullptr;       ///< [out / 128, in / 32, 9 taps, 4, 128 of out, 8 of in]
+  const void* weight = nullptr;       ///< [out / 128, in / 32, 9 taps, 4, 128 of out, 8 of in];
+                                      ///< upsampled: [4 phases, out / 128, in / 32, 4 taps, ...]
   const void* side_weight = nullptr;  ///< The same of one tap.
   const void* bias = nullptr;         ///< [out_channels], or a row an image.
   int64_t bias_stride = 0;            ///< Between images' rows; 0: one for all.

@@ -1,23 +1,24 @@
 #pragma once
 
+#include "ddpm/kernels/cuda/conv2d_warpgroup_split.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_tile.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
 
 // The warpgroups that multiply what stands in shared memory and write the result.
 namespace ddpm::cuda::warpgroup {
 
-template <bool kSmall>
+template <typename Form>
 struct Multiplier {
   const WarpgroupConv& conv;
   const WarpgroupConvTensors& t;
-  Shared<kSmall>& shared;
+  Shared<Form>& shared;
   int group, thread;  // of the group
   Ring<kPixelStages> pixels;
   Ring<kWeightStages> weights;
   uint32_t result_phase = 0;
 
-  using Around = Halo<kSmall>;
-  static constexpr int kBiasRows = kSmall ? 2 : 1;
+  using Around = Halo<Form::kSmall>;
+  static constexpr int kBiasRows = Form::kSmall ? 2 : 1;
   using Bias = __nv_bfloat162[kBiasRows][kOut / 8];
 
   __device__ int lane() const { return thread % kWarpThreads; }
@@ -44,22 +45,22 @@ struct Multiplier {
     }
   }
 
-  __device__ void multiply_all(float (&sums)[2][64]) {
-    const int chunks = chunks_of(conv), all = chunks + side_chunks_of(conv);
+  __device__ void multiply_all(float (&sums)[2][64], const Share<Form>& share, int phase) {
+    const int chunks = chunks_of(conv);
     int pixels_before = 0, weights_before = 0;
-    for (int chunk = 0; chunk < all; ++chunk) {
+    for (int chunk = share.begin(); chunk < share.end(); ++chunk) {
       wait_for_phase(&shared.pixels_full[pixels.stage], pixels.phase);
       const bool is_side = chunk >= chunks;
-      for (int row = 0; row < (is_side ? 1 : kTaps); ++row) {
+      for (int row = 0; row < (is_side ? 1 : Form::kTaps); ++row) {
         wait_for_phase(&shared.weights_full[weights.stage], weights.phase);
-        const bool is_first = chunk == 0 && row == 0;
+        const bool is_first = chunk == share.begin() && row == 0;
         begin_products();
         if (is_side) {
-          multiply(sums, 1, 1, 0, true);
+          multiply(sums, 1, 1, 0, !is_first);
         } else {
 #pragma unroll
-          for (int tap = 0; tap < kTaps; ++tap) {
-            multiply(sums, row, tap, tap, !is_first || tap > 0);
+          for (int tap = 0; tap < Form::kTaps; ++tap) {
+            multiply(sums, row + phase / 2, tap + phase % 2, tap, !is_first || tap > 0);
           }
         }
         commit_products();
@@ -80,10 +81,10 @@ struct Multiplier {
   }
 
   /// Both biases, rounded to bf16.
-  __device__ void load_bias(const Tile<kSmall>& tile, Bias& bias) const {
+  __device__ void load_bias(const Tile<Form>& tile, Bias& bias) const {
     const auto pair = [&](const void* row, int64_t first, int j) {
       return *reinterpret_cast<const __nv_bfloat162*>(static_cast<const bf16*>(row) + first +
-                                                      tile.out + 8 * j + 2 * (lane() % 4));
+                                                      tile.out() + 8 * j + 2 * (lane() % 4));
     };
 #pragma unroll
     for (int p = 0; p < kBiasRows; ++p) {
@@ -96,8 +97,14 @@ struct Multiplier {
     }
   }
 
+  /// Of the group's two patches those that the block writes.
+  __device__ bool writes(const Share<Form>& share, int p) const {
+    return (2 * group + p) / share.patches() == share.rank();
+  }
+
   /// Puts the group's patches with bias and residual into shared memory.
-  __device__ void write_result(const float (&sums)[2][64], const Bias& bias) {
+  __device__ void write_result(const float (&sums)[2][64], const Bias& bias,
+                               const Share<Form>& share) {
     if (t.residual != nullptr) {
       wait_for_phase(&shared.result_full, result_phase);
       result_phase ^= 1;
@@ -106,9 +113,10 @@ struct Multiplier {
     }
 #pragma unroll
     for (int p = 0; p < 2; ++p) {
+      if (!writes(share, p)) continue;
 #pragma unroll
       for (int j = 0; j < kOut / 8; ++j) {
-        const float2 added = __bfloat1622float2(bias[kSmall ? p : 0][j]);
+        const float2 added = __bfloat1622float2(bias[Form::kSmall ? p : 0][j]);
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           const int row =
@@ -125,10 +133,10 @@ struct Multiplier {
     }
   }
 
-  __device__ void sum_result(const Tile<kSmall>& tile) const {
+  __device__ void sum_result(const Tile<Form>& tile, const Share<Form>& share) const {
     const int patch = 2 * group + thread / kPatchPixels, pair = thread % kPatchPixels;
     const int image = tile.image_of(patch);
-    if (image >= conv.images) return;
+    if (image >= conv.images || !writes(share, thread / kPatchPixels)) return;
     float2 sum{0, 0}, squares{0, 0};
 #pragma unroll 16
     for (int row = 0; row < kPatchPixels; ++row) {
@@ -137,14 +145,18 @@ struct Multiplier {
       sum = {sum.x + value.x, sum.y + value.y};
       squares = {fmaf(value.x, value.x, squares.x), fmaf(value.y, value.y, squares.y)};
     }
-    const int parts = conv.height * conv.width / kPatchPixels;
-    const int part = kSmall ? 0 : (tile.y / 16 * (conv.width / 16) + tile.x / 16) * 4 + patch;
+    const int of_phase = conv.height * conv.width / kPatchPixels;
+    const int parts = of_phase * (Form::kPhases ? 4 : 1);
+    const int part =
+        tile.phase * of_phase +
+        (Form::kSmall ? 0 : (tile.y / 16 * (conv.width / 16) + tile.x / 16) * 4 + patch);
     auto* to = reinterpret_cast<float4*>(
-        t.sums + ((static_cast<int64_t>(image) * parts + part) * conv.out_channels + tile.out) * 2);
+        t.sums +
+        ((static_cast<int64_t>(image) * parts + part) * conv.out_channels + tile.out()) * 2);
     to[pair] = {sum.x, squares.x, sum.y, squares.y};
   }
 
-  __device__ void send_result(const Tile<kSmall>& tile) const {
+  __device__ void send_result(const Tile<Form>& tile, const Share<Form>& share) const {
     constexpr int kVectors = kOut / kPart;         // of a row
     static_assert(kGroupThreads / kVectors == 8);  // a row of a patch at once
     const int vector = thread % kVectors, x = thread / kVectors;
@@ -152,9 +164,11 @@ struct Multiplier {
     for (int p = 0; p < 2; ++p) {
       const int patch = 2 * group + p;
       if (tile.image_of(patch) >= conv.images) return;
+      if (!writes(share, p)) continue;
       auto* out = static_cast<bf16*>(t.out) + tile.place(conv, patch, x) * conv.out_channels +
-                  tile.out + vector * kPart;
-      const int64_t row = static_cast<int64_t>(conv.width) * conv.out_channels;
+                  tile.out() + vector * kPart;
+      const int64_t row =
+          static_cast<int64_t>(conv.width) * (Form::kPhases ? 4 : 1) * conv.out_channels;
 #pragma unroll
       for (int y = 0; y < 8; ++y) {
         *reinterpret_cast<uint4*>(out + y * row) = *reinterpret_cast<const uint4*>(
@@ -163,18 +177,23 @@ struct Multiplier {
     }
   }
 
-  __device__ void multiply_tiles(const Tiles& tiles) {
+  __device__ void multiply_tiles(const Tiles& tiles, const Share<Form>& share) {
     float sums[2][64];
     Bias bias;
     wait_for_previous_kernel();
-    for (int index = blockIdx.x; index < tiles.count; index += gridDim.x) {
-      const Tile<kSmall> tile(tiles, index);
-      load_bias(tile, bias);
-      multiply_all(sums);
-      write_result(sums, bias);
+    for (int index = share.tile(); index < tiles.count; index += share.step()) {
+      const Tile<Form> tile(tiles, index);
+      if constexpr (Form::kSplit == 1) load_bias(tile, bias);  // on its way meanwhile
+      multiply_all(sums, share, tile.phase);
+      if constexpr (Form::kSplit > 1) {
+        add_parts_of_cluster<Form>(sums, &shared, {share.rank(), group, thread});
+        if (group != share.first_patch() / 2) return;
+        load_bias(tile, bias);
+      }
+      write_result(sums, bias, share);
       meet(1 + group, kGroupThreads);
-      send_result(tile);
-      if (t.sums != nullptr) sum_result(tile);
+      send_result(tile, share);
+      if (t.sums != nullptr) sum_result(tile, share);
       __syncwarp();
       if (t.residual != nullptr) release(&shared.result_empty);
     }

@@ -19,8 +19,8 @@ constexpr int kOut = 128;   // of a tile
 constexpr int kChunk = 32;  // channels that stand in shared memory together
 constexpr int kPart = 8;    // channels of 16 bytes
 constexpr int kParts = kChunk / kPart;
-constexpr int kStepK = 16;  // channels of a product
-constexpr int kTaps = 3;    // of a row of the kernel, which is a stage of weights
+constexpr int kStepK = 16;    // channels of a product
+constexpr int kMostTaps = 3;  // of a row of the kernel, which is a stage of weights
 constexpr int kPixelStages = 4, kWeightStages = 3;
 constexpr int kTapBytes = kChunk * kOut * 2;
 constexpr int kRowBytes = kOut * 2 + 16;  // of the result in shared memory, so that banks differ
@@ -28,7 +28,15 @@ constexpr int kProducerRegisters = 72, kConsumerRegisters = 184;
 constexpr int kPixelThreads = 224, kPixelStride = kPixelThreads / kParts;
 constexpr int kPixelWarps = kPixelThreads / kWarpThreads;
 constexpr int kMultiplierWarps = 8;
-constexpr float kLog2E = 1.4426950408889634F;
+
+/// What a kernel is compiled for: maps of 8x8, or larger ones; 3 taps a side, or 2 of one of the
+/// four phases that an upsampled map's convolution has; how many blocks share a tile's chunks.
+template <bool kIsSmall, int kTapsOfSide, int kBlocksOfTile>
+struct FormOf {
+  static constexpr bool kSmall = kIsSmall;
+  static constexpr int kTaps = kTapsOfSide, kSplit = kBlocksOfTile;
+  static constexpr bool kPhases = kTaps == 2;
+};
 
 /// How a tile's pixels with their borders lie in shared memory: slot by slot, 16 bytes of each in
 /// each of the kParts planes. Six more than a multiple of eight slots spread the planes over the
@@ -46,10 +54,10 @@ struct Halo<true> {  // four images of 8 x 8, a row and a column of zeros betwee
   static __device__ int patch(int p) { return p * 9 * kPitch; }
 };
 
-template <bool kSmall>
+template <typename Form>
 struct Shared {
-  uint4 pixels[kPixelStages][kParts][Halo<kSmall>::kSlots];
-  unsigned char weights[kWeightStages][kTaps * kTapBytes];
+  uint4 pixels[kPixelStages][kParts][Halo<Form::kSmall>::kSlots];
+  unsigned char weights[kWeightStages][kMostTaps * kTapBytes];
   unsigned char result[kPixels][kRowBytes];
   uint64_t pixels_full[kPixelStages], pixels_empty[kPixelStages];
   uint64_t weights_full[kWeightStages], weights_empty[kWeightStages];
@@ -87,18 +95,21 @@ struct Divisor {
 /// The tiles of a result: channels first, then columns, rows and images.
 struct Tiles {
   int count;
-  Divisor columns, whole, wide;
+  Divisor columns, phase_columns, whole, wide;
 };
 
 /// Which part of the result a tile is.
-template <bool kSmall>
+template <typename Form>
 struct Tile {
-  int image, y, x, out;  // of its first pixel and channel
+  int image, y, x, column;  // of its first pixel; of its channels among the columns of all phases
+  int phase = 0;            // 2 (row of the result, even or odd) + column
 
   __device__ Tile(const Tiles& tiles, int index) {
     const int m = tiles.columns.divide(index);
-    out = (index - m * static_cast<int>(tiles.columns.divisor)) * kOut;
-    if constexpr (kSmall) {
+    column = index - m * static_cast<int>(tiles.columns.divisor);
+    if constexpr (Form::kPhases) phase = tiles.phase_columns.divide(column);
+    out_column = column - phase * static_cast<int>(tiles.phase_columns.divisor);
+    if constexpr (Form::kSmall) {
       image = m * 4;
       y = x = 0;
     } else {
@@ -109,20 +120,56 @@ struct Tile {
       x = (rest - row * static_cast<int>(tiles.wide.divisor)) * 16;
     }
   }
-  __device__ int image_of(int patch) const { return kSmall ? image + patch : image; }
-  /// The pixel's place in a map, of pixel 0 to 63 of a patch.
+  /// Its first channel.
+  __device__ int out() const { return out_column * kOut; }
+  __device__ int image_of(int patch) const { return Form::kSmall ? image + patch : image; }
+  /// The place in the result of pixel 0 to 63 of a patch.
   __device__ int64_t place(const WarpgroupConv& conv, int patch, int pixel) const {
-    const int row = pixel / 8 + (kSmall ? 0 : y + patch / 2 * 8);
-    const int column = pixel % 8 + (kSmall ? 0 : x + patch % 2 * 8);
-    return (static_cast<int64_t>(image_of(patch)) * conv.height + row) * conv.width + column;
+    int row = pixel / 8 + (Form::kSmall ? 0 : y + patch / 2 * 8);
+    int from_left = pixel % 8 + (Form::kSmall ? 0 : x + patch % 2 * 8);
+    constexpr int kTimes = Form::kPhases ? 2 : 1;
+    if constexpr (Form::kPhases) {
+      row = 2 * row + phase / 2;
+      from_left = 2 * from_left + phase % 2;
+    }
+    return (static_cast<int64_t>(image_of(patch)) * kTimes * conv.height + row) * kTimes *
+               conv.width +
+           from_left;
   }
+
+ private:
+  int out_column;
 };
 
-__device__ int chunks_of(const WarpgroupConv& conv) {
+__device__ __forceinline__ int chunks_of(const WarpgroupConv& conv) {
   return (conv.channels + conv.rest_channels) / kChunk;
 }
-__device__ int side_chunks_of(const WarpgroupConv& conv) {
+__device__ __forceinline__ int side_chunks_of(const WarpgroupConv& conv) {
   return (conv.side_channels + conv.side_rest) / kChunk;
 }
+
+/// What a block does: some tiles, of which it multiplies all chunks of channels; or, where there
+/// are few, a part of the chunks of one tile, whose rest fall to the other blocks of its cluster.
+/// Nothing is kept: registers are worth more.
+template <typename Form>
+struct Share {
+  const WarpgroupConv& conv;
+
+  __device__ int rank() const {
+    return Form::kSplit > 1 ? static_cast<int>(blockIdx.x) % Form::kSplit : 0;
+  }
+  /// The first tile, and from one to the next.
+  __device__ int tile() const { return static_cast<int>(blockIdx.x) / Form::kSplit; }
+  __device__ int step() const { return static_cast<int>(gridDim.x) / Form::kSplit; }
+  /// The chunks, from the first to the one behind the last.
+  __device__ int begin() const { return all() * rank() / Form::kSplit; }
+  __device__ int end() const { return all() * (rank() + 1) / Form::kSplit; }
+  /// Patches whose result the block writes.
+  __device__ static constexpr int patches() { return 4 / Form::kSplit; }
+  __device__ int first_patch() const { return rank() * patches(); }
+
+ private:
+  __device__ int all() const { return chunks_of(conv) + side_chunks_of(conv); }
+};
 
 }  // namespace ddpm::cuda::warpgroup

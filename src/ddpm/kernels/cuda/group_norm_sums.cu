@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cuda_bf16.h>
 
 #include "ddpm/kernels/cuda/early_launch.cuh"
@@ -9,6 +10,9 @@ namespace {
 using bf16 = __nv_bfloat16;
 
 constexpr int kThreads = 256;
+constexpr int kNormThreads = 512;
+constexpr int kGroupLanes = 16;  // that add up a group
+constexpr int kWarpGroups = 32 / kGroupLanes;
 constexpr int kVector = 8;  // channels of 16 bytes
 
 /// A block for a part: each thread has eight channels and every so many pixels.
@@ -46,56 +50,74 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-struct Moments {
-  double sum, squares;
-};
+/// Of values that lie in `of`: each thread has one channel of some of the parts.
+__device__ float2 add_parts(const NormFromSums& from, int64_t image, int channel, int first_part,
+                            int step) {
+  const bool is_rest = channel >= from.channels;
+  const int own = is_rest ? from.rest_channels : from.channels;
+  const int parts = from.pixels / kSumPixels;
+  const auto* sums = reinterpret_cast<const float2*>(is_rest ? from.rest_sums : from.sums) +
+                     image * parts * own + (is_rest ? channel - from.channels : channel);
+  float2 sum{0, 0};
+#pragma unroll 4
+  for (int part = first_part; part < parts; part += step) {
+    const float2 more = sums[static_cast<int64_t>(part) * own];
+    sum = {sum.x + more.x, sum.y + more.y};
+  }
+  return sum;
+}
+
+/// A group's mean and 1 / deviation, by kGroupLanes lanes.
+__device__ float2 group_statistics(const NormFromSums& from, const float2* sums, int slices,
+                                   int group) {
+  const int channels = from.channels + from.rest_channels, of_group = channels / from.groups;
+  double sum = 0, squares = 0;
+  for (int i = threadIdx.x % kGroupLanes; i < of_group * slices; i += kGroupLanes) {
+    const float2 more = sums[i / of_group * channels + group * of_group + i % of_group];
+    sum += more.x;
+    squares += more.y;
+  }
+  for (int lanes = kGroupLanes / 2; lanes > 0; lanes /= 2) {
+    sum += __shfl_xor_sync(0xFFFFFFFFU, sum, lanes);
+    squares += __shfl_xor_sync(0xFFFFFFFFU, squares, lanes);
+  }
+  const double share = 1.0 / (static_cast<double>(from.pixels) * of_group), mean = sum * share;
+  const auto variance = static_cast<float>(fmax(squares * share - mean * mean, 0.0));
+  return {static_cast<float>(mean), rsqrtf(variance + from.eps)};
+}
 
 /// A block for an image.
-__global__ void __launch_bounds__(kThreads) norm_from_sums_kernel(NormFromSums from, float2* norm) {
-  extern __shared__ Moments of_channel[];
+__global__ void __launch_bounds__(kNormThreads)
+    norm_from_sums_kernel(NormFromSums from, int slices, float2* norm) {
+  extern __shared__ float2 shared[];
   let_next_kernel_begin();
   wait_for_previous_kernel();
-  const int channels = from.channels + from.rest_channels, parts = from.pixels / kSumPixels;
+  const int channels = from.channels + from.rest_channels;
   const int64_t image = blockIdx.x;
-  for (int c = threadIdx.x; c < channels; c += kThreads) {
-    const bool is_rest = c >= from.channels;
-    const int own = is_rest ? from.rest_channels : from.channels;
-    const auto* sums = reinterpret_cast<const float2*>(is_rest ? from.rest_sums : from.sums) +
-                       image * parts * own + (is_rest ? c - from.channels : c);
-    Moments moments{0, 0};
-#pragma unroll 8
-    for (int p = 0; p < parts; ++p) {
-      const float2 part = sums[static_cast<int64_t>(p) * own];
-      moments = {moments.sum + part.x, moments.squares + part.y};
-    }
-    of_channel[c] = moments;
+  for (int i = threadIdx.x; i < channels * slices; i += kNormThreads) {
+    shared[i] = add_parts(from, image, i % channels, i / channels, slices);
   }
   __syncthreads();
-  const int group_channels = channels / from.groups;
-  Moments* of_group = of_channel + channels;  // mean and 1 / deviation
-  for (int g = threadIdx.x; g < from.groups; g += kThreads) {
-    Moments moments{0, 0};
-    for (int c = g * group_channels; c < (g + 1) * group_channels; ++c) {
-      moments = {moments.sum + of_channel[c].sum, moments.squares + of_channel[c].squares};
-    }
-    const double count = static_cast<double>(from.pixels) * group_channels;
-    const double mean = moments.sum / count;
-    const double variance = fmax(moments.squares / count - mean * mean, 0.0);
-    of_group[g] = {mean, 1.0 / sqrt(variance + static_cast<double>(from.eps))};
+  float2* statistics = shared + channels * slices;
+  const int rounded = (from.groups + kWarpGroups - 1) / kWarpGroups * kWarpGroups;
+  for (int group = threadIdx.x / kGroupLanes; group < rounded;
+       group += kNormThreads / kGroupLanes) {
+    const float2 of = group_statistics(from, shared, slices, min(group, from.groups - 1));
+    if (threadIdx.x % kGroupLanes == 0 && group < from.groups) statistics[group] = of;
   }
   __syncthreads();
-  const auto value = [&](const void* table, int64_t at) {
-    return static_cast<double>(__bfloat162float(static_cast<const bf16*>(table)[at]));
+  const auto value = [](const void* table, int64_t at) {
+    return __bfloat162float(static_cast<const bf16*>(table)[at]);
   };
-  for (int c = threadIdx.x; c < channels; c += kThreads) {
-    const Moments of = of_group[c / group_channels];
-    double a = of.squares * value(from.weight, c), b = value(from.bias, c) - of.sum * a;
+  for (int c = threadIdx.x; c < channels; c += kNormThreads) {
+    const float2 of = statistics[c / (channels / from.groups)];
+    float a = of.y * value(from.weight, c), b = value(from.bias, c) - of.x * a;
     if (from.scale != nullptr) {
-      const double scale = 1.0 + value(from.scale, image * from.scale_stride + c);
+      const float scale = 1.0F + value(from.scale, image * from.scale_stride + c);
       a *= scale;
       b = b * scale + value(from.shift, image * from.scale_stride + c);
     }
-    norm[image * channels + c] = {static_cast<float>(a), static_cast<float>(b)};
+    norm[image * channels + c] = {a, b};
   }
 }
 
@@ -112,12 +134,14 @@ cudaError_t sum_parts(const SumsShape& shape, const void* map, float* sums, cuda
 }
 
 cudaError_t norm_from_sums(const NormFromSums& from, float* norm, cudaStream_t stream) {
-  const int moments = from.channels + from.rest_channels + from.groups;
-  return launch_early({.blocks = dim3(static_cast<unsigned>(from.images)),
-                       .threads = dim3(kThreads),
-                       .shared_bytes = static_cast<int>(sizeof(Moments)) * moments,
-                       .stream = stream},
-                      norm_from_sums_kernel, from, reinterpret_cast<float2*>(norm));
+  const int channels = from.channels + from.rest_channels, parts = from.pixels / kSumPixels;
+  const int slices = std::clamp(kNormThreads / channels, 1, parts);
+  return launch_early(
+      {.blocks = dim3(static_cast<unsigned>(from.images)),
+       .threads = dim3(kNormThreads),
+       .shared_bytes = static_cast<int>(sizeof(float2)) * (channels * slices + from.groups),
+       .stream = stream},
+      norm_from_sums_kernel, from, slices, reinterpret_cast<float2*>(norm));
 }
 
 }  // namespace ddpm::cuda

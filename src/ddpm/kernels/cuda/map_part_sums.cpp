@@ -5,6 +5,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <utility>
+
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
 #include "ddpm/kernels/cuda/small_part_sums_kernels.h"
 
@@ -51,6 +53,7 @@ Tensor part_sums(const Tensor& map) {
   const Tensor sums = empty_sums(map, shape.pixels / kSumPixels);
   C10_CUDA_CHECK(sum_parts(shape, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
                            c10::cuda::getCurrentCUDAStream()));
+  keep_part_sums(map, sums);  // a skip's map is normalised twice
   return sums;
 }
 

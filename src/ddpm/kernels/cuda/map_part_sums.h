@@ -11,7 +11,7 @@ namespace ddpm::cuda {
 /// tensor goes, and count until it is written again.
 void keep_part_sums(const Tensor& map, const Tensor& sums);
 
-/// Those of parts of 64 pixels: kept with the map, or computed now.
+/// Those of parts of 64 pixels: kept with the map, or computed now and kept.
 ///
 /// @param map [N, C, H, W] bf16 on a GPU, channels_last, H W a multiple of 64.
 Tensor part_sums(const Tensor& map);

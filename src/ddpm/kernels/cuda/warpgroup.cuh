@@ -77,6 +77,22 @@ __device__ __forceinline__ void meet(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
+/// All threads of a cluster's blocks meet; what they wrote in each other's shared memory is there.
+__device__ __forceinline__ void meet_cluster() {
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+/// Writes 16 bytes to what stands at `address` in this block, in block `rank` of the cluster.
+__device__ __forceinline__ void store_in_cluster(uint32_t address, int rank, float4 value) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "st.shared::cluster.v4.f32 [there], {%2, %3, %4, %5};\n"
+      "}\n" ::"r"(address),
+      "r"(rank), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
+      : "memory");
+}
+
 /// Describes a matrix of bf16 in shared memory whose rows are consecutive along k, as parts of 8
 /// rows of 16 bytes each that lie one after another; 16-byte aligned, no swizzle.
 ///

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <cuda_bf16.h>
+
+// The norm and SiLU of eight neighbouring channels of a pixel in bf16, given as a x + b.
+namespace ddpm::cuda {
+
+constexpr int kEight = 8;
+constexpr float kLog2E = 1.4426950408889634F;
+
+/// silu(a x + b) of eight channels.
+struct NormOfEight {
+  float2 of[kEight];
+
+  __device__ __forceinline__ void load(const float* norm) {
+    const auto* from = reinterpret_cast<const float4*>(norm);
+#pragma unroll
+    for (int i = 0; i < kEight / 2; ++i) {
+      const float4 two = __ldg(from + i);
+      of[2 * i] = {two.x, two.y};
+      of[2 * i + 1] = {two.z, two.w};
+    }
+  }
+};
+
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float reciprocal_fast(float x) {
+  float y;
+  asm volatile("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+/// Of eight values, all under way at once.
+__device__ __forceinline__ uint4 norm_silu(uint4 v, const NormOfEight& norm) {
+  const uint32_t twos[4] = {v.x, v.y, v.z, v.w};
+  float x[kEight], rest[kEight];
+#pragma unroll
+  for (int i = 0; i < kEight; ++i) {
+    const uint32_t bits = i % 2 == 0 ? twos[i / 2] << 16 : twos[i / 2] & 0xFFFF0000U;
+    x[i] = fmaf(__uint_as_float(bits), norm.of[i].x, norm.of[i].y);
+  }
+#pragma unroll
+  for (int i = 0; i < kEight; ++i) rest[i] = 1.0F + exp2_fast(-kLog2E * x[i]);
+#pragma unroll
+  for (int i = 0; i < kEight; ++i) x[i] *= reciprocal_fast(rest[i]);
+  uint32_t rounded[4];
+#pragma unroll
+  for (int i = 0; i < kEight / 2; ++i) {
+    const __nv_bfloat162 two = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
+    rounded[i] = reinterpret_cast<const uint32_t&>(two);
+  }
+  return {rounded[0], rounded[1], rounded[2], rounded[3]};
+}
+
+}  // namespace ddpm::cuda
