@@ -137,6 +137,24 @@ TEST(Conv2dFewPixelsGpuTest, ResultIsThatOfFloat64) {
   }
 }
 
+// A network's last convolution.
+TEST(Conv2dFewPixelsGpuTest, FewChannelsComeOut) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  if (!gpu_has_clusters()) GTEST_SKIP() << "not a Hopper GPU";
+  const at::NoGradGuard no_grad;
+  at::manual_seed(8);
+  for (const FewPixelsCase& c :
+       {FewPixelsCase{1, 32, 128, 0, 3}, FewPixelsCase{2, 8, 64, 32, 5, true, true, true},
+        FewPixelsCase{3, 4, 64, 0, 12, true, false, true}}) {
+    const FewPixels one(c);
+    ASSERT_TRUE(conv2d_is_one_pass(one.args)) << c.side << " " << c.out_channels;
+    const Tensor expected = one.exact();
+    poison_memory(expected);
+    EXPECT_LT(few_pixels_error(conv2d(one.args), expected), kFewPixelsError)
+        << c.images << " " << c.side << " " << c.channels << " " << c.out_channels;
+  }
+}
+
 // The sums that one convolution leaves are those that the next one's norm needs.
 TEST(Conv2dFewPixelsGpuTest, NextNormTakesTheSumsOfTheLastResult) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";

@@ -7,6 +7,8 @@
 #include <string>
 
 #include "ddpm/core/check.h"
+#include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm {
 namespace {
@@ -239,7 +241,11 @@ Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels
   for (DownBlock& block : down_blocks_) h = block->forward(h, time, skips);
   h = mid_block_->forward(h, time);
   for (UpBlock& block : up_blocks_) h = block->forward(h, time, skips);
-  return conv_out_->forward(group_norm_silu(conv_norm_out_->args(h)));
+  const GroupNormSiluArgs norm = conv_norm_out_->args(h);
+  Conv2dArgs out = conv_out_->args_without_bias(h);
+  out.norm = &norm;
+  out.bias = conv_out_->bias();
+  return conv2d_is_one_pass(out) ? conv2d(out) : conv_out_->forward(group_norm_silu(norm));
 }
 
 }  // namespace ddpm

@@ -55,6 +55,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int64_t first_channel = static_cast<int64_t>(blockIdx.z) * kTileChannels;
   const RowCopier copier(plan.channels);
   copy_weights(maps, plan, copier,
+               min(maps.out_channels - static_cast<int>(first_channel), kTileChannels),
                static_cast<const T*>(tensors.weight) +
                    first_channel * maps.kernel * maps.kernel * maps.channels + first_in_channel,
                weights);
@@ -140,6 +141,7 @@ void share_pixels(const ConvMaps& maps, ConvPlan& plan) {
     while (image_pixels % plan.pixels_each != 0) ++plan.pixels_each;
     plan.sum_parts = image_pixels / plan.pixels_each;
   }
+  if (maps.out_channels % kTileChannels != 0) plan.sum_parts = 0;
 }
 
 /// @param most_pixels of a tile.
@@ -152,7 +154,7 @@ ConvPlan plan_with(const ConvMaps& maps, const ConvShortcut& shortcut, int most_
   plan.pixels = plan.images * plan.lines * maps.out_width;
   plan.in_lines = (plan.lines - 1) * maps.stride + maps.kernel;
   plan.tiles = (maps.images + plan.images - 1) / plan.images * plan.tiles_of_image(maps);
-  const int tiles = plan.tiles * (maps.out_channels / kTileChannels);
+  const int tiles = plan.tiles * ConvPlan::channel_tiles(maps);
   const auto fits = [&](int parts) {
     return int64_t{parts} * tiles <= (parts > 2 ? kEnoughBlocks : kMostBlocks) &&
            maps.channels % (parts * kStepChannels) == 0 &&
@@ -160,7 +162,7 @@ ConvPlan plan_with(const ConvMaps& maps, const ConvShortcut& shortcut, int most_
   };
   // More parts than usual, so that each adds up pixels of one image.
   const bool needs_more = plan.images > 1 && plan.pixels > kUsualParts * image_pixels;
-  const int most_parts = needs_more ? kMostParts : kUsualParts;
+  const int most_parts = maps.kernel == 1 ? 1 : needs_more ? kMostParts : kUsualParts;
   while (plan.parts < most_parts && fits(2 * plan.parts)) plan.parts *= 2;
   plan.channels = maps.channels / plan.parts;
   plan.shortcut_channels = shortcut_channels / plan.parts;
@@ -171,7 +173,7 @@ ConvPlan plan_with(const ConvMaps& maps, const ConvShortcut& shortcut, int most_
 }
 
 int blocks_of(const ConvMaps& maps, const ConvPlan& plan) {
-  return plan.parts * plan.tiles * (maps.out_channels / kTileChannels);
+  return plan.parts * plan.tiles * ConvPlan::channel_tiles(maps);
 }
 
 /// Shared memory of a block; more than kMostBytes, or than kMostTwoEachBytes where two blocks have
@@ -193,6 +195,7 @@ int64_t shared_bytes(const ConvMaps& maps, const ConvPlan& plan) {
 
 /// The tile of most pixels, or of half as many in clusters of two, which find room everywhere.
 ConvPlan plan_of(const ConvMaps& maps, const ConvShortcut& shortcut) {
+  if (maps.kernel == 1) return plan_with(maps, shortcut, kMostPixels / 2);
   const ConvPlan plan = plan_with(maps, shortcut, kMostPixels);
   if (plan.parts <= 2 || blocks_of(maps, plan) <= kFewBlocks) return plan;
   const ConvPlan halves = plan_with(maps, shortcut, kMostPixels / 2);
@@ -205,16 +208,20 @@ ConvPlan plan_of(const ConvMaps& maps, const ConvShortcut& shortcut) {
 
 bool conv2d_has_few_pixels(const ConvMaps& maps, const ConvShortcut& shortcut) {
   if (maps.channels < kStepChannels || maps.channels % kStepChannels != 0 ||
-      maps.out_channels < kTileChannels || maps.out_channels % kTileChannels != 0 ||
-      maps.kernel < 2 || maps.kernel * maps.kernel > kMostTaps || maps.out_height < 1 ||
-      maps.out_width < 1 || maps.out_width > kMostPixels || maps.images < 1 ||
-      maps.rest_channels % 8 != 0 || shortcut.channels % 8 != 0 ||
+      maps.out_channels < 1 || maps.kernel < 1 || maps.kernel * maps.kernel > kMostTaps ||
+      maps.out_height < 1 || maps.out_width < 1 || maps.out_width > kMostPixels ||
+      maps.images < 1 || maps.rest_channels % 8 != 0 || shortcut.channels % 8 != 0 ||
       (shortcut.channels + shortcut.rest_channels) % kStepChannels != 0) {
+    return false;
+  }
+  if (maps.out_channels % kTileChannels != 0 &&
+      (maps.out_channels > kTileChannels || shortcut.channels > 0)) {
     return false;
   }
   const ConvPlan plan = plan_of(maps, shortcut);
   const bool one_each = blocks_of(maps, plan) <= kOneEachBlocks;
-  return plan.parts > 1 &&
+  const bool is_split = plan.parts > 1 || maps.kernel == 1;
+  return is_split && blocks_of(maps, plan) <= kMostBlocks && plan.pixels_each <= kMostPixels / 2 &&
          shared_bytes(maps, plan) <= (one_each ? kMostBytes : kMostTwoEachBytes) &&
          device_has_clusters();
 }
@@ -231,7 +238,7 @@ cudaError_t conv2d_few_pixels(const ConvMaps& maps, const ConvTensors& tensors,
   const ConvPlan plan = plan_of(maps, tensors.shortcut);
   const EarlyLaunch launch{
       .blocks = dim3(static_cast<unsigned>(plan.parts), static_cast<unsigned>(plan.tiles),
-                     static_cast<unsigned>(maps.out_channels / kTileChannels)),
+                     static_cast<unsigned>(ConvPlan::channel_tiles(maps))),
       .threads = dim3(kThreads),
       .shared_bytes = static_cast<int>(shared_bytes(maps, plan)),
       .stream = stream,

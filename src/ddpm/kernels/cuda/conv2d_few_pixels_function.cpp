@@ -81,7 +81,7 @@ bool takes_norm_of_few_pixels(const Conv2dArgs& args, const ConvMaps& maps) {
   if (args.norm == nullptr) return true;
   const GroupNormSiluArgs& norm = *args.norm;
   const int64_t in = maps.channels;
-  return !args.upsampled && norm.silu && !norm.time_embedding.defined() &&
+  return !args.upsampled && !norm.time_embedding.defined() &&
          !(norm.training && norm.dropout > 0) && norm.weight.scalar_type() == at::kBFloat16 &&
          in % norm.num_groups == 0 && has_sizes(norm.weight, {in}) && has_sizes(norm.bias, {in}) &&
          has_sizes(norm.scale, {maps.images, in}) && has_sizes(norm.shift, {maps.images, in}) &&
@@ -120,6 +120,7 @@ struct FewPixelsNorm {
             .rest_parts = rest_sums.defined() ? static_cast<int>(rest_sums.size(1)) : 0,
             .groups = static_cast<int>(args.num_groups),
             .eps = static_cast<float>(args.eps),
+            .silu = args.silu,
             .weight = start_of(args.weight),
             .bias = start_of(args.bias),
             .scale = start_of(scale),

@@ -24,14 +24,15 @@ struct ConvMaps {
   bool upsampled = false;  ///< x comes in upsampled to the nearest pixel, without a norm.
 };
 
-/// A group norm with SiLU of what goes in, given sums of parts of it: parts are equal numbers of
-/// pixels of an image, or whatever else an image's sums add up from.
+/// A group norm, with SiLU or without, of what goes in, given sums of parts of it: parts are equal
+/// numbers of pixels of an image, or whatever else an image's sums add up from.
 struct ConvNorm {
   const float* sums = nullptr;       ///< [images, parts, channels of x, 2] values' and squares'.
   const float* rest_sums = nullptr;  ///< [images, rest_parts, rest_channels, 2]
   int parts = 0, rest_parts = 0;
   int groups = 0;  ///< Divides the channels; 0: no norm.
   float eps = 0;
+  bool silu = true;
   const void* weight = nullptr;  ///< [channels], as bias.
   const void* bias = nullptr;
   const void* scale = nullptr;  ///< [images, channels], with shift; or null.
@@ -63,7 +64,8 @@ struct ConvTensors {
 };
 
 /// True if so few pixels and channels come out that a device with clusters is not filled unless the
-/// sums are split, too; the numbers of channels must be multiples of 16 and of 32.
+/// sums are split, too, or so few pixels of a kernel of 1. The numbers of channels must be
+/// multiples of 16 and of 32; without a shortcut fewer than 32 may come out.
 bool conv2d_has_few_pixels(const ConvMaps& maps, const ConvShortcut& shortcut = {});
 
 /// Parts of an image whose sums conv2d_few_pixels() can leave; 0: it leaves none.

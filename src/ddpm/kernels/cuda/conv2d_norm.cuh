@@ -206,7 +206,8 @@ class TileNorm {
         a *= factor;
         b = fmaf(b, factor, value(norm_.shift, at));
       }
-      row[own] = {0.5F * a, 0.5F * b};  // of half of what SiLU takes
+      const float part = norm_.silu ? 0.5F : 1.0F;  // half of what SiLU takes
+      row[own] = {part * a, part * b};
     }
   }
 
@@ -223,14 +224,14 @@ class TileNorm {
     }
   }
 
-  static __device__ void apply(const float2 (&norm)[8], uint4& eight) {
+  __device__ float result(float x) const { return norm_.silu ? silu_of_double(x) : x; }
+  __device__ void apply(const float2 (&norm)[8], uint4& eight) const {
     auto* const values = reinterpret_cast<__nv_bfloat162*>(&eight);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float2 x = __bfloat1622float2(values[i]);
-      values[i] =
-          __floats2bfloat162_rn(silu_of_double(fmaf(x.x, norm[2 * i].x, norm[2 * i].y)),
-                                silu_of_double(fmaf(x.y, norm[2 * i + 1].x, norm[2 * i + 1].y)));
+      values[i] = __floats2bfloat162_rn(result(fmaf(x.x, norm[2 * i].x, norm[2 * i].y)),
+                                        result(fmaf(x.y, norm[2 * i + 1].x, norm[2 * i + 1].y)));
     }
   }
 

@@ -113,6 +113,8 @@ struct OwnQuads {
   int channel;         // of y
   int64_t from, step;  // of y
   int image[kMost];
+  int channels;  // that are there, of the four
+  bool in_one;   // four channels can be read and written at once
   uint2 bias, residual_bias, image_bias[kMost], residual[kMost];  // of four channels
 
   __device__ OwnQuads(const ConvMaps& maps, const ConvPlan& plan, const TilePlace& place,
@@ -121,8 +123,10 @@ struct OwnQuads {
         column(static_cast<int>(threadIdx.x) % kQuads * 4),
         channel(static_cast<int>(blockIdx.z) * kTileChannels + column),
         step(static_cast<int64_t>(kStep) * maps.out_channels) {
+    channels = min(maps.out_channels - channel, 4);
+    in_one = maps.out_channels % 4 == 0;
     const int before = part * shares.each + first;
-    count = min(shares.count(part), place.pixels - part * shares.each);
+    count = channels <= 0 ? 0 : min(shares.count(part), place.pixels - part * shares.each);
     from = static_cast<int64_t>(place.first_pixel + before) * maps.out_channels + channel;
 #pragma unroll
     for (int i = 0; i < kMost; ++i) {
@@ -171,7 +175,7 @@ struct OwnQuads {
         for (int k = 0; k < kPartsAtOnce; ++k) add_to(sum, values[k]);
       }
       const uint2 rounded{rounded_pair(sum.x, sum.y), rounded_pair(sum.z, sum.w)};
-      *reinterpret_cast<uint2*>(y + from + i * step) = rounded;
+      store(y + from + i * step, rounded);
       const float4 written = values_of(rounded);
       const float of[4] = {written.x, written.y, written.z, written.w};
 #pragma unroll
@@ -183,9 +187,28 @@ struct OwnQuads {
 
  private:
   // Bits: halves of a pair would be taken apart, and waited for, where they are loaded.
-  static __device__ uint2 quad_or_zero(const void* table, int64_t at) {
-    if (table == nullptr) return {0, 0};
-    return *reinterpret_cast<const uint2*>(static_cast<const T*>(table) + at);
+  __device__ uint2 quad_or_zero(const void* table, int64_t at) const {
+    if (table == nullptr || channels <= 0) return {0, 0};
+    const auto* const from = static_cast<const unsigned short*>(table) + at;
+    if (in_one) return *reinterpret_cast<const uint2*>(from);
+    uint32_t values[4] = {};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (k < channels) values[k] = from[k];
+    }
+    return {values[0] | values[1] << 16, values[2] | values[3] << 16};
+  }
+  __device__ void store(T* to, uint2 quad) const {
+    if (in_one) {
+      *reinterpret_cast<uint2*>(to) = quad;
+      return;
+    }
+    auto* const bits = reinterpret_cast<unsigned short*>(to);
+    const uint32_t values[4] = {quad.x & 0xFFFF, quad.x >> 16, quad.y & 0xFFFF, quad.y >> 16};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (k < channels) bits[k] = static_cast<unsigned short>(values[k]);
+    }
   }
   static __device__ float4 values_of(uint2 quad) {
     return {__uint_as_float(quad.x << 16), __uint_as_float(quad.x & 0xFFFF0000U),

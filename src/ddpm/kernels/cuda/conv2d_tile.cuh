@@ -36,6 +36,9 @@ struct ConvPlan {
   int pixels_each = 0;        ///< Of a tile, that each part adds up.
   int sum_parts = 0;          ///< Of an image, whose sums can be left; 0: none.
 
+  __host__ __device__ static int channel_tiles(const ConvMaps& maps) {
+    return (maps.out_channels + kTileChannels - 1) / kTileChannels;
+  }
   __host__ __device__ int tiles_of_image(const ConvMaps& maps) const {
     return (maps.out_height + lines - 1) / lines;
   }
@@ -85,14 +88,18 @@ struct RowCopier {
 };
 
 /// Starts the copies of weights: row c * taps + tap is the tile's channel c.
+///
+/// @param channels of the tile that are there.
 inline __device__ void copy_weights(const ConvMaps& maps, const ConvPlan& plan,
-                                    const RowCopier& copier, const T* weight, T* rows) {
-  const int all = plan.weight_rows(maps);
+                                    const RowCopier& copier, int channels, const T* weight,
+                                    T* rows) {
+  const int all = plan.weight_rows(maps), are_there = channels * maps.kernel * maps.kernel;
 #pragma unroll 4
   for (int row = copier.first_row; row < all; row += copier.step) {
     copy_async_or_zero(rows + row * plan.stride() + copier.vector * 8,
-                       weight + static_cast<int64_t>(row) * maps.channels + copier.vector * 8,
-                       true);
+                       weight + static_cast<int64_t>(row < are_there ? row : 0) * maps.channels +
+                           copier.vector * 8,
+                       row < are_there);
   }
 }
 
