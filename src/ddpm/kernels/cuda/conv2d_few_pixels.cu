@@ -2,7 +2,9 @@
 #include <cuda_bf16.h>
 
 #include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
+#include "ddpm/kernels/cuda/conv2d_memory.cuh"
 #include "ddpm/kernels/cuda/conv2d_norm.cuh"
+#include "ddpm/kernels/cuda/conv2d_part_sums.cuh"
 #include "ddpm/kernels/cuda/conv2d_sums.cuh"
 #include "ddpm/kernels/cuda/conv2d_tile.cuh"
 #include "ddpm/kernels/cuda/conv2d_walk.cuh"
@@ -41,16 +43,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncwarp();
   arrive_at_start();
   let_next_kernel_begin();
-  float* const slots = reinterpret_cast<float*>(bytes);
-  auto& sum_rows =
-      *reinterpret_cast<PartSums::Rows*>(slots + plan.parts * shares.each * kTileChannels);
-  float2* const norm_rows = reinterpret_cast<float2*>(&sum_rows + 1);
-  T* const weights = reinterpret_cast<T*>(norm_rows + plan.norm_rows() * plan.channels);
-  T* const pixels = weights + plan.weight_rows(maps) * plan.stride();
-  T* const shortcut_weights = pixels + (plan.in_pixels(maps) + 1) * plan.stride();
-  T* const shortcut_pixels = shortcut_weights + kTileChannels * (plan.shortcut_channels + 8);
-  int* const sources =
-      reinterpret_cast<int*>(shortcut_pixels + plan.pixels * (plan.shortcut_channels + 8));
+  const BlockMemory memory(maps, plan, bytes);
   const int first_in_channel = part * plan.channels;
   const int64_t first_channel = static_cast<int64_t>(blockIdx.z) * kTileChannels;
   const RowCopier copier(plan.channels);
@@ -58,41 +51,36 @@ __global__ void __launch_bounds__(kThreads, 1)
                min(maps.out_channels - static_cast<int>(first_channel), kTileChannels),
                static_cast<const T*>(tensors.weight) +
                    first_channel * maps.kernel * maps.kernel * maps.channels + first_in_channel,
-               weights);
+               memory.weights);
   const ShortcutCopier shortcut_copier(plan, part);
   if (plan.shortcut_channels > 0) {
     shortcut_copier.copy_weights(tensors.shortcut, static_cast<int>(first_channel),
-                                 shortcut_weights);
+                                 memory.shortcut_weights);
   }
   const bool has_norm = tensors.norm.groups > 0;
   const TilePlace place(maps, plan);
-  const TileNorm norm(maps, plan, place, tensors.norm, first_in_channel, norm_rows);
-  find_pixels(maps, plan, place, sources);
+  const TileNorm norm(maps, plan, place, tensors.norm, first_in_channel, memory.norm_rows);
+  find_pixels(maps, plan, place, memory.sources);
   const ChannelSource source(tensors.x, tensors.x_rest, maps.channels - maps.rest_channels,
                              maps.rest_channels, first_in_channel + copier.vector * 8);
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int split = warp % plan.splits;
-  const int warp_pixel = warp / plan.splits * kWarpPixels;
-  const StepRange steps(maps.kernel * maps.kernel * (plan.channels / kStepChannels), split,
-                        plan.splits);
-  Walk walk(maps, plan, place, warp_pixel, steps.first, weights, pixels);
+  const WarpShare share(maps, plan);
+  Walk walk(maps, plan, place, share.pixel, share.steps.first, memory.weights, memory.pixels);
   OwnQuads own(maps, plan, place, shares, part);
   own.load_biases(tensors.addends);
   const PartSums part_sums(maps, plan, place, part);
-  const Destinations destinations(shares, plan, part,
-                                  static_cast<uint32_t>(__cvta_generic_to_shared(slots)),
+  const Destinations destinations(shares, plan, part, shared_address(memory.slots),
                                   arrivals.address());
   if (has_norm) norm.keep_weights();
   wait_for_start();
   __syncthreads();
-  const PixelCopier pixel_copier(maps, plan, copier, sources, pixels);
+  const PixelCopier pixel_copier(maps, plan, copier, memory.sources, memory.pixels);
   wait_for_previous_kernel();
   const TileNorm::Loads norm_loads = norm.begin();
   pixel_copier.copy(source);
   commit_copies();
   if (plan.shortcut_channels > 0) {
     shortcut_copier.copy_pixels(tensors.shortcut, place.first_pixel, plan.pixels, place.pixels,
-                                shortcut_pixels);
+                                memory.shortcut_pixels);
   }
   commit_copies();
   own.load(tensors);
@@ -100,29 +88,29 @@ __global__ void __launch_bounds__(kThreads, 1)
     norm.find(norm_loads);
     __syncthreads();
     wait_for_copies<1>();
-    norm.apply(copier, sources, pixels);
+    norm.apply(copier, memory.sources, memory.pixels);
   }
   wait_for_copies<0>();
   __syncthreads();
   WarpSums sums;
-  if (warp_pixel < plan.pixels) {
-    sums.add(walk, steps.count);
+  if (share.pixel < plan.pixels) {
+    sums.add(walk, share.steps.count);
     if (plan.shortcut_channels > 0) {
-      const StepRange side_steps(plan.shortcut_channels / kStepChannels, split, plan.splits);
-      ShortcutWalk side(plan, warp_pixel, side_steps.first, shortcut_weights, shortcut_pixels);
-      sums.add(side, side_steps.count);
+      ShortcutWalk side(plan, share.pixel, share.shortcut_steps.first, memory.shortcut_weights,
+                        memory.shortcut_pixels);
+      sums.add(side, share.shortcut_steps.count);
     }
   }
   __syncthreads();  // nobody reads weights and pixels any more
-  const WarpRows warp_rows{reinterpret_cast<float*>(weights)};
-  if (warp_pixel < plan.pixels) warp_rows.put(sums);
+  const WarpRows warp_rows{memory.warp_rows};
+  if (share.pixel < plan.pixels) warp_rows.put(sums);
   __syncthreads();
   destinations.send(warp_rows);
   __syncthreads();  // what the block adds itself stands there
   arrivals.wait();
   float2 moments[4] = {};
-  own.write(shares, plan.parts, slots, static_cast<T*>(tensors.y), moments);
-  if (tensors.sums != nullptr) part_sums.leave(moments, own, sum_rows, tensors.sums);
+  own.write(shares, plan.parts, memory.slots, static_cast<T*>(tensors.y), moments);
+  if (tensors.sums != nullptr) part_sums.leave(moments, own, memory.sum_rows, tensors.sums);
 }
 
 #else
@@ -179,18 +167,8 @@ int blocks_of(const ConvMaps& maps, const ConvPlan& plan) {
 /// Shared memory of a block; more than kMostBytes, or than kMostTwoEachBytes where two blocks have
 /// to share a multiprocessor: too much.
 int64_t shared_bytes(const ConvMaps& maps, const ConvPlan& plan) {
-  const int64_t rows = int64_t{plan.weight_rows(maps)} + plan.in_pixels(maps) + 1;
-  const int64_t shortcut_rows = kTileChannels + plan.pixels;
-  const int64_t inputs =
-      rows * plan.stride() * static_cast<int64_t>(sizeof(T)) +
-      shortcut_rows * (plan.shortcut_channels + 8) * static_cast<int64_t>(sizeof(T)) +
-      (plan.in_pixels(maps) + 1) * static_cast<int64_t>(sizeof(int));
-  const int64_t bytes =
-      std::max<int64_t>(inputs, kWarpRowBytes) +
-      int64_t{plan.norm_rows()} * plan.channels * static_cast<int64_t>(sizeof(float2)) +
-      int64_t{plan.parts} * plan.pixels_each * kRowBytes + kSumRowBytes;
   const bool one_each = blocks_of(maps, plan) <= kOneEachBlocks;
-  return std::max<int64_t>(bytes, one_each ? kOneEachBytes : kTwoEachBytes);
+  return std::max<int64_t>(block_bytes(maps, plan), one_each ? kOneEachBytes : kTwoEachBytes);
 }
 
 /// The tile of most pixels, or of half as many in clusters of two, which find room everywhere.

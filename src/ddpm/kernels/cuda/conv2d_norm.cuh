@@ -4,6 +4,7 @@
 #include <cuda_bf16.h>
 
 #include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
+#include "ddpm/kernels/cuda/conv2d_lane_parts.cuh"
 #include "ddpm/kernels/cuda/conv2d_tile.cuh"
 
 // The norm of a tile: a block makes of the sums that maps carry what silu(a x + b) needs for its
@@ -21,7 +22,7 @@ inline __device__ float silu_of_double(float h) { return fmaf(h, tanh_fast(h), h
 
 class TileNorm {
  public:
-  static constexpr int kFewestLanes = 4, kLoads = 8;
+  static constexpr int kLoads = LaneParts::kLoads;
 
   /// Works out all that the kernel before does not write.
   ///
@@ -132,32 +133,6 @@ class TileNorm {
   struct Group {
     int image, channel;  // the first
     bool is_there;
-  };
-  /// What a lane sums.
-  struct LaneParts {
-    const float2* from;
-    int count, step;
-
-    /// Those from `first` on, all under way at once.
-    __device__ void load(int first, float2 (&loaded)[kLoads]) const {
-#pragma unroll
-      for (int i = 0; i < kLoads; ++i) {
-        loaded[i] = first + i < count ? __ldcg(from + (first + i) * step) : make_float2(0, 0);
-      }
-    }
-    static __device__ float2 add(float2 sum, const float2 (&loaded)[kLoads]) {
-#pragma unroll
-      for (int i = 0; i < kLoads; ++i) sum = {sum.x + loaded[i].x, sum.y + loaded[i].y};
-      return sum;
-    }
-    __device__ float2 add_all(float2 sum, int first = 0) const {
-      for (; first < count; first += kLoads) {
-        float2 loaded[kLoads];
-        load(first, loaded);
-        sum = add(sum, loaded);
-      }
-      return sum;
-    }
   };
 
   __device__ ushort2 weight_and_bias(int i) const {

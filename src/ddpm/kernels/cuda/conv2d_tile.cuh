@@ -45,6 +45,7 @@ struct ConvPlan {
   /// A row of weights and biases of the norm, and one of what it does for each image.
   __host__ __device__ int norm_rows() const { return 1 + images; }
   __host__ __device__ int stride() const { return channels + 8; }  // elements of a row
+  __host__ __device__ int shortcut_stride() const { return shortcut_channels + 8; }
   __host__ __device__ int in_pixels(const ConvMaps& maps) const {
     return images * in_lines * maps.width;
   }
@@ -188,7 +189,7 @@ struct ShortcutCopier {
 
   __device__ ShortcutCopier(const ConvPlan& plan, int part)
       : copier(plan.shortcut_channels),
-        stride(plan.shortcut_channels + 8),
+        stride(plan.shortcut_stride()),
         channel(part * plan.shortcut_channels + copier.vector * 8) {}
 
   __device__ void copy_weights(const ConvShortcut& shortcut, int first_channel, T* rows) const {

@@ -117,7 +117,7 @@ struct ShortcutWalk {
   __device__ ShortcutWalk(const ConvPlan& plan, int first_pixel, int first_step, const T* weights,
                           const T* pixels) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int row_bytes = (plan.shortcut_channels + 8) * static_cast<int>(sizeof(T));
+    const int row_bytes = plan.shortcut_stride() * static_cast<int>(sizeof(T));
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int pixel = min(first_pixel + i * 16 + lane % 16, plan.pixels - 1);
@@ -139,6 +139,21 @@ struct ShortcutWalk {
     load_matrices(step.weights[1], weight_row + more_channels);
     weight_row += kStepBytes;
   }
+};
+
+/// What a warp sums: pixels from `pixel` on, and so many steps of the convolution and shortcut.
+struct WarpShare {
+  int pixel;
+  StepRange steps, shortcut_steps;
+
+  __device__ WarpShare(const ConvMaps& maps, const ConvPlan& plan)
+      : pixel(warp() / plan.splits * kWarpPixels),
+        steps(maps.kernel * maps.kernel * (plan.channels / kStepChannels), warp() % plan.splits,
+              plan.splits),
+        shortcut_steps(plan.shortcut_channels / kStepChannels, warp() % plan.splits, plan.splits) {}
+
+ private:
+  static __device__ int warp() { return static_cast<int>(threadIdx.x) / 32; }
 };
 
 /// Sums of a warp: of 32 pixels and 32 channels.
