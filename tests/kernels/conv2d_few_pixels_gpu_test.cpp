@@ -16,7 +16,8 @@ namespace {
 struct FewPixelsCase {
   int64_t images, side, channels, rest_channels, out_channels;
   bool norm = true, scale_shift = false, residual = false, upsampled = false;
-  int64_t shortcut_channels = 0, shortcut_rest = 0, stride = 1, groups = 32;
+  int64_t shortcut_channels = 0, shortcut_rest = 0, stride = 1, groups = 32, kernel = 3;
+  bool silu = true;
 };
 
 const at::TensorOptions kFewPixelsOptions = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
@@ -37,15 +38,16 @@ struct FewPixels {
     const int64_t side = c.upsampled ? c.side / 2 : c.side, out_side = c.side / c.stride;
     args.x = few_pixels_map(c.images, c.channels, side, /*mean=*/0.5);
     if (c.rest_channels > 0) args.x_rest = few_pixels_map(c.images, c.rest_channels, side);
-    args.weight = few_pixels_map(out, in, /*side=*/3);
+    args.weight = few_pixels_map(out, in, c.kernel);
     args.stride = c.stride;
-    args.padding = 1;
+    args.padding = c.kernel / 2;
     args.upsampled = c.upsampled;
     args.bias = few_pixels_row({out});
     if (!c.upsampled) args.image_bias = few_pixels_row({c.images, out});
     if (c.residual) args.residual = few_pixels_map(c.images, out, out_side);
     if (c.norm) {
       norm.num_groups = c.groups;
+      norm.silu = c.silu;
       norm.weight = few_pixels_row({in});
       norm.bias = few_pixels_row({in});
       if (c.scale_shift) {
@@ -137,15 +139,22 @@ TEST(Conv2dFewPixelsGpuTest, ResultIsThatOfFloat64) {
   }
 }
 
-// A network's last convolution.
-TEST(Conv2dFewPixelsGpuTest, FewChannelsComeOut) {
+// Attention's products, with the norm before them or the residual behind, and a network's last
+// convolution.
+TEST(Conv2dFewPixelsGpuTest, SinglePixelsAndFewChannelsAreTakenToo) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
   if (!gpu_has_clusters()) GTEST_SKIP() << "not a Hopper GPU";
   const at::NoGradGuard no_grad;
   at::manual_seed(8);
-  for (const FewPixelsCase& c :
-       {FewPixelsCase{1, 32, 128, 0, 3}, FewPixelsCase{2, 8, 64, 32, 5, true, true, true},
-        FewPixelsCase{3, 4, 64, 0, 12, true, false, true}}) {
+  FewPixelsCase projection{1, 16, 256, 0, 768}, last{1, 16, 256, 0, 256, false, false, true};
+  projection.kernel = last.kernel = 1;
+  projection.silu = false;
+  FewPixelsCase small = projection;
+  small.images = 3;
+  small.side = 4;
+  for (const FewPixelsCase& c : {projection, last, small, FewPixelsCase{1, 32, 128, 0, 3},
+                                 FewPixelsCase{2, 8, 64, 32, 5, true, true, true},
+                                 FewPixelsCase{3, 4, 64, 0, 12, true, false, true}}) {
     const FewPixels one(c);
     ASSERT_TRUE(conv2d_is_one_pass(one.args)) << c.side << " " << c.out_channels;
     const Tensor expected = one.exact();

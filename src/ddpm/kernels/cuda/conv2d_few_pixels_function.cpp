@@ -138,7 +138,7 @@ struct FewPixelsNorm {
 
 bool is_few_pixels_conv2d(const Conv2dArgs& args) {
   if (at::GradMode::is_enabled() || !args.x.is_cuda() || args.transposed || !is_bf16_on_gpu(args) ||
-      is_pixel_product(args) || !args.weight.is_contiguous(at::MemoryFormat::ChannelsLast) ||
+      !args.weight.is_contiguous(at::MemoryFormat::ChannelsLast) ||
       (args.upsampled && (args.weight.size(2) != 3 || args.stride != 1 || args.padding != 1))) {
     return false;
   }
