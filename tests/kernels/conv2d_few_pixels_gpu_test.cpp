@@ -117,6 +117,7 @@ TEST(Conv2dFewPixelsGpuTest, ResultIsThatOfFloat64) {
                                  {1, 16, 256, 0, 256, true, false, true},
                                  {1, 16, 256, 256, 256},
                                  {1, 16, 256, 0, 256, false, false, false, true},
+                                 {1, 32, 256, 0, 256, false, false, false, true},
                                  {1, 32, 128, 0, 128, false, false, false, false, 0, 0, 2},
                                  {1, 8, 256, 256, 256, true, true},
                                  {8, 8, 256, 0, 256, true, false, true},

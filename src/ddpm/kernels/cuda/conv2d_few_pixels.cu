@@ -164,8 +164,8 @@ int blocks_of(const ConvMaps& maps, const ConvPlan& plan) {
   return plan.parts * plan.tiles * ConvPlan::channel_tiles(maps);
 }
 
-/// Shared memory of a block; more than kMostBytes, or than kMostTwoEachBytes where two blocks have
-/// to share a multiprocessor: too much.
+/// Shared memory of a block; more than kMostBytes, or than kMostTwoEachBytes where two blocks may
+/// have to share a multiprocessor, is too much: clusters of two find one for each block.
 int64_t shared_bytes(const ConvMaps& maps, const ConvPlan& plan) {
   const bool one_each = blocks_of(maps, plan) <= kOneEachBlocks;
   return std::max<int64_t>(block_bytes(maps, plan), one_each ? kOneEachBytes : kTwoEachBytes);
@@ -197,7 +197,7 @@ bool conv2d_has_few_pixels(const ConvMaps& maps, const ConvShortcut& shortcut) {
     return false;
   }
   const ConvPlan plan = plan_of(maps, shortcut);
-  const bool one_each = blocks_of(maps, plan) <= kOneEachBlocks;
+  const bool one_each = blocks_of(maps, plan) <= kOneEachBlocks || plan.parts <= 2;
   const bool is_split = plan.parts > 1 || maps.kernel == 1;
   return is_split && blocks_of(maps, plan) <= kMostBlocks && plan.pixels_each <= kMostPixels / 2 &&
          shared_bytes(maps, plan) <= (one_each ? kMostBytes : kMostTwoEachBytes) &&
