@@ -13,6 +13,7 @@
 #include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
+#include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #include "ddpm/kernels/cuda/norm_conv2d_function.h"
@@ -82,11 +83,17 @@ Tensor with_image_bias(Conv2dArgs args) {
   return y + rows.unsqueeze(2).unsqueeze(3);
 }
 
+#ifdef DDPM_CUDA
+bool is_one_warpgroup_pass(const Conv2dArgs& args) {
+  return !at::GradMode::is_enabled() && cuda::is_warpgroup_conv2d(args);
+}
+#endif
+
 }  // namespace
 
 bool conv2d_is_one_pass(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
-  return !at::GradMode::is_enabled() && cuda::is_warpgroup_conv2d(args);
+  return is_one_warpgroup_pass(args) || cuda::is_few_pixels_conv2d(args);
 #else
   static_cast<void>(args);
   return false;
@@ -96,9 +103,7 @@ bool conv2d_is_one_pass(const Conv2dArgs& args) {
 Conv2dFork conv2d_fork(const Conv2dArgs& args) {
   check_arg(args.norm != nullptr, "[conv2d_fork] the arguments have no norm: expected one");
 #ifdef DDPM_CUDA
-  if (conv2d_is_one_pass(args)) {
-    return {.y = cuda::warpgroup_conv2d(args), .x = args.x, .x_rest = args.x_rest};
-  }
+  if (conv2d_is_one_pass(args)) return {.y = conv2d(args), .x = args.x, .x_rest = args.x_rest};
   if (at::GradMode::is_enabled() && cuda::norm_conv2d_is_fused(args)) {
     return cuda::fused_norm_conv2d(args);
   }
@@ -108,7 +113,8 @@ Conv2dFork conv2d_fork(const Conv2dArgs& args) {
 
 Tensor conv2d(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
-  if (conv2d_is_one_pass(args)) return cuda::warpgroup_conv2d(args);
+  if (is_one_warpgroup_pass(args)) return cuda::warpgroup_conv2d(args);
+  if (cuda::is_few_pixels_conv2d(args)) return cuda::few_pixels_conv2d(args);
   if (cuda::is_few_channels_conv2d(args)) return cuda::few_channels_conv2d(args);
 #endif
   if (args.norm != nullptr) return conv2d_fork(args).y;
@@ -117,9 +123,6 @@ Tensor conv2d(const Conv2dArgs& args) {
   if (args.shortcut != nullptr) {
     check_arg(!args.residual.defined(),
               "[conv2d] a shortcut stands in the residual's place: expected no residual with it");
-#ifdef DDPM_CUDA
-    if (cuda::conv2d_fuses_shortcut(args)) return cuda::fused_conv2d_with_shortcut(args);
-#endif
     Conv2dArgs apart = args;
     apart.residual = conv2d(*std::exchange(apart.shortcut, nullptr));
     return conv2d(apart);

@@ -52,8 +52,9 @@ struct Conv2dFork {
 Conv2dFork conv2d_fork(const Conv2dArgs& args);
 
 /// Whether conv2d() computes it with norm, image_bias and shortcut in one pass over its maps, so
-/// that callers may leave these to it. On Hopper's GPUs, in bf16, without gradients. With them it
-/// does the same for arguments with a norm and without image_bias, by conv2d_fork() or conv2d().
+/// that callers may leave these to it. On Hopper's GPUs, in bf16, without gradients: where maps
+/// have many pixels, or few. With gradients it does the same for arguments with a norm and without
+/// image_bias, by conv2d_fork() or conv2d(), where maps have many.
 bool conv2d_is_one_pass(const Conv2dArgs& args);
 
 }  // namespace ddpm

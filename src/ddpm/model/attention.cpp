@@ -7,10 +7,25 @@
 #include <vector>
 
 #include "ddpm/kernels/attention.h"
+#include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/linear.h"
 
 namespace ddpm {
+namespace {
+
+/// A channels_last map is a sequence of pixels already.
+Tensor sequence_of(const Tensor& map) {
+  return map.permute({0, 2, 3, 1}).reshape({map.size(0), map.size(2) * map.size(3), map.size(1)});
+}
+Tensor map_of(const Tensor& sequence, const Tensor& like) {
+  return sequence.view({like.size(0), like.size(2), like.size(3), sequence.size(2)})
+      .permute({0, 3, 1, 2});
+}
+/// [O, C] as a convolution's of single pixels.
+Tensor pixel_weight(const Tensor& weight) { return weight.unsqueeze(2).unsqueeze(3); }
+
+}  // namespace
 
 AttentionImpl::AttentionImpl(int64_t channels, const AttentionOptions& options)
     : options_(options) {
@@ -37,9 +52,13 @@ void AttentionImpl::prepare_for_sampling() {
   qkv_bias_ = at::cat({to_q_->bias(), to_k_->bias(), to_v_->bias()}).detach();
 }
 
+bool AttentionImpl::has_packed_weights() const {
+  return !at::GradMode::is_enabled() &&
+         packed_qkv_.is_of({to_q_->weight(), to_k_->weight(), to_v_->weight()});
+}
+
 Tensor AttentionImpl::project(const Tensor& sequence) {
-  if (!at::GradMode::is_enabled() &&
-      packed_qkv_.is_of({to_q_->weight(), to_k_->weight(), to_v_->weight()})) {
+  if (has_packed_weights()) {
     return packed_linear(sequence, packed_qkv_, qkv_bias_, /*residual=*/{});
   }
   return linear({.x = sequence,
@@ -55,21 +74,32 @@ Tensor AttentionImpl::forward(const Tensor& x) {
       /*draws=*/false);
 }
 
+Tensor AttentionImpl::run_in_few_passes(const Conv2dArgs& projection) {
+  const Tensor& x = projection.x;
+  const Tensor attended = attention(sequence_of(conv2d(projection)), num_heads_);
+  return conv2d({.x = map_of(attended, x),
+                 .weight = pixel_weight(to_out_->weight()),
+                 .bias = to_out_->bias(),
+                 .residual = x});
+}
+
 Tensor AttentionImpl::run(const Tensor& x) {
+  if (group_norm_ && has_packed_weights() && packed_qkv_.joined().defined() &&
+      options_.output_scale_factor == 1.0) {
+    GroupNormSiluArgs norm = group_norm_->args(x);
+    norm.silu = false;
+    const Conv2dArgs projection{
+        .x = x, .weight = pixel_weight(packed_qkv_.joined()), .bias = qkv_bias_, .norm = &norm};
+    if (conv2d_is_one_pass(projection)) return run_in_few_passes(projection);
+  }
   GroupNormFork fork{.y = x, .x = x, .x_rest = {}};
   if (group_norm_) {
     GroupNormSiluArgs args = group_norm_->args(x);
     args.silu = false;
     fork = group_norm_silu_fork(args);
   }
-  // A channels_last map is a sequence of pixels already.
-  const auto sequence_of = [&](const Tensor& map) {
-    return map.permute({0, 2, 3, 1}).reshape({x.size(0), x.size(2) * x.size(3), x.size(1)});
-  };
   const Tensor attended = attention(project(sequence_of(fork.y)), num_heads_);
-  const Tensor sum = to_out_->forward(attended, sequence_of(fork.x))
-                         .view({x.size(0), x.size(2), x.size(3), x.size(1)})
-                         .permute({0, 3, 1, 2});
+  const Tensor sum = map_of(to_out_->forward(attended, sequence_of(fork.x)), x);
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
 }
 

@@ -8,6 +8,8 @@
 
 namespace ddpm {
 
+struct Conv2dArgs;
+
 struct AttentionOptions {
   int64_t head_channels = 0;    ///< channels of a head; 0: one head of all channels.
   int64_t num_heads = 0;        ///< divides the channels; 0: by head_channels.
@@ -32,6 +34,10 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
 
  private:
   Tensor run(const Tensor& x);
+  /// run() where queries, keys and values are one pass with the norm before them.
+  Tensor run_in_few_passes(const Conv2dArgs& projection);
+  /// Whether packed_qkv_ and qkv_bias_ are of use.
+  bool has_packed_weights() const;
   /// Queries, keys and values of a sequence [N, pixels, channels], side by side.
   Tensor project(const Tensor& sequence);
 

@@ -7,6 +7,8 @@
 #include <string>
 
 #include "ddpm/core/check.h"
+#include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm {
 namespace {

@@ -55,13 +55,21 @@ __device__ __forceinline__ void wait_for_start() {
   asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 }
 
-/// Sends 8 bytes to an address in a block's shared memory, and counts them at its barrier.
-__device__ __forceinline__ void send_pair(uint32_t to, uint32_t barrier, float first,
-                                          float second) {
+/// Stores 16 bytes at an address in this block's shared memory.
+__device__ __forceinline__ void store_quad(uint32_t to, float4 values) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(__float_as_uint(values.x)),
+               "r"(__float_as_uint(values.y)), "r"(__float_as_uint(values.z)),
+               "r"(__float_as_uint(values.w))
+               : "memory");
+}
+
+/// Sends 16 bytes to an address in a block's shared memory, and counts them at its barrier.
+__device__ __forceinline__ void send_quad(uint32_t to, uint32_t barrier, float4 values) {
   asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::
-          "r"(to),
-      "r"(__float_as_uint(first)), "r"(__float_as_uint(second)), "r"(barrier)
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
+      "[%5];" ::"r"(to),
+      "r"(__float_as_uint(values.x)), "r"(__float_as_uint(values.y)),
+      "r"(__float_as_uint(values.z)), "r"(__float_as_uint(values.w)), "r"(barrier)
       : "memory");
 }
 

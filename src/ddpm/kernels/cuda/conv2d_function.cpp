@@ -2,14 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
 
-#include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
+#include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 
@@ -41,60 +39,20 @@ Tensor convolve(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
       .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-const void* data_or_none(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-}
-
-ConvMaps conv_maps(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
-  const auto side = [&](int64_t dim) {
-    return static_cast<int>((x.size(dim) + 2 * shape.padding - weight.size(dim)) / shape.stride +
-                            1);
-  };
-  return {.images = static_cast<int>(x.size(0)),
-          .height = static_cast<int>(x.size(2)),
-          .width = static_cast<int>(x.size(3)),
-          .channels = static_cast<int>(x.size(1)),
-          .out_channels = static_cast<int>(weight.size(0)),
-          .kernel = static_cast<int>(weight.size(2)),
-          .stride = static_cast<int>(shape.stride),
-          .padding = static_cast<int>(shape.padding),
-          .out_height = side(2),
-          .out_width = side(3)};
-}
-
-/// Whether conv2d_few_pixels computes it.
-bool has_few_pixels(const ConvShape& shape, const Tensor& x, const Tensor& weight,
-                    const ConvShortcut& shortcut = {}) {
-  return !shape.transposed && x.scalar_type() == at::kBFloat16 &&
-         weight.size(2) == weight.size(3) && weight.size(1) == x.size(1) &&
-         weight.is_contiguous(at::MemoryFormat::ChannelsLast) &&
-         conv2d_has_few_pixels(conv_maps(shape, x, weight), shortcut);
-}
-
-Tensor convolve_few_pixels(const ConvShape& shape, const Tensor& map, const Tensor& weight,
-                           const ConvShortcut& shortcut, const ConvAddends& addends) {
-  const Tensor x = map.contiguous(at::MemoryFormat::ChannelsLast);
-  const Tensor residual = addends.residual.defined()
-                              ? addends.residual.contiguous(at::MemoryFormat::ChannelsLast)
-                              : addends.residual;
-  const ConvMaps maps = conv_maps(shape, x, weight);
-  Tensor y = at::empty({x.size(0), weight.size(0), maps.out_height, maps.out_width},
-                       x.options().memory_format(at::MemoryFormat::ChannelsLast));
-  C10_CUDA_CHECK(conv2d_few_pixels(maps, x.const_data_ptr(), weight.const_data_ptr(), shortcut,
-                                   {.bias = data_or_none(addends.bias),
-                                    .residual = data_or_none(residual),
-                                    .residual_bias = data_or_none(addends.residual_bias)},
-                                   y.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
-  return y;
-}
-
 /// The convolution of x with the addends added in the same pass or in place.
 Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight,
                   const ConvAddends& addends) {
   const c10::cuda::CUDAGuard guard(x.device());
-  if (has_few_pixels(shape, x, weight)) {
-    return convolve_few_pixels(shape, x, weight, /*shortcut=*/{}, addends);
-  }
+  const at::NoGradGuard no_grad;
+  const Conv2dArgs args{.x = x,
+                        .weight = weight,
+                        .bias = addends.bias,
+                        .residual = addends.residual,
+                        .residual_bias = addends.residual_bias,
+                        .stride = shape.stride,
+                        .padding = shape.padding,
+                        .transposed = shape.transposed};
+  if (is_few_pixels_conv2d(args)) return few_pixels_conv2d(args);
   Tensor y = convolve(shape, x, weight);
   add_to_map(y, addends.bias, addends.residual, addends.residual_bias);
   return y;
@@ -176,25 +134,6 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
   }
 };
 
-/// What a shortcut reads, side by side in memory as the kernel takes it.
-struct ShortcutMaps {
-  Tensor x, x_rest, weight;
-
-  explicit ShortcutMaps(const Conv2dArgs& args)
-      : x(args.x.contiguous(at::MemoryFormat::ChannelsLast)),
-        x_rest(args.x_rest.defined() ? args.x_rest.contiguous(at::MemoryFormat::ChannelsLast)
-                                     : args.x_rest),
-        weight(args.weight.reshape({args.weight.size(0), args.weight.size(1)}).contiguous()) {}
-
-  ConvShortcut pointers() const {
-    return {.x = data_or_none(x),
-            .x_rest = data_or_none(x_rest),
-            .weight = data_or_none(weight),
-            .channels = static_cast<int>(x.size(1)),
-            .rest_channels = x_rest.defined() ? static_cast<int>(x_rest.size(1)) : 0};
-  }
-};
-
 ConvShape conv_shape(const Conv2dArgs& args) {
   return {.stride = args.stride, .padding = args.padding, .transposed = args.transposed};
 }
@@ -224,31 +163,6 @@ Tensor fused_conv2d(const Conv2dArgs& args) {
   }
   return Conv2d::apply(args.x, args.weight, when_given(args.bias), when_given(args.residual),
                        when_given(args.residual_bias), shape);
-}
-
-bool conv2d_fuses_shortcut(const Conv2dArgs& args) {
-  const Conv2dArgs& side = *args.shortcut;
-  if (at::GradMode::is_enabled() || !conv2d_is_fused(args) || !is_pixel_product(side) ||
-      !conv2d_is_fused(side) || side.x.scalar_type() != args.x.scalar_type() ||
-      side.bias.defined() || side.residual.defined() || args.x_rest.defined()) {
-    return false;
-  }
-  const c10::cuda::CUDAGuard guard(args.x.device());
-  const ConvShape shape = conv_shape(args);
-  const ConvMaps maps = conv_maps(shape, args.x, args.weight);
-  const ConvShortcut shortcut{
-      .channels = static_cast<int>(side.x.size(1)),
-      .rest_channels = side.x_rest.defined() ? static_cast<int>(side.x_rest.size(1)) : 0};
-  return side.x.size(0) == maps.images && side.x.size(2) == maps.out_height &&
-         side.x.size(3) == maps.out_width && side.weight.size(0) == maps.out_channels &&
-         has_few_pixels(shape, args.x, args.weight, shortcut);
-}
-
-Tensor fused_conv2d_with_shortcut(const Conv2dArgs& args) {
-  const c10::cuda::CUDAGuard guard(args.x.device());
-  const ShortcutMaps shortcut(*args.shortcut);
-  return convolve_few_pixels(conv_shape(args), args.x, args.weight, shortcut.pointers(),
-                             {args.bias, args.residual, args.residual_bias});
 }
 
 }  // namespace ddpm::cuda

@@ -11,9 +11,4 @@ bool conv2d_is_fused(const Conv2dArgs& args);
 /// residual in place, and one that sums the bias' gradient.
 Tensor fused_conv2d(const Conv2dArgs& args);
 
-/// True if args and their shortcut are one kernel: a convolution of few pixels of bfloat16 and one
-/// of single pixels, where no gradients are wanted.
-bool conv2d_fuses_shortcut(const Conv2dArgs& args);
-Tensor fused_conv2d_with_shortcut(const Conv2dArgs& args);
-
 }  // namespace ddpm::cuda

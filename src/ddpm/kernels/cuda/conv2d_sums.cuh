@@ -7,12 +7,17 @@
 #include "ddpm/kernels/cuda/conv2d_tile.cuh"
 #include "ddpm/kernels/cuda/conv2d_walk.cuh"
 
-// How the blocks of a cluster add up their sums of a tile: each sends the others what they take.
+// How warps and then the blocks of a cluster add up their sums of a tile: each block sends the
+// others what they take.
 namespace ddpm::cuda::conv2d_tile {
 
 inline constexpr int kMostParts = 8;  // blocks of a cluster
-inline constexpr int kPairs = kTileChannels / 2;
 inline constexpr int kRowBytes = kTileChannels * static_cast<int>(sizeof(float));
+
+// Warps' rows of sums are longer than these, so that a half warp's lie in different banks.
+inline constexpr int kWarpRowStride = kTileChannels + 8;
+inline constexpr int kWarpRowBytes =
+    kWarps * kWarpPixels * kWarpRowStride * static_cast<int>(sizeof(float));
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
@@ -20,110 +25,201 @@ inline constexpr int kRowBytes = kTileChannels * static_cast<int>(sizeof(float))
 struct Shares {
   int each, pixels;
 
-  __device__ explicit Shares(const ConvPlan& plan)
-      : each(plan.pixels_each()), pixels(plan.pixels) {}
+  __device__ explicit Shares(const ConvPlan& plan) : each(plan.pixels_each), pixels(plan.pixels) {}
   __device__ int count(int part) const { return max(0, min(each, pixels - part * each)); }
 };
 
-/// Where a thread's sums of a warp's rows go: rows lane / 4 + 8 r of its 32.
-struct Destinations {
-  static constexpr int kRows = 4;
-  uint32_t sums[kRows], barriers[kRows];
-  bool are_there[kRows];
+/// Where warps put their sums, so that those of the same pixels can be added up.
+struct WarpRows {
+  float* rows;
 
-  /// @param first_pixel,first_channel of the warp in the tile.
-  __device__ Destinations(const Shares& shares, int part, int first_pixel, int first_channel,
-                          uint32_t slots, uint32_t barrier) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int column = first_channel + lane % 4 * 2;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const int pixel = first_pixel + r * 8 + lane / 4;
-      are_there[r] = pixel < shares.pixels;
-      const int owner = are_there[r] ? pixel / shares.each : 0;
-      const int row = part * shares.each + pixel - owner * shares.each;
-      sums[r] = address_in_block(slots + row * kRowBytes + column * static_cast<int>(sizeof(float)),
-                                 owner);
-      barriers[r] = address_in_block(barrier, owner);
-    }
+  __device__ float* row(int warp, int pixel) const {
+    return rows + (warp * kWarpPixels + pixel) * kWarpRowStride;
   }
-
-  __device__ void send(const WarpSums& warp) const {
-    constexpr uint32_t kNext = 8 * sizeof(float);  // channels of a matrix
+  __device__ void put(const WarpSums& warp) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    float* const first = row(static_cast<int>(threadIdx.x) / 32, lane / 4) + lane % 4 * 2;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (!are_there[r]) continue;
+    for (int r = 0; r < 4; ++r) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
+      for (int j = 0; j < 4; ++j) {
         const float* const pair = warp.sums[r / 2][j] + r % 2 * 2;
-        send_pair(sums[r] + j * kNext, barriers[r], pair[0], pair[1]);
+        *reinterpret_cast<float2*>(first + r * 8 * kWarpRowStride + j * 8) = {pair[0], pair[1]};
       }
     }
   }
 };
 
-/// The pairs of channels that a thread adds up.
-struct OwnPairs {
-  static constexpr int kMost = kMostPixels / 2 * kPairs / kThreads;  // with two parts
-  static constexpr int kStep = kThreads / kPairs;                    // pixels
+/// Where a thread's sums go: of four channels of every 32nd pixel.
+struct Destinations {
+  static constexpr int kQuads = kTileChannels / 4, kStep = kThreads / kQuads;
+  static constexpr int kRows = kMostPixels / kStep;
+  static_assert(kStep == kWarpPixels);
+  static constexpr uint32_t kNone = 0, kOwn = 1;  // no barriers' addresses
+  uint32_t sums[kRows], barriers[kRows];
+  int splits;
+
+  __device__ Destinations(const Shares& shares, const ConvPlan& plan, int part, uint32_t slots,
+                          uint32_t barrier)
+      : splits(plan.splits) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int pixel = r * kStep + static_cast<int>(threadIdx.x) / kQuads;
+      barriers[r] = kNone;
+      if (pixel >= shares.pixels) continue;
+      const int owner = pixel / shares.each;
+      const int row = part * shares.each + pixel - owner * shares.each;
+      const uint32_t own = slots + row * kRowBytes + quad() * 16;
+      sums[r] = owner == part ? own : address_in_block(own, owner);
+      barriers[r] = owner == part ? kOwn : address_in_block(barrier, owner);
+    }
+  }
+
+  /// Adds up the warps' sums, in their order.
+  __device__ void send(const WarpRows& warps) const {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (barriers[r] == kNone) break;
+      const float* const first =
+          warps.row(r * splits, static_cast<int>(threadIdx.x) / kQuads) + quad() * 4;
+      float4 sum{};
+#pragma unroll
+      for (int i = 0; i < kWarps; ++i) {
+        if (i >= splits) break;
+        const float4 more =
+            *reinterpret_cast<const float4*>(first + i * kWarpPixels * kWarpRowStride);
+        sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
+      }
+      if (barriers[r] == kOwn) {
+        store_quad(sums[r], sum);
+      } else {
+        send_quad(sums[r], barriers[r], sum);
+      }
+    }
+  }
+
+ private:
+  static __device__ int quad() { return static_cast<int>(threadIdx.x) % kQuads; }
+};
+
+/// The channels, four each, that a thread adds up.
+struct OwnQuads {
+  static constexpr int kQuads = kTileChannels / 4, kStep = kThreads / kQuads;
+  static constexpr int kMost = kMostPixels / 2 / kStep;  // with two parts
+  static constexpr int kPartsAtOnce = 4;
 
   int first, count;    // of the block's pixels
   int column;          // of the tile
   int channel;         // of y
   int64_t from, step;  // of y
-  __nv_bfloat162 bias, residual_bias, residual[kMost];
+  int image[kMost];
+  int channels;  // that are there, of the four
+  bool in_one;   // four channels can be read and written at once
+  uint2 bias, residual_bias, image_bias[kMost], residual[kMost];  // of four channels
 
-  __device__ OwnPairs(const ConvMaps& maps, const ConvPlan& plan, const TilePlace& place,
+  __device__ OwnQuads(const ConvMaps& maps, const ConvPlan& plan, const TilePlace& place,
                       const Shares& shares, int part)
-      : first(static_cast<int>(threadIdx.x) / kPairs),
-        column(static_cast<int>(threadIdx.x) % kPairs * 2),
+      : first(static_cast<int>(threadIdx.x) / kQuads),
+        column(static_cast<int>(threadIdx.x) % kQuads * 4),
         channel(static_cast<int>(blockIdx.z) * kTileChannels + column),
         step(static_cast<int64_t>(kStep) * maps.out_channels) {
-    count = min(shares.count(part), place.pixels - part * shares.each);
-    const int pixel = place.first_pixel + part * shares.each + first;
-    from = static_cast<int64_t>(pixel) * maps.out_channels + channel;
+    channels = min(maps.out_channels - channel, 4);
+    in_one = maps.out_channels % 4 == 0;
+    const int before = part * shares.each + first;
+    count = channels <= 0 ? 0 : min(shares.count(part), place.pixels - part * shares.each);
+    from = static_cast<int64_t>(place.first_pixel + before) * maps.out_channels + channel;
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) {
+      image[i] = place.image;
+      if (plan.images > 1) image[i] += (before + i * kStep) / (maps.out_height * maps.out_width);
+    }
   }
   __device__ bool has(int i) const { return first + i * kStep < count; }
 
-  __device__ void load(const MapAddends& addends) {
-    bias = pair_or_zero(addends.bias, channel);
-    residual_bias = pair_or_zero(addends.residual_bias, channel);
+  /// May stand before the kernel before is done.
+  __device__ void load_biases(const MapAddends& addends) {
+    bias = quad_or_zero(addends.bias, channel);
+    residual_bias = quad_or_zero(addends.residual_bias, channel);
+  }
+  __device__ void load(const ConvTensors& tensors) {
 #pragma unroll
     for (int i = 0; i < kMost; ++i) {
-      residual[i] = pair_or_zero(has(i) ? addends.residual : nullptr, from + i * step);
+      residual[i] = quad_or_zero(has(i) ? tensors.addends.residual : nullptr, from + i * step);
+      image_bias[i] = quad_or_zero(has(i) ? tensors.image_bias : nullptr,
+                                   image[i] * tensors.image_bias_stride + channel);
     }
   }
 
-  /// Adds up the sums of all parts, in their order, with the addends.
-  __device__ void write(const Shares& shares, int parts, const float* slots, T* y) const {
+  /// Adds up all parts' sums, in their order, with what else is added.
+  ///
+  /// @param moments of each channel, gets the sum of what was written, and of squares.
+  __device__ void write(const Shares& shares, int parts, const float* slots, T* y,
+                        float2 (&moments)[4]) const {
 #pragma unroll
     for (int i = 0; i < kMost; ++i) {
       if (!has(i)) break;
-      float2 sum = __bfloat1622float2(bias);
-      add_to(sum, __bfloat1622float2(residual_bias));
-      add_to(sum, __bfloat1622float2(residual[i]));
-      const float* const at = slots + (first + i * kStep) * kTileChannels + column;
-      float2 values[kMostParts];
+      float4 sum{};
+      add_to(sum, values_of(bias));
+      add_to(sum, values_of(residual_bias));
+      add_to(sum, values_of(image_bias[i]));
+      add_to(sum, values_of(residual[i]));
+      const float* at = slots + (first + i * kStep) * kTileChannels + column;
+      for (int part = 0; part < parts; part += kPartsAtOnce) {
+        float4 values[kPartsAtOnce];
 #pragma unroll
-      for (int part = 0; part < kMostParts; ++part) {  // all are read before one is needed
-        values[part] =
-            part < parts ? *reinterpret_cast<const float2*>(at + part * shares.each * kTileChannels)
-                         : make_float2(0, 0);
+        for (int k = 0; k < kPartsAtOnce; ++k) {  // all are read before one is needed
+          values[k] = part + k < parts ? *reinterpret_cast<const float4*>(at) : float4{};
+          at += shares.each * kTileChannels;
+        }
+#pragma unroll
+        for (int k = 0; k < kPartsAtOnce; ++k) add_to(sum, values[k]);
       }
+      const uint2 rounded{rounded_pair(sum.x, sum.y), rounded_pair(sum.z, sum.w)};
+      store(y + from + i * step, rounded);
+      const float4 written = values_of(rounded);
+      const float of[4] = {written.x, written.y, written.z, written.w};
 #pragma unroll
-      for (int part = 0; part < kMostParts; ++part) add_to(sum, values[part]);
-      *reinterpret_cast<__nv_bfloat162*>(y + from + i * step) = __float22bfloat162_rn(sum);
+      for (int k = 0; k < 4; ++k) {
+        moments[k] = {moments[k].x + of[k], fmaf(of[k], of[k], moments[k].y)};
+      }
     }
   }
 
  private:
-  static __device__ __nv_bfloat162 pair_or_zero(const void* table, int64_t at) {
-    if (table == nullptr) return __nv_bfloat162{};
-    return *reinterpret_cast<const __nv_bfloat162*>(static_cast<const T*>(table) + at);
+  // Bits: halves of a pair would be taken apart, and waited for, where they are loaded.
+  __device__ uint2 quad_or_zero(const void* table, int64_t at) const {
+    if (table == nullptr || channels <= 0) return {0, 0};
+    const auto* const from = static_cast<const unsigned short*>(table) + at;
+    if (in_one) return *reinterpret_cast<const uint2*>(from);
+    uint32_t values[4] = {};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (k < channels) values[k] = from[k];
+    }
+    return {values[0] | values[1] << 16, values[2] | values[3] << 16};
   }
-  static __device__ void add_to(float2& sum, float2 more) {
-    sum.x += more.x;
-    sum.y += more.y;
+  __device__ void store(T* to, uint2 quad) const {
+    if (in_one) {
+      *reinterpret_cast<uint2*>(to) = quad;
+      return;
+    }
+    auto* const bits = reinterpret_cast<unsigned short*>(to);
+    const uint32_t values[4] = {quad.x & 0xFFFF, quad.x >> 16, quad.y & 0xFFFF, quad.y >> 16};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (k < channels) bits[k] = static_cast<unsigned short>(values[k]);
+    }
+  }
+  static __device__ float4 values_of(uint2 quad) {
+    return {__uint_as_float(quad.x << 16), __uint_as_float(quad.x & 0xFFFF0000U),
+            __uint_as_float(quad.y << 16), __uint_as_float(quad.y & 0xFFFF0000U)};
+  }
+  static __device__ uint32_t rounded_pair(float low, float high) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return reinterpret_cast<const uint32_t&>(pair);
+  }
+  static __device__ void add_to(float4& sum, const float4& more) {
+    sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
   }
 };
 

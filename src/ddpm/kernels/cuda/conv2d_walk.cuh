@@ -8,17 +8,25 @@
 // How warps sum a tile from a block's shared memory: step by step through taps and channels.
 namespace ddpm::cuda::conv2d_tile {
 
-/// What a step takes: 32 pixels and 16 channels, of 16 channels that go in.
+/// What a step takes: 32 pixels and 32 channels, of 16 channels that go in.
 struct Fragments {
-  uint32_t pixels[2][4], weights[4];
+  uint32_t pixels[2][4], weights[2][4];
+};
+
+/// Which of so many steps a warp takes.
+struct StepRange {
+  int first, count;
+
+  __device__ StepRange(int steps, int split, int splits)
+      : first(steps * split / splits), count(steps * (split + 1) / splits - first) {}
 };
 
 /// A warp's way through taps and channels.
 class Walk {
  public:
-  /// @param first_pixel,first_channel of the warp in the tile.
+  /// @param first_pixel of the warp in the tile.
   __device__ Walk(const ConvMaps& maps, const ConvPlan& plan, const TilePlace& place,
-                  int first_pixel, int first_channel, const T* weights, const T* pixels)
+                  int first_pixel, int first_step, const T* weights, const T* pixels)
       : row_bytes_(plan.stride() * static_cast<int>(sizeof(T))),
         channel_bytes_(plan.channels * static_cast<int>(sizeof(T))),
         kernel_(maps.kernel),
@@ -39,9 +47,16 @@ class Walk {
         inside_[i] = taps_inside(maps, place.in_line + own_line, column);
       }
     }
-    const int own_channel = first_channel + lane / 16 * 8 + lane % 8;
+    const int steps_of_tap = plan.channels / kStepChannels;
+    tap_ = first_step / steps_of_tap;
+    channel_ = (first_step - tap_ * steps_of_tap) * kStepBytes;
+    const int tap_row = tap_ / maps.kernel;
+    tap_column_ = tap_ - tap_row * maps.kernel;
+    tap_bytes_ = tap_ * row_bytes_ + tap_row * line_bytes_;
+    const int own_channel = lane / 16 * 8 + lane % 8, channel_rows = maps.kernel * maps.kernel;
     weight_row_ = shared_address(weights) + lane / 8 % 2 * 16 +
-                  own_channel * maps.kernel * maps.kernel * row_bytes_;
+                  (own_channel * channel_rows + tap_) * row_bytes_;
+    more_channels_ = 16 * channel_rows * row_bytes_;
     begin_tap();
   }
 
@@ -49,8 +64,9 @@ class Walk {
   __device__ void load(Fragments& step) {
     load_matrices(step.pixels[0], pixel_row_[0] + channel_);
     load_matrices(step.pixels[1], pixel_row_[1] + channel_);
-    load_matrices(step.weights, weight_row_ + channel_);
-    channel_ += kStepChannels * sizeof(T);
+    load_matrices(step.weights[0], weight_row_ + channel_);
+    load_matrices(step.weights[1], weight_row_ + more_channels_ + channel_);
+    channel_ += kStepBytes;
     if (channel_ < channel_bytes_) return;
     channel_ = 0;
     weight_row_ += row_bytes_;
@@ -64,6 +80,8 @@ class Walk {
   }
 
  private:
+  static constexpr int kStepBytes = kStepChannels * static_cast<int>(sizeof(T));
+
   /// A bit for each tap that reads a pixel of the map; tap 0 reads at (line, column).
   static __device__ uint32_t taps_inside(const ConvMaps& maps, int line, int column) {
     uint32_t inside = 0;
@@ -84,7 +102,7 @@ class Walk {
     }
   }
 
-  int row_bytes_, channel_bytes_, kernel_, line_bytes_;
+  int row_bytes_, channel_bytes_, kernel_, line_bytes_, more_channels_;
   uint32_t first_row_[2], outside_;  // of the lane, where tap 0 reads, and the row of zeros
   uint32_t inside_[2] = {};
   uint32_t pixel_row_[2], weight_row_;  // for this tap
@@ -93,42 +111,62 @@ class Walk {
 
 /// A warp's way through the channels of the shortcut.
 struct ShortcutWalk {
-  uint32_t pixel_row[2], weight_row;
+  static constexpr int kStepBytes = kStepChannels * static_cast<int>(sizeof(T));
+  uint32_t pixel_row[2], weight_row, more_channels;
 
-  __device__ ShortcutWalk(const ConvPlan& plan, int first_pixel, int first_channel,
-                          const T* weights, const T* pixels) {
+  __device__ ShortcutWalk(const ConvPlan& plan, int first_pixel, int first_step, const T* weights,
+                          const T* pixels) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int row_bytes = (plan.shortcut_channels + 8) * static_cast<int>(sizeof(T));
+    const int row_bytes = plan.shortcut_stride() * static_cast<int>(sizeof(T));
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int pixel = min(first_pixel + i * 16 + lane % 16, plan.pixels - 1);
-      pixel_row[i] = shared_address(pixels) + pixel * row_bytes + lane / 16 * 16;
+      pixel_row[i] =
+          shared_address(pixels) + pixel * row_bytes + lane / 16 * 16 + first_step * kStepBytes;
     }
     weight_row = shared_address(weights) + lane / 8 % 2 * 16 +
-                 (first_channel + lane / 16 * 8 + lane % 8) * row_bytes;
+                 (lane / 16 * 8 + lane % 8) * row_bytes + first_step * kStepBytes;
+    more_channels = 16 * row_bytes;
   }
 
   __device__ void load(Fragments& step) {
-    constexpr int kStepBytes = kStepChannels * sizeof(T);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       load_matrices(step.pixels[i], pixel_row[i]);
       pixel_row[i] += kStepBytes;
     }
-    load_matrices(step.weights, weight_row);
+    load_matrices(step.weights[0], weight_row);
+    load_matrices(step.weights[1], weight_row + more_channels);
     weight_row += kStepBytes;
   }
 };
 
-/// Sums of a warp: of 32 pixels and 16 channels.
+/// What a warp sums: pixels from `pixel` on, and so many steps of the convolution and shortcut.
+struct WarpShare {
+  int pixel;
+  StepRange steps, shortcut_steps;
+
+  __device__ WarpShare(const ConvMaps& maps, const ConvPlan& plan)
+      : pixel(warp() / plan.splits * kWarpPixels),
+        steps(maps.kernel * maps.kernel * (plan.channels / kStepChannels), warp() % plan.splits,
+              plan.splits),
+        shortcut_steps(plan.shortcut_channels / kStepChannels, warp() % plan.splits, plan.splits) {}
+
+ private:
+  static __device__ int warp() { return static_cast<int>(threadIdx.x) / 32; }
+};
+
+/// Sums of a warp: of 32 pixels and 32 channels.
 struct WarpSums {
-  float sums[2][2][4] = {};
+  float sums[2][4][4] = {};
 
   __device__ void add(const Fragments& step) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) multiply_add(sums[i][j], step.pixels[i], step.weights + 2 * j);
+      for (int j = 0; j < 4; ++j) {
+        multiply_add(sums[i][j], step.pixels[i], step.weights[j / 2] + j % 2 * 2);
+      }
     }
   }
 

@@ -9,6 +9,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
+#include "ddpm/kernels/cuda/small_part_sums_kernels.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -26,6 +27,24 @@ const void* row_data(const Tensor& rows) {
   return rows.defined() ? rows.const_data_ptr() : nullptr;
 }
 
+/// Undefined if there are none.
+Tensor kept_sums(const Tensor& map) {
+  const auto* kept = dynamic_cast<const KeptSums*>(map.unsafeGetTensorImpl()->get_backend_meta());
+  const bool count = kept != nullptr && kept->version == static_cast<int64_t>(map._version());
+  return count ? kept->sums : Tensor();
+}
+
+Tensor empty_sums(const Tensor& map, int64_t parts) {
+  return at::empty({map.size(0), parts, map.size(1), 2},
+                   map.options().memory_format(std::nullopt).dtype(at::kFloat));
+}
+
+SumsShape sums_shape(const Tensor& map) {
+  return {.images = static_cast<int>(map.size(0)),
+          .pixels = static_cast<int>(map.size(2) * map.size(3)),
+          .channels = static_cast<int>(map.size(1))};
+}
+
 }  // namespace
 
 void keep_part_sums(const Tensor& map, const Tensor& sums) {
@@ -34,14 +53,11 @@ void keep_part_sums(const Tensor& map, const Tensor& sums) {
 }
 
 Tensor part_sums(const Tensor& map) {
-  const auto* kept = dynamic_cast<const KeptSums*>(map.unsafeGetTensorImpl()->get_backend_meta());
-  if (kept != nullptr && kept->version == static_cast<int64_t>(map._version())) return kept->sums;
+  const SumsShape shape = sums_shape(map);
+  const Tensor kept = kept_sums(map);
+  if (kept.defined() && kept.size(1) == shape.pixels / kSumPixels) return kept;
   const c10::cuda::CUDAGuard guard(map.device());
-  const SumsShape shape{.images = static_cast<int>(map.size(0)),
-                        .pixels = static_cast<int>(map.size(2) * map.size(3)),
-                        .channels = static_cast<int>(map.size(1))};
-  const Tensor sums = at::empty({map.size(0), shape.pixels / kSumPixels, map.size(1), 2},
-                                map.options().memory_format(std::nullopt).dtype(at::kFloat));
+  const Tensor sums = empty_sums(map, shape.pixels / kSumPixels);
   C10_CUDA_CHECK(sum_parts(shape, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
                            c10::cuda::getCurrentCUDAStream()));
   keep_part_sums(map, sums);  // a skip's map is normalised twice
@@ -94,6 +110,24 @@ Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x
   C10_CUDA_CHECK(
       norm_from_sums(from, rows.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
   return rows;
+}
+
+Tensor any_part_sums(const Tensor& map) {
+  const Tensor kept = kept_sums(map);
+  if (kept.defined()) return kept;
+  const c10::cuda::CUDAGuard guard(map.device());
+  const SumsShape shape = sums_shape(map);
+  const int parts = small_parts(shape);
+  const Tensor sums = empty_sums(map, parts);
+  C10_CUDA_CHECK(sum_small_parts(shape, parts, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
+                                 c10::cuda::getCurrentCUDAStream()));
+  keep_part_sums(map, sums);
+  return sums;
+}
+
+bool can_sum_parts(const Tensor& map) {
+  return map.is_cuda() && map.scalar_type() == at::kBFloat16 && map.size(1) % 8 == 0 &&
+         map.size(1) <= 2048;
 }
 
 }  // namespace ddpm::cuda
