@@ -142,7 +142,10 @@ TEST_P(Conv2dGpuTest, AnswersTheSameWithoutGradients) {
                         .padding = c.padding};
   const Tensor with_gradients = conv2d(args);
   const at::NoGradGuard no_grad;
-  EXPECT_TRUE(at::equal(conv2d(args), with_gradients));
+  // Kernels for bf16 that add the bias themselves round once where others round twice.
+  const double tolerance = c.dtype == at::kBFloat16 ? 5e-3 : 0.0;
+  const Tensor error = conv2d(args) - with_gradients;
+  EXPECT_LE(error.norm().item<double>(), tolerance * with_gradients.norm().item<double>());
 }
 
 TEST(Conv2dOfTwoMapsGpuTest, IsThatOfTheMapsSideBySide) {

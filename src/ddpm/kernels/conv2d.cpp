@@ -12,6 +12,7 @@
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
 #include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
@@ -95,6 +96,7 @@ Tensor conv2d(const Conv2dArgs& args) {
 #ifdef DDPM_CUDA
   if (cuda::is_warpgroup_conv2d(args)) return cuda::warpgroup_conv2d(args);
   if (cuda::is_few_pixels_conv2d(args)) return cuda::few_pixels_conv2d(args);
+  if (cuda::is_few_channels_conv2d(args)) return cuda::few_channels_conv2d(args);
 #endif
   if (args.norm != nullptr) return conv2d(with_norm_taken(args));
   if (args.image_bias.defined()) return with_image_bias(args);

@@ -242,10 +242,10 @@ Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels
   h = mid_block_->forward(h, time);
   for (UpBlock& block : up_blocks_) h = block->forward(h, time, skips);
   const GroupNormSiluArgs norm = conv_norm_out_->args(h);
-  Conv2dArgs out = conv_out_->args_without_bias(h);
-  out.norm = &norm;
-  out.bias = conv_out_->bias();
-  return conv2d_is_one_pass(out) ? conv2d(out) : conv_out_->forward(group_norm_silu(norm));
+  Conv2dArgs last = conv_out_->args_without_bias(h);
+  last.norm = &norm;
+  last.bias = conv_out_->bias();
+  return conv2d(last);
 }
 
 }  // namespace ddpm

@@ -26,7 +26,7 @@ __device__ void prepare(Shared<Form>& shared) {
   }
   if constexpr (Form::kSmall) {  // the zeros between images stay
     auto* slots = &shared.pixels[0][0][0];
-    const int count = kPixelStages * kParts * Halo<Form::kSmall>::kSlots;
+    const int count = kPixelStages * kParts * Halo<Form>::kSlots;
     for (int i = threadIdx.x; i < count; i += kGroups * kGroupThreads) slots[i] = {0, 0, 0, 0};
   }
   show_writes_to_async_proxy();
@@ -71,21 +71,51 @@ struct Launch {
   cudaStream_t stream;
 };
 
-/// Clusters that the device holds at once.
+template <typename Form>
+cudaError_t allow_memory() {
+  return cudaFuncSetAttribute(conv_kernel<Form>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              sizeof(Shared<Form>));
+}
+
+/// Clusters that the first device that is asked holds at once.
 template <typename Form>
 int clusters_at_once() {
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {Form::kSplit, 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = Form::kSplit;
-  config.blockDim = kGroups * kGroupThreads;
-  config.dynamicSmemBytes = sizeof(Shared<Form>);
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  int count = 0;
-  return cudaOccupancyMaxActiveClusters(&count, conv_kernel<Form>, &config) == cudaSuccess ? count
-                                                                                           : 0;
+  static const int clusters = [] {
+    cudaLaunchAttribute cluster{};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {Form::kSplit, 1, 1};
+    cudaLaunchConfig_t config{};
+    config.gridDim = Form::kSplit;
+    config.blockDim = kGroups * kGroupThreads;
+    config.dynamicSmemBytes = sizeof(Shared<Form>);
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+    int count = 0;
+    const bool is_known =
+        allow_memory<Form>() == cudaSuccess &&
+        cudaOccupancyMaxActiveClusters(&count, conv_kernel<Form>, &config) == cudaSuccess;
+    return is_known ? count : 0;
+  }();
+  return clusters;
+}
+
+int chunks_in(const WarpgroupConv& conv) {
+  return (conv.channels + conv.rest_channels + conv.side_channels + conv.side_rest) / kChunk;
+}
+
+template <typename Form>
+Tiles tiles_of(const WarpgroupConv& conv) {
+  const int wide = Form::kSmall ? 1 : conv.width / 16;
+  const int whole = Form::kSmall ? 1 : wide * (conv.height / 16);
+  const int pixel_tiles =
+      Form::kSmall ? (conv.images + Form::kPatches - 1) / Form::kPatches : conv.images * whole;
+  const int columns = conv.out_channels / kOut;
+  const int all_columns = columns * (Form::kPhases ? 4 : 1);
+  return {.count = pixel_tiles * all_columns,
+          .columns = Divisor(all_columns),
+          .phase_columns = Divisor(columns),
+          .whole = Divisor(whole),
+          .wide = Divisor(wide)};
 }
 
 template <typename Form>
@@ -101,38 +131,22 @@ cudaError_t launch(const Launch& launch) {
 }
 
 template <typename Form>
-cudaError_t allow_memory() {
-  return cudaFuncSetAttribute(conv_kernel<Form>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              sizeof(Shared<Form>));
+cudaError_t launch_form(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
+                        int processors, cudaStream_t stream) {
+  if (const auto error = allow_memory<Form>(); error != cudaSuccess) return error;
+  return launch<Form>({conv, tensors, tiles_of<Form>(conv), processors, stream});
 }
 
-template <bool kSmall>
-cudaError_t launch_phases(const Launch& work) {
-  using Form = FormOf<kSmall, 2, 1>;
-  const auto error = allow_memory<Form>();
-  return error != cudaSuccess ? error : launch<Form>(work);
-}
-
-/// With a tile's chunks shared out among as many blocks as the device holds at once.
-template <bool kSmall>
-cudaError_t launch_split(const Launch& work) {
-  using Whole = FormOf<kSmall, 3, 1>;
-  using Half = FormOf<kSmall, 3, 2>;
-  using Quarter = FormOf<kSmall, 3, 4>;
-  for (const auto error : {allow_memory<Whole>(), allow_memory<Half>(), allow_memory<Quarter>()}) {
-    if (error != cudaSuccess) return error;
-  }
-  static const int halves = clusters_at_once<Half>(), quarters = clusters_at_once<Quarter>();
-  const WarpgroupConv& conv = work.conv;
-  const int chunks =
-      (conv.channels + conv.rest_channels + conv.side_channels + conv.side_rest) / kChunk;
-  if (work.tiles.count <= quarters && chunks >= 8) return launch<Quarter>(work);
-  return work.tiles.count <= halves ? launch<Half>(work) : launch<Whole>(work);
-}
-
-template <bool kSmall>
+/// The form that keeps most multiprocessors busy: where tiles are few, smaller ones, or their
+/// chunks shared out among as many blocks as the device holds at once.
 cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
                 cudaStream_t stream) {
+  using Large = FormOf<false, 3, 1>;
+  using LargeOfTwo = FormOf<false, 3, 2>;
+  using LargeOfFour = FormOf<false, 3, 4>;
+  using Small = FormOf<true, 3, 1>;
+  using HalfSmall = FormOf<true, 3, 1, 1>;
+  using HalfSmallOfTwo = FormOf<true, 3, 2, 1>;
   int device = 0, processors = 0;
   if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
   if (const auto error =
@@ -140,16 +154,19 @@ cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
       error != cudaSuccess) {
     return error;
   }
-  const int wide = kSmall ? 1 : conv.width / 16, whole = kSmall ? 1 : wide * (conv.height / 16);
-  const int pixel_tiles = kSmall ? (conv.images + 3) / 4 : conv.images * whole;
-  const int columns = conv.out_channels / kOut, all_columns = columns * (conv.upsampled ? 4 : 1);
-  const Tiles tiles{.count = pixel_tiles * all_columns,
-                    .columns = Divisor(all_columns),
-                    .phase_columns = Divisor(columns),
-                    .whole = Divisor(whole),
-                    .wide = Divisor(wide)};
-  const Launch work{conv, tensors, tiles, processors, stream};
-  return conv.upsampled ? launch_phases<kSmall>(work) : launch_split<kSmall>(work);
+  const auto with = [&]<typename Form>(Form) {
+    return launch_form<Form>(conv, tensors, processors, stream);
+  };
+  const bool is_small = conv.width == 8;
+  if (conv.upsampled) return is_small ? with(FormOf<true, 2, 1>()) : with(FormOf<false, 2, 1>());
+  if (is_small) {
+    const int halves = tiles_of<HalfSmall>(conv).count;
+    if (2 * halves <= processors) return with(HalfSmallOfTwo());
+    return halves <= processors ? with(HalfSmall()) : with(Small());
+  }
+  const int tiles = tiles_of<Large>(conv).count;
+  if (tiles <= clusters_at_once<LargeOfFour>() && chunks_in(conv) >= 8) return with(LargeOfFour());
+  return 2 * tiles <= processors ? with(LargeOfTwo()) : with(Large());
 }
 
 /// Tiles of an upsampled map's convolution are cut from the map before.
@@ -175,8 +192,7 @@ bool is_warpgroup_conv(const WarpgroupConv& conv) {
 
 cudaError_t conv2d_warpgroup(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
                              cudaStream_t stream) {
-  const WarpgroupConv map = before_upsampling(conv);
-  return map.width == 8 ? run<true>(map, tensors, stream) : run<false>(map, tensors, stream);
+  return run(before_upsampling(conv), tensors, stream);
 }
 
 bool device_has_warpgroup_conv() {

@@ -59,9 +59,9 @@ struct PixelFeeder {
   Shared<Form>& shared;
   int part, first;  // of this thread: its channels and first pixel
 
-  using Around = Halo<Form::kSmall>;
+  using Around = Halo<Form>;
   // In small tiles each image has an equal share of the threads.
-  static constexpr int kImageStride = kPixelStride / (Form::kSmall ? 4 : 1);
+  static constexpr int kImageStride = kPixelStride / (Form::kSmall ? Form::kPatches : 1);
   static constexpr int kTileSlots = Form::kSmall ? kPatchPixels : 18 * 18;
   static constexpr int kCount = (kTileSlots + kImageStride - 1) / kImageStride;
   static constexpr int kZero = -1, kNone = -2;
@@ -138,7 +138,7 @@ struct PixelFeeder {
     const int vector = threadIdx.x % kVectors;
     const auto* residual = static_cast<const bf16*>(t.residual) + tile.out() + vector * kPart;
 #pragma unroll 2
-    for (int row = first_row + (first * kParts + part) / kVectors; row < end;
+    for (int row = first_row + (static_cast<int>(threadIdx.x) - kWarpThreads) / kVectors; row < end;
          row += kPixelThreads / kVectors) {
       const bool is_there = tile.image_of(row / kPatchPixels) < conv.images;
       const int64_t place = tile.place(conv, row / kPatchPixels, row % kPatchPixels);

@@ -22,7 +22,6 @@ constexpr int64_t kKernel = 3;
 constexpr int64_t kPhaseSide = 2;  // of the kernel of one phase of an upsampled map
 constexpr int64_t kTilePixels = 256;
 constexpr int64_t kFewestTiles = 30;  // fewer leave most multiprocessors idle
-constexpr int64_t kMostNormChannels = 2048;
 
 const void* pointer_to(const Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr() : nullptr;
@@ -49,12 +48,6 @@ bool fits_types(const Conv2dArgs& args) {
     }
   }
   return true;
-}
-
-bool takes_norm(const GroupNormSiluArgs& norm, int64_t channels) {
-  return norm.silu && !norm.time_embedding.defined() && !(norm.training && norm.dropout > 0) &&
-         norm.weight.scalar_type() == at::kBFloat16 && channels <= kMostNormChannels &&
-         channels % norm.num_groups == 0;
 }
 
 WarpgroupConv warpgroup_shape(const Conv2dArgs& args) {
@@ -96,36 +89,6 @@ bool takes_shortcut(const Conv2dArgs& side, const Conv2dArgs& args) {
          side.x.size(0) == args.x.size(0) && side.x.sizes().slice(2) == args.x.sizes().slice(2);
 }
 
-Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest) {
-  const Tensor sums = part_sums(x), rest_sums = x_rest.defined() ? part_sums(x_rest) : Tensor();
-  const auto dense = [](const Tensor& rows) {
-    return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
-  };
-  const Tensor scale = dense(norm.scale), shift = dense(norm.shift);
-  check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
-            "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
-            scale.defined() ? scale.stride(0) : 0, " and ", shift.defined() ? shift.stride(0) : 0);
-  const NormFromSums from{
-      .images = static_cast<int>(x.size(0)),
-      .pixels = static_cast<int>(x.size(2) * x.size(3)),
-      .channels = channels_in(x),
-      .rest_channels = channels_in(x_rest),
-      .groups = static_cast<int>(norm.num_groups),
-      .eps = static_cast<float>(norm.eps),
-      .sums = sums.const_data_ptr<float>(),
-      .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
-      .weight = pointer_to(norm.weight),
-      .bias = pointer_to(norm.bias),
-      .scale = pointer_to(scale),
-      .shift = pointer_to(shift),
-      .scale_stride = scale.defined() ? scale.stride(0) : 0};
-  const Tensor rows =
-      at::empty({x.size(0), channels_in(x) + channels_in(x_rest), 2}, sums.options());
-  C10_CUDA_CHECK(
-      norm_from_sums(from, rows.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
-  return rows;
-}
-
 }  // namespace
 
 bool is_warpgroup_conv2d(const Conv2dArgs& args) {
@@ -137,7 +100,8 @@ bool is_warpgroup_conv2d(const Conv2dArgs& args) {
   if (args.bias.defined() && args.image_bias.defined()) return false;
   if (args.image_bias.defined() && args.image_bias.stride(1) != 1) return false;
   if (args.norm != nullptr &&
-      (args.upsampled || !takes_norm(*args.norm, channels_in(args.x) + channels_in(args.x_rest)))) {
+      (args.upsampled ||
+       !has_norm_rows(*args.norm, channels_in(args.x) + channels_in(args.x_rest)))) {
     return false;
   }
   if (args.shortcut != nullptr && !takes_shortcut(*args.shortcut, args)) return false;

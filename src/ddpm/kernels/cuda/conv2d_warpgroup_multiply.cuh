@@ -17,8 +17,10 @@ struct Multiplier {
   Ring<kWeightStages> weights;
   uint32_t result_phase = 0;
 
-  using Around = Halo<Form::kSmall>;
-  static constexpr int kBiasRows = Form::kSmall ? 2 : 1;
+  using Around = Halo<Form>;
+  static constexpr int kPatches = Form::kGroupPatches;  // of the group
+  using Sums = float[kPatches][64];
+  static constexpr int kBiasRows = Form::kSmall ? kPatches : 1;
   using Bias = __nv_bfloat162[kBiasRows][kOut / 8];
 
   __device__ int lane() const { return thread % kWarpThreads; }
@@ -27,25 +29,27 @@ struct Multiplier {
   }
 
   /// sums += one tap of a chunk.
-  __device__ void multiply(float (&sums)[2][64], int row, int column, int tap, bool add) const {
+  __device__ void multiply(Sums& sums, int row, int column, int tap, bool add) const {
     constexpr uint32_t kPlane = Around::kSlots * 16;
     constexpr uint32_t kWeightPlane = kOut * 16;
     const uint64_t pixel_matrix = describe_matrix(kPlane, Around::kPitch * 16);
     const uint64_t weight_matrix = describe_matrix(kWeightPlane, 8 * 16);
     const int offset = row * Around::kPitch + column;
     const uint32_t base = address_in_block(shared.pixels[pixels.stage]);
-    const uint32_t a0 = base + (Around::patch(2 * group) + offset) * 16;
-    const uint32_t a1 = base + (Around::patch(2 * group + 1) + offset) * 16;
     const uint32_t b = address_in_block(shared.weights[weights.stage]) + tap * kTapBytes;
 #pragma unroll
     for (int k = 0; k < kChunk / kStepK; ++k) {
       const uint64_t columns = matrix_at(weight_matrix, b + k * 2 * kWeightPlane);
-      multiply_64x128(sums[0], matrix_at(pixel_matrix, a0 + k * 2 * kPlane), columns, add || k > 0);
-      multiply_64x128(sums[1], matrix_at(pixel_matrix, a1 + k * 2 * kPlane), columns, add || k > 0);
+#pragma unroll
+      for (int p = 0; p < kPatches; ++p) {
+        const uint32_t rows = base + (Around::patch(kPatches * group + p) + offset) * 16;
+        multiply_64x128(sums[p], matrix_at(pixel_matrix, rows + k * 2 * kPlane), columns,
+                        add || k > 0);
+      }
     }
   }
 
-  __device__ void multiply_all(float (&sums)[2][64], const Share<Form>& share, int phase) {
+  __device__ void multiply_all(Sums& sums, const Share<Form>& share, int phase) {
     const int chunks = chunks_of(conv);
     int pixels_before = 0, weights_before = 0;
     for (int chunk = share.begin(); chunk < share.end(); ++chunk) {
@@ -88,7 +92,7 @@ struct Multiplier {
     };
 #pragma unroll
     for (int p = 0; p < kBiasRows; ++p) {
-      const int64_t image = min(tile.image_of(2 * group + p), conv.images - 1);
+      const int64_t image = min(tile.image_of(kPatches * group + p), conv.images - 1);
 #pragma unroll
       for (int j = 0; j < kOut / 8; ++j) {
         bias[p][j] = t.bias == nullptr ? __nv_bfloat162{} : pair(t.bias, image * t.bias_stride, j);
@@ -99,12 +103,11 @@ struct Multiplier {
 
   /// Of the group's two patches those that the block writes.
   __device__ bool writes(const Share<Form>& share, int p) const {
-    return (2 * group + p) / share.patches() == share.rank();
+    return (kPatches * group + p) / share.patches() == share.rank();
   }
 
   /// Puts the group's patches with bias and residual into shared memory.
-  __device__ void write_result(const float (&sums)[2][64], const Bias& bias,
-                               const Share<Form>& share) {
+  __device__ void write_result(const Sums& sums, const Bias& bias, const Share<Form>& share) {
     if (t.residual != nullptr) {
       wait_for_phase(&shared.result_full, result_phase);
       result_phase ^= 1;
@@ -112,15 +115,15 @@ struct Multiplier {
       meet(1 + group, kGroupThreads);  // all have read the last one
     }
 #pragma unroll
-    for (int p = 0; p < 2; ++p) {
+    for (int p = 0; p < kPatches; ++p) {
       if (!writes(share, p)) continue;
 #pragma unroll
       for (int j = 0; j < kOut / 8; ++j) {
         const float2 added = __bfloat1622float2(bias[Form::kSmall ? p : 0][j]);
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-          const int row =
-              (2 * group + p) * kPatchPixels + thread / kWarpThreads * 16 + lane() / 4 + 8 * h;
+          const int row = (kPatches * group + p) * kPatchPixels + thread / kWarpThreads * 16 +
+                          lane() / 4 + 8 * h;
           auto* at = reinterpret_cast<__nv_bfloat162*>(shared.result[row]) + 4 * j + lane() % 4;
           float2 value{sums[p][4 * j + 2 * h] + added.x, sums[p][4 * j + 2 * h + 1] + added.y};
           if (t.residual != nullptr) {
@@ -134,7 +137,8 @@ struct Multiplier {
   }
 
   __device__ void sum_result(const Tile<Form>& tile, const Share<Form>& share) const {
-    const int patch = 2 * group + thread / kPatchPixels, pair = thread % kPatchPixels;
+    if (thread / kPatchPixels >= kPatches) return;
+    const int patch = kPatches * group + thread / kPatchPixels, pair = thread % kPatchPixels;
     const int image = tile.image_of(patch);
     if (image >= conv.images || !writes(share, thread / kPatchPixels)) return;
     float2 sum{0, 0}, squares{0, 0};
@@ -161,8 +165,8 @@ struct Multiplier {
     static_assert(kGroupThreads / kVectors == 8);  // a row of a patch at once
     const int vector = thread % kVectors, x = thread / kVectors;
 #pragma unroll
-    for (int p = 0; p < 2; ++p) {
-      const int patch = 2 * group + p;
+    for (int p = 0; p < kPatches; ++p) {
+      const int patch = kPatches * group + p;
       if (tile.image_of(patch) >= conv.images) return;
       if (!writes(share, p)) continue;
       auto* out = static_cast<bf16*>(t.out) + tile.place(conv, patch, x) * conv.out_channels +
@@ -178,7 +182,7 @@ struct Multiplier {
   }
 
   __device__ void multiply_tiles(const Tiles& tiles, const Share<Form>& share) {
-    float sums[2][64];
+    Sums sums;
     Bias bias;
     wait_for_previous_kernel();
     for (int index = share.tile(); index < tiles.count; index += share.step()) {
@@ -187,7 +191,7 @@ struct Multiplier {
       multiply_all(sums, share, tile.phase);
       if constexpr (Form::kSplit > 1) {
         add_parts_of_cluster<Form>(sums, &shared, {share.rank(), group, thread});
-        if (group != share.first_patch() / 2) return;
+        if (group != share.first_patch() / kPatches) return;
         load_bias(tile, bias);
       }
       write_result(sums, bias, share);

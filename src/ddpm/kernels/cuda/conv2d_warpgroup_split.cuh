@@ -21,9 +21,10 @@ __device__ __forceinline__ void watch_cluster_add() {
 /// sums += those of the cluster's other blocks, for the patches that this block writes. The order
 /// depends on the patch alone.
 template <typename Form>
-__device__ void add_parts_of_cluster(float (&sums)[2][64], void* memory, const Adder& own) {
-  constexpr int kPatches = 4 / Form::kSplit;  // that a block writes
-  constexpr int kFours = 16;                  // of a thread's sums of a patch
+__device__ void add_parts_of_cluster(float (&sums)[Form::kGroupPatches][64], void* memory,
+                                     const Adder& own) {
+  constexpr int kPatches = Form::kPatches / Form::kSplit;  // that a block writes
+  constexpr int kFours = 16;                               // of a thread's sums of a patch
   const uint32_t base = address_in_block(memory);
   // Of the sender's patch, a place for each of its four numbers.
   const auto place = [&](int slot, int patch, int four) {
@@ -33,8 +34,8 @@ __device__ void add_parts_of_cluster(float (&sums)[2][64], void* memory, const A
   };
   meet_cluster();  // nobody reads pixels or weights any more
 #pragma unroll
-  for (int p = 0; p < 2; ++p) {
-    const int patch = 2 * own.group + p, writer = patch / kPatches;
+  for (int p = 0; p < Form::kGroupPatches; ++p) {
+    const int patch = Form::kGroupPatches * own.group + p, writer = patch / kPatches;
     if (writer == own.rank) continue;
     const int slot = own.rank < writer ? own.rank : own.rank - 1;
 #pragma unroll
@@ -46,8 +47,8 @@ __device__ void add_parts_of_cluster(float (&sums)[2][64], void* memory, const A
   meet_cluster();  // all has come
   const auto* bytes = static_cast<const unsigned char*>(memory);
 #pragma unroll
-  for (int p = 0; p < 2; ++p) {
-    const int patch = 2 * own.group + p;
+  for (int p = 0; p < Form::kGroupPatches; ++p) {
+    const int patch = Form::kGroupPatches * own.group + p;
     if (patch / kPatches != own.rank) continue;
 #pragma unroll
     for (int slot = 0; slot < Form::kSplit - 1; ++slot) {

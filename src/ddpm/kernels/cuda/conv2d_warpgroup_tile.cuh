@@ -13,11 +13,10 @@ namespace ddpm::cuda::warpgroup {
 using bf16 = __nv_bfloat16;
 
 constexpr int kWarpThreads = 32, kGroupThreads = 128, kGroups = 4, kFeeders = 2;
-constexpr int kPixels = 256;  // of a tile: four patches of 8 x 8
-constexpr int kPatchPixels = 64;
-constexpr int kOut = 128;   // of a tile
-constexpr int kChunk = 32;  // channels that stand in shared memory together
-constexpr int kPart = 8;    // channels of 16 bytes
+constexpr int kPatchPixels = 64;  // a patch of 8 x 8
+constexpr int kOut = 128;         // of a tile
+constexpr int kChunk = 32;        // channels that stand in shared memory together
+constexpr int kPart = 8;          // channels of 16 bytes
 constexpr int kParts = kChunk / kPart;
 constexpr int kStepK = 16;    // channels of a product
 constexpr int kMostTaps = 3;  // of a row of the kernel, which is a stage of weights
@@ -30,35 +29,43 @@ constexpr int kPixelWarps = kPixelThreads / kWarpThreads;
 constexpr int kMultiplierWarps = 8;
 
 /// What a kernel is compiled for: maps of 8x8, or larger ones; 3 taps a side, or 2 of one of the
-/// four phases that an upsampled map's convolution has; how many blocks share a tile's chunks.
-template <bool kIsSmall, int kTapsOfSide, int kBlocksOfTile>
+/// four phases that an upsampled map's convolution has; how many blocks share a tile's chunks; how
+/// many patches each of the two multiplying groups has.
+template <bool kIsSmall, int kTapsOfSide, int kBlocksOfTile, int kPatchesOfGroup = 2>
 struct FormOf {
   static constexpr bool kSmall = kIsSmall;
   static constexpr int kTaps = kTapsOfSide, kSplit = kBlocksOfTile;
   static constexpr bool kPhases = kTaps == 2;
+  static constexpr int kGroupPatches = kPatchesOfGroup, kPatches = 2 * kGroupPatches;  // of a tile
+  static constexpr int kPixels = kPatches * kPatchPixels;
+  static_assert(kSmall || kPatches == 4);
+  static_assert(kPatches % kSplit == 0);
 };
 
 /// How a tile's pixels with their borders lie in shared memory: slot by slot, 16 bytes of each in
 /// each of the kParts planes. Six more than a multiple of eight slots spread the planes over the
 /// banks.
-template <bool kSmall>
+template <typename Form, bool kSmall = Form::kSmall>
 struct Halo;
-template <>
-struct Halo<false> {  // 16 x 16 pixels of one image, all around them one more
+template <typename Form>
+struct Halo<Form, false> {  // 16 x 16 pixels of one image, all around them one more
   static constexpr int kPitch = 18, kSlots = 326;
   static __device__ int patch(int p) { return (p >> 1) * 8 * kPitch + (p & 1) * 8; }
 };
-template <>
-struct Halo<true> {  // four images of 8 x 8, a row and a column of zeros between them
-  static constexpr int kPitch = 9, kSlots = 334;
+template <typename Form>
+struct Halo<Form, true> {  // images of 8 x 8, a row and a column of zeros between them
+  static constexpr int kPitch = 9;
+  static constexpr int kUsed = (Form::kPatches * 9 + 1) * kPitch + 1;
+  static constexpr int kSlots = (kUsed + 1) / 8 * 8 + 6;
+  static_assert(kSlots >= kUsed && kSlots % 8 == 6);
   static __device__ int patch(int p) { return p * 9 * kPitch; }
 };
 
 template <typename Form>
 struct Shared {
-  uint4 pixels[kPixelStages][kParts][Halo<Form::kSmall>::kSlots];
+  uint4 pixels[kPixelStages][kParts][Halo<Form>::kSlots];
   unsigned char weights[kWeightStages][kMostTaps * kTapBytes];
-  unsigned char result[kPixels][kRowBytes];
+  unsigned char result[Form::kPixels][kRowBytes];
   uint64_t pixels_full[kPixelStages], pixels_empty[kPixelStages];
   uint64_t weights_full[kWeightStages], weights_empty[kWeightStages];
   uint64_t result_full, result_empty;
@@ -110,7 +117,7 @@ struct Tile {
     if constexpr (Form::kPhases) phase = tiles.phase_columns.divide(column);
     out_column = column - phase * static_cast<int>(tiles.phase_columns.divisor);
     if constexpr (Form::kSmall) {
-      image = m * 4;
+      image = m * Form::kPatches;
       y = x = 0;
     } else {
       image = tiles.whole.divide(m);
@@ -165,7 +172,7 @@ struct Share {
   __device__ int begin() const { return all() * rank() / Form::kSplit; }
   __device__ int end() const { return all() * (rank() + 1) / Form::kSplit; }
   /// Patches whose result the block writes.
-  __device__ static constexpr int patches() { return 4 / Form::kSplit; }
+  __device__ static constexpr int patches() { return Form::kPatches / Form::kSplit; }
   __device__ int first_patch() const { return rank() * patches(); }
 
  private:

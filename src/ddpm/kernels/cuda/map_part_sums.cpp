@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "ddpm/core/check.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
 #include "ddpm/kernels/cuda/small_part_sums_kernels.h"
 
@@ -36,6 +37,12 @@ SumsShape sums_shape(const Tensor& map) {
   return {.images = static_cast<int>(map.size(0)),
           .pixels = static_cast<int>(map.size(2) * map.size(3)),
           .channels = static_cast<int>(map.size(1))};
+}
+
+constexpr int64_t kMostNormChannels = 2048;
+
+const void* row_data(const Tensor& rows) {
+  return rows.defined() ? rows.const_data_ptr() : nullptr;
 }
 
 }  // namespace
@@ -72,7 +79,43 @@ Tensor any_part_sums(const Tensor& map) {
 
 bool can_sum_parts(const Tensor& map) {
   return map.is_cuda() && map.scalar_type() == at::kBFloat16 && map.size(1) % 8 == 0 &&
-         map.size(1) <= 2048;
+         map.size(1) <= kMostNormChannels;
+}
+
+bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels) {
+  return norm.silu && !norm.time_embedding.defined() && !(norm.training && norm.dropout > 0) &&
+         norm.weight.scalar_type() == at::kBFloat16 && channels <= kMostNormChannels &&
+         channels % norm.num_groups == 0;
+}
+
+Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest) {
+  const int64_t rest_channels = x_rest.defined() ? x_rest.size(1) : 0;
+  const Tensor sums = part_sums(x), rest_sums = x_rest.defined() ? part_sums(x_rest) : Tensor();
+  const auto dense = [](const Tensor& rows) {
+    return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
+  };
+  const Tensor scale = dense(norm.scale), shift = dense(norm.shift);
+  check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
+            "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
+            scale.defined() ? scale.stride(0) : 0, " and ", shift.defined() ? shift.stride(0) : 0);
+  const NormFromSums from{
+      .images = static_cast<int>(x.size(0)),
+      .pixels = static_cast<int>(x.size(2) * x.size(3)),
+      .channels = static_cast<int>(x.size(1)),
+      .rest_channels = static_cast<int>(rest_channels),
+      .groups = static_cast<int>(norm.num_groups),
+      .eps = static_cast<float>(norm.eps),
+      .sums = sums.const_data_ptr<float>(),
+      .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
+      .weight = row_data(norm.weight),
+      .bias = row_data(norm.bias),
+      .scale = row_data(scale),
+      .shift = row_data(shift),
+      .scale_stride = scale.defined() ? scale.stride(0) : 0};
+  const Tensor rows = at::empty({x.size(0), x.size(1) + rest_channels, 2}, sums.options());
+  C10_CUDA_CHECK(
+      norm_from_sums(from, rows.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
+  return rows;
 }
 
 }  // namespace ddpm::cuda

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm::cuda {
 
@@ -24,5 +25,16 @@ Tensor any_part_sums(const Tensor& map);
 /// Whether any_part_sums() has or computes them: [N, C, H, W] bf16 on a GPU, C a multiple of 8 and
 /// at most 2048.
 bool can_sum_parts(const Tensor& map);
+
+/// Whether norm_rows() takes the norm: SiLU with it, nothing added before, no dropout, weights in
+/// bf16.
+bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels);
+
+/// [N, C + C', 2] float32 a and b of a norm, whose x is not looked at, over two maps side by side:
+/// group_norm_silu is silu(a x + b).
+///
+/// @param x_rest As x [N, C', H, W]; undefined: none.
+/// @throws std::invalid_argument if scale and shift have rows of different strides.
+Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest);
 
 }  // namespace ddpm::cuda

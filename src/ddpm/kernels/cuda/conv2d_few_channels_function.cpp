@@ -1,0 +1,86 @@
+#include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "ddpm/kernels/cuda/conv2d_few_channels_kernels.h"
+#include "ddpm/kernels/cuda/device_clusters.h"
+#include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
+#include "ddpm/kernels/cuda/map_part_sums.h"
+
+namespace ddpm::cuda {
+namespace {
+
+FewChannelsConv few_channels_shape(const Conv2dArgs& args) {
+  return {.images = static_cast<int>(args.x.size(0)),
+          .height = static_cast<int>(args.x.size(2)),
+          .width = static_cast<int>(args.x.size(3)),
+          .channels = static_cast<int>(args.x.size(1)),
+          .out_channels = static_cast<int>(args.weight.size(0))};
+}
+
+bool is_bf16_on_gpu(const Tensor& tensor) {
+  return !tensor.defined() || (tensor.is_cuda() && tensor.scalar_type() == at::kBFloat16);
+}
+
+/// One map, one weight, perhaps a bias and a norm.
+bool is_alone(const Conv2dArgs& args) {
+  return !args.x_rest.defined() && !args.residual.defined() && !args.residual_bias.defined() &&
+         !args.image_bias.defined() && args.shortcut == nullptr && !args.transposed &&
+         !args.upsampled && args.stride == 1 && args.padding == 1 && args.weight.size(2) == 3 &&
+         args.weight.size(3) == 3 && args.weight.size(1) == args.x.size(1);
+}
+
+/// The last one takes the norm; the first has none.
+bool takes_pixels_out(const Conv2dArgs& args) {
+  return args.norm != nullptr && args.norm->weight.sizes() == at::IntArrayRef({args.x.size(1)}) &&
+         args.norm->bias.sizes() == args.norm->weight.sizes() && !args.norm->scale.defined() &&
+         has_norm_rows(*args.norm, args.x.size(1)) && is_conv2d_to_pixels(few_channels_shape(args));
+}
+
+}  // namespace
+
+bool is_few_channels_conv2d(const Conv2dArgs& args) {
+  if (at::GradMode::is_enabled() || !args.x.is_cuda() || !is_bf16_on_gpu(args.x) ||
+      !is_bf16_on_gpu(args.weight) || !is_bf16_on_gpu(args.bias) || !is_alone(args) ||
+      !args.weight.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+    return false;
+  }
+  if (args.bias.defined() && args.bias.sizes() != at::IntArrayRef({args.weight.size(0)})) {
+    return false;
+  }
+  const c10::cuda::CUDAGuard guard(args.x.device());
+  if (!device_has_clusters()) return false;  // only such devices have been measured
+  return args.norm == nullptr ? is_conv2d_of_pixels(few_channels_shape(args))
+                              : takes_pixels_out(args);
+}
+
+Tensor few_channels_conv2d(const Conv2dArgs& args) {
+  const c10::cuda::CUDAGuard guard(args.x.device());
+  const FewChannelsConv conv = few_channels_shape(args);
+  const Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor y = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
+                             x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  FewChannelsTensors tensors{.x = x.const_data_ptr(),
+                             .weight = args.weight.const_data_ptr(),
+                             .bias = args.bias.defined() ? args.bias.const_data_ptr() : nullptr,
+                             .out = y.mutable_data_ptr()};
+  if (args.norm != nullptr) {
+    const Tensor norm = norm_rows(*args.norm, x, /*x_rest=*/{});
+    tensors.norm = norm.const_data_ptr<float>();
+    C10_CUDA_CHECK(conv2d_to_pixels(conv, tensors, c10::cuda::getCurrentCUDAStream()));
+    return y;
+  }
+  const Tensor sums =
+      at::empty({conv.images, conv.height * conv.width / kSumPixels, conv.out_channels, 2},
+                x.options().memory_format(std::nullopt).dtype(at::kFloat));
+  tensors.sums = sums.mutable_data_ptr<float>();
+  C10_CUDA_CHECK(conv2d_of_pixels(conv, tensors, c10::cuda::getCurrentCUDAStream()));
+  keep_part_sums(y, sums);
+  return y;
+}
+
+}  // namespace ddpm::cuda

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+namespace ddpm::cuda {
+
+/// A 3x3 convolution of stride 1 and padding 1 over maps in bf16, channels last, at an end of a
+/// network: where pixels come in or go out.
+struct FewChannelsConv {
+  int images = 0;
+  int height = 0, width = 0;
+  int channels = 0;
+  int out_channels = 0;
+};
+
+/// Null pointers take no part. All but norm and sums are bf16.
+struct FewChannelsTensors {
+  const void* x = nullptr;       ///< [images, height, width, channels]
+  const float* norm = nullptr;   ///< [images, channels, 2] a and b: silu(a x + b) comes in.
+  const void* weight = nullptr;  ///< [out_channels, 3, 3, channels]
+  const void* bias = nullptr;    ///< [out_channels]
+  void* out = nullptr;           ///< [images, height, width, out_channels]
+  float* sums = nullptr;         ///< As of WarpgroupConvTensors.
+};
+
+/// Whether conv2d_of_pixels takes the shape: at most 3 channels come in, 128 or a multiple go out,
+/// the pixels are a multiple of 64.
+bool is_conv2d_of_pixels(const FewChannelsConv& conv);
+/// out = conv3x3(x) + bias and its sums; without norm.
+cudaError_t conv2d_of_pixels(const FewChannelsConv& conv, const FewChannelsTensors& tensors,
+                             cudaStream_t stream);
+
+/// Whether conv2d_to_pixels takes the shape: a multiple of 64 channels comes in, at most 128, at
+/// most 8 go out, sides are multiples of 16.
+bool is_conv2d_to_pixels(const FewChannelsConv& conv);
+/// out = conv3x3(silu(a x + b)) + bias, without sums.
+cudaError_t conv2d_to_pixels(const FewChannelsConv& conv, const FewChannelsTensors& tensors,
+                             cudaStream_t stream);
+
+}  // namespace ddpm::cuda

@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <cstdint>
+#include <cuda_bf16.h>
+
+#include "ddpm/kernels/cuda/conv2d_few_channels_kernels.h"
+#include "ddpm/kernels/cuda/early_launch.cuh"
+#include "ddpm/kernels/cuda/tensor_core.cuh"
+
+namespace ddpm::cuda {
+namespace {
+
+using bf16 = __nv_bfloat16;
+
+constexpr int kWarps = 4, kThreads = kWarps * 32;
+constexpr int kPixels = 64;  // of a block, one part of the sums
+constexpr int kOut = 128;    // channels of a block
+constexpr int kTaps = 9;
+constexpr int kK = 32;        // taps times channels, and zeros
+constexpr int kRow = kK + 8;  // of a matrix in shared memory, so that banks differ
+constexpr int kOutRow = kOut + 8;
+constexpr int kVector = 8;
+constexpr int kMostChannels = kK / kTaps;
+
+struct Shared {
+  bf16 pixels[kPixels][kRow];
+  bf16 weights[kOut][kRow];
+  bf16 result[kPixels][kOutRow];
+};
+
+/// What a lane gathers: the same tap and channel of every pixel.
+struct Tap {
+  int down, right, channel;
+  bool is_one;  // lanes behind the last have zeros
+
+  __device__ explicit Tap(int channels) {
+    const int k = static_cast<int>(threadIdx.x) % kK, tap = k / channels;
+    down = tap / 3 - 1;
+    right = tap % 3 - 1;
+    channel = k % channels;
+    is_one = k < kTaps * channels;
+  }
+};
+
+constexpr int kOwnPixels = kPixels / kWarps;  // of a lane
+
+/// Whatever the lane's tap sees of a part's pixels.
+__device__ void gather_pixels(const FewChannelsConv& conv, const bf16* image, int first,
+                              const Tap& tap, bf16 (&values)[kOwnPixels]) {
+  int y = (first + static_cast<int>(threadIdx.x) / kK) / conv.width;
+  int x = (first + static_cast<int>(threadIdx.x) / kK) % conv.width;
+#pragma unroll
+  for (int i = 0; i < kOwnPixels; ++i) {
+    const int from_y = y + tap.down, from_x = x + tap.right;
+    const bool is_inside = tap.is_one &&
+                           static_cast<unsigned>(from_y) < static_cast<unsigned>(conv.height) &&
+                           static_cast<unsigned>(from_x) < static_cast<unsigned>(conv.width);
+    values[i] = bf16(0.0F);
+    if (is_inside) values[i] = image[(from_y * conv.width + from_x) * conv.channels + tap.channel];
+    for (x += kWarps; x >= conv.width; x -= conv.width) ++y;
+  }
+}
+
+__device__ void load_weights(const FewChannelsConv& conv, const bf16* weight, Shared& shared) {
+  const int k = static_cast<int>(threadIdx.x) % kK, own = kTaps * conv.channels;
+#pragma unroll 8
+  for (int row = threadIdx.x / kK; row < kOut; row += kWarps) {
+    shared.weights[row][k] = k < own ? weight[row * own + k] : bf16(0.0F);
+  }
+}
+
+/// sums [16, 128] of a warp's pixels.
+__device__ void multiply(const Shared& shared, float (&sums)[kOut / 8][4]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int k = 0; k < kK; k += 16) {
+    uint32_t a[4];
+    load_matrices(a, shared_address(&shared.pixels[warp * 16 + lane % 16][k + lane / 16 * 8]));
+#pragma unroll
+    for (int j = 0; j < kOut / 8; j += 2) {
+      uint32_t b[4];  // of 16 columns
+      load_matrices(
+          b,
+          shared_address(&shared.weights[8 * j + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]));
+      multiply_add(sums[j], a, b);
+      multiply_add(sums[j + 1], a, b + 2);
+    }
+  }
+}
+
+__device__ void keep_result(const float (&sums)[kOut / 8][4], const bf16* bias, Shared& shared) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int j = 0; j < kOut / 8; ++j) {
+    const int column = 8 * j + 2 * (lane % 4);
+    float2 added{0, 0};
+    if (bias != nullptr) {
+      added = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(bias + column));
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      *reinterpret_cast<__nv_bfloat162*>(&shared.result[warp * 16 + lane / 4 + 8 * h][column]) =
+          __floats2bfloat162_rn(sums[j][2 * h] + added.x, sums[j][2 * h + 1] + added.y);
+    }
+  }
+}
+
+/// Writes a part, and its sums where they are wanted.
+__device__ void send_result(const FewChannelsConv& conv, const FewChannelsTensors& t, int64_t part,
+                            int out, const Shared& shared) {
+  auto* to = static_cast<bf16*>(t.out) + part * kPixels * conv.out_channels + out;
+#pragma unroll
+  for (int i = threadIdx.x; i < kPixels * kOut / kVector; i += kThreads) {
+    const int pixel = i / (kOut / kVector), channel = i % (kOut / kVector) * kVector;
+    *reinterpret_cast<uint4*>(to + static_cast<int64_t>(pixel) * conv.out_channels + channel) =
+        *reinterpret_cast<const uint4*>(&shared.result[pixel][channel]);
+  }
+  if (t.sums == nullptr) return;
+  float sum = 0, squares = 0;
+#pragma unroll 16
+  for (int pixel = 0; pixel < kPixels; ++pixel) {
+    const float value = __bfloat162float(shared.result[pixel][threadIdx.x]);
+    sum += value;
+    squares = fmaf(value, value, squares);
+  }
+  reinterpret_cast<float2*>(t.sums)[part * conv.out_channels + out + threadIdx.x] = {sum, squares};
+}
+
+/// A block for some parts.
+__global__ void __launch_bounds__(kThreads)
+    conv_of_pixels_kernel(FewChannelsConv conv, FewChannelsTensors t, int parts) {
+  __shared__ Shared shared;
+  let_next_kernel_begin();
+  const int pixels = conv.height * conv.width, out = blockIdx.y * kOut;
+  load_weights(conv, static_cast<const bf16*>(t.weight) + out * kTaps * conv.channels, shared);
+  const Tap tap(conv.channels);
+  wait_for_previous_kernel();
+  bf16 values[kOwnPixels];
+  const auto gather = [&](int part) {  // on their way while the part before is multiplied
+    const int image = part / (pixels / kPixels);
+    const auto* from =
+        static_cast<const bf16*>(t.x) + static_cast<int64_t>(image) * pixels * conv.channels;
+    if (part < parts) gather_pixels(conv, from, part * kPixels - image * pixels, tap, values);
+  };
+  gather(static_cast<int>(blockIdx.x));
+  for (int part = blockIdx.x; part < parts; part += gridDim.x) {
+#pragma unroll
+    for (int i = 0; i < kOwnPixels; ++i) {
+      shared.pixels[i * kWarps + threadIdx.x / kK][threadIdx.x % kK] = values[i];
+    }
+    __syncthreads();
+    gather(part + static_cast<int>(gridDim.x));
+    float sums[kOut / 8][4] = {};
+    multiply(shared, sums);
+    keep_result(sums, t.bias == nullptr ? nullptr : static_cast<const bf16*>(t.bias) + out, shared);
+    __syncthreads();
+    send_result(conv, t, part, out, shared);
+    __syncthreads();
+  }
+}
+
+static_assert(kThreads == kOut);
+
+}  // namespace
+
+bool is_conv2d_of_pixels(const FewChannelsConv& conv) {
+  return conv.images > 0 && conv.channels > 0 && conv.channels <= kMostChannels &&
+         conv.out_channels % kOut == 0 && conv.height * conv.width % kPixels == 0;
+}
+
+cudaError_t conv2d_of_pixels(const FewChannelsConv& conv, const FewChannelsTensors& tensors,
+                             cudaStream_t stream) {
+  constexpr int kMostBlocks = 132 * 6;  // each loads the weights once
+  const int parts = conv.images * (conv.height * conv.width / kPixels);
+  return launch_early({.blocks = dim3(static_cast<unsigned>(std::min(parts, kMostBlocks)),
+                                      static_cast<unsigned>(conv.out_channels / kOut)),
+                       .threads = dim3(kThreads),
+                       .shared_bytes = 0,
+                       .stream = stream},
+                      conv_of_pixels_kernel, conv, tensors, parts);
+}
+
+}  // namespace ddpm::cuda
