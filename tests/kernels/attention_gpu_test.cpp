@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <vector>
 
 #include "ddpm/kernels/attention.h"
@@ -38,6 +40,32 @@ TEST(AttentionGpuTest, OutputAndGradientsAreThoseOfFloat64) {
       attention(qkv, 1).backward(d_y);
       EXPECT_TRUE(at::equal(qkv.grad(), first));
     }
+  }
+}
+
+/// Queries so few that clusters share the keys.
+struct FewQueriesCase {
+  int64_t images, length, heads, channels;
+};
+
+TEST(AttentionGpuTest, FewQueriesGetWhatFloat64Gives) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  const at::NoGradGuard no_grad;
+  at::manual_seed(2);
+  const auto maps = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  const FewQueriesCase cases[] = {{1, 256, 1, 256}, {1, 16, 1, 256},  {2, 64, 4, 64},
+                                  {3, 80, 2, 128},  {1, 192, 1, 192}, {1, 512, 1, 64},
+                                  {2, 256, 1, 256}, {1, 272, 1, 64}};
+  for (const FewQueriesCase& c : cases) {
+    const int64_t channels = c.heads * c.channels;
+    const Tensor qkv = 2 * at::randn({c.images, c.length, 3 * channels}, maps);
+    const Tensor expected = attention(qkv.to(at::kCPU, at::kDouble), c.heads);
+    static_cast<void>(
+        at::full({c.images, c.length, channels}, std::numeric_limits<double>::quiet_NaN(), maps));
+    const Tensor y = attention(qkv, c.heads);
+    EXPECT_EQ(y.sizes(), expected.sizes());
+    expect_near({y}, {expected}, 1e-2);
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(at::equal(y, attention(qkv, c.heads)));
   }
 }
 

@@ -16,6 +16,9 @@ Tensor attention(const Tensor& qkv, int64_t num_heads) {
             "[attention] qkv must hold three times the heads' channels: expected [N, L, 3 C] with ",
             num_heads, " heads in C, got ", qkv.sizes());
 #ifdef DDPM_CUDA
+  if (cuda::attention_is_of_few_pixels(qkv, num_heads)) {
+    return cuda::few_pixels_attention(qkv, num_heads);
+  }
   if (cuda::attention_is_fused(qkv, num_heads)) return cuda::fused_attention(qkv);
 #endif
   if (!at::GradMode::is_enabled() && cpu::attention_has_bf16_blocks(qkv, num_heads)) {

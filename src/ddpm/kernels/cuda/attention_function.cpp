@@ -9,6 +9,7 @@
 
 #include <cmath>
 
+#include "ddpm/kernels/cuda/attention_few_pixels_kernels.h"
 #include "ddpm/kernels/cuda/softmax_kernels.h"
 
 namespace ddpm::cuda {
@@ -28,6 +29,13 @@ SoftmaxShape softmax_shape(const Tensor& qkv) {
           .length = static_cast<int>(qkv.size(1)),
           .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(qkv.size(2) / 3))),
           .bf16 = qkv.scalar_type() == at::kBFloat16};
+}
+
+AttentionShape attention_shape(const Tensor& qkv, int64_t num_heads) {
+  return {.images = static_cast<int>(qkv.size(0)),
+          .length = static_cast<int>(qkv.size(1)),
+          .heads = static_cast<int>(num_heads),
+          .channels = static_cast<int>(qkv.size(2) / (3 * num_heads))};
 }
 
 /// a b^T in float32.
@@ -82,5 +90,22 @@ bool attention_is_fused(const Tensor& qkv, int64_t num_heads) {
 }
 
 Tensor fused_attention(const Tensor& qkv) { return SequenceAttention::apply(qkv); }
+
+bool attention_is_of_few_pixels(const Tensor& qkv, int64_t num_heads) {
+  if (!qkv.is_cuda() || qkv.scalar_type() != at::kBFloat16 || at::GradMode::is_enabled()) {
+    return false;
+  }
+  const c10::cuda::CUDAGuard guard(qkv.device());
+  return attention_has_few_pixels(attention_shape(qkv, num_heads));
+}
+
+Tensor few_pixels_attention(const Tensor& qkv, int64_t num_heads) {
+  const c10::cuda::CUDAGuard guard(qkv.device());
+  const Tensor dense = qkv.contiguous();
+  const Tensor y = at::empty({qkv.size(0), qkv.size(1), qkv.size(2) / 3}, qkv.options());
+  C10_CUDA_CHECK(attend_few_pixels(attention_shape(qkv, num_heads), dense.const_data_ptr(),
+                                   y.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
+  return y;
+}
 
 }  // namespace ddpm::cuda

@@ -14,4 +14,9 @@ bool attention_is_fused(const Tensor& qkv, int64_t num_heads);
 /// flash attention's backward pass is twice as slow where it has to be.
 Tensor fused_attention(const Tensor& qkv);
 
+/// True for so few queries of bf16 that one kernel by clusters does all, where no gradients are
+/// wanted.
+bool attention_is_of_few_pixels(const Tensor& qkv, int64_t num_heads);
+Tensor few_pixels_attention(const Tensor& qkv, int64_t num_heads);
+
 }  // namespace ddpm::cuda

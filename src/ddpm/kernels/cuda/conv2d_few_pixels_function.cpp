@@ -54,7 +54,7 @@ ConvShortcut few_pixels_shortcut(const Conv2dArgs& args) {
   return {.channels = width_of(args.shortcut->x), .rest_channels = width_of(args.shortcut->x_rest)};
 }
 
-bool is_bf16_on_gpu(const Conv2dArgs& args) {
+bool all_bf16_on_gpu(const Conv2dArgs& args) {
   for (const Tensor* tensor : {&args.x, &args.x_rest, &args.weight, &args.bias, &args.residual,
                                &args.residual_bias, &args.image_bias}) {
     if (tensor->defined() && (!tensor->is_cuda() || tensor->scalar_type() != at::kBFloat16)) {
@@ -91,7 +91,7 @@ bool takes_norm_of_few_pixels(const Conv2dArgs& args, const ConvMaps& maps) {
 bool takes_shortcut_of_few_pixels(const Conv2dArgs& args, const ConvMaps& maps) {
   if (args.shortcut == nullptr) return true;
   const Conv2dArgs& side = *args.shortcut;
-  return is_pixel_product(side) && is_bf16_on_gpu(side) && !side.bias.defined() &&
+  return is_pixel_product(side) && all_bf16_on_gpu(side) && !side.bias.defined() &&
          !side.residual.defined() && !side.residual_bias.defined() && side.norm == nullptr &&
          side.shortcut == nullptr && !side.image_bias.defined() && !args.residual.defined() &&
          side.weight.size(0) == maps.out_channels &&
@@ -137,8 +137,8 @@ struct FewPixelsNorm {
 }  // namespace
 
 bool is_few_pixels_conv2d(const Conv2dArgs& args) {
-  if (at::GradMode::is_enabled() || !args.x.is_cuda() || args.transposed || !is_bf16_on_gpu(args) ||
-      !args.weight.is_contiguous(at::MemoryFormat::ChannelsLast) ||
+  if (at::GradMode::is_enabled() || !args.x.is_cuda() || args.transposed ||
+      !all_bf16_on_gpu(args) || !args.weight.is_contiguous(at::MemoryFormat::ChannelsLast) ||
       (args.upsampled && (args.weight.size(2) != 3 || args.stride != 1 || args.padding != 1))) {
     return false;
   }

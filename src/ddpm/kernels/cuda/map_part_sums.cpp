@@ -127,7 +127,7 @@ Tensor any_part_sums(const Tensor& map) {
 
 bool can_sum_parts(const Tensor& map) {
   return map.is_cuda() && map.scalar_type() == at::kBFloat16 && map.size(1) % 8 == 0 &&
-         map.size(1) <= 2048;
+         map.size(1) <= kMostNormChannels;
 }
 
 }  // namespace ddpm::cuda
