@@ -78,7 +78,7 @@ class PixelProduct : public torch::autograd::Function<PixelProduct> {
   }
 };
 
-std::optional<Tensor> given(const Tensor& tensor) {
+std::optional<Tensor> optional_of(const Tensor& tensor) {
   return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
 }
 
@@ -115,7 +115,7 @@ Tensor fused_pixel_product(const Conv2dArgs& args) {
   if (!at::GradMode::is_enabled()) {
     return forward_product(x, x_rest, args.weight, args.bias, args.residual);
   }
-  return PixelProduct::apply(x, args.weight, given(x_rest), given(args.bias), given(args.residual));
+  return PixelProduct::apply(x, args.weight, optional_of(x_rest), optional_of(args.bias), optional_of(args.residual));
 }
 
 }  // namespace ddpm::cuda
