@@ -115,7 +115,8 @@ Tensor fused_pixel_product(const Conv2dArgs& args) {
   if (!at::GradMode::is_enabled()) {
     return forward_product(x, x_rest, args.weight, args.bias, args.residual);
   }
-  return PixelProduct::apply(x, args.weight, optional_of(x_rest), optional_of(args.bias), optional_of(args.residual));
+  return PixelProduct::apply(x, args.weight, optional_of(x_rest), optional_of(args.bias),
+                             optional_of(args.residual));
 }
 
 }  // namespace ddpm::cuda
