@@ -192,8 +192,9 @@ bool EngineCore::tick(EngineClock::time_point now) {
 
 void EngineCore::stop() {
   for (const auto& lane : lanes_) {
+    tell_untold(*lane, stats_);
     visit_requests(*lane, [&](OpenRequest& request) {
-      end_request(*lane, request, RequestOutcome::kStopped);
+      if (!request.outcome) end_request(*lane, request, RequestOutcome::kStopped);
     });
   }
   tell_ends();

@@ -189,14 +189,21 @@ bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_
   const c10::NoGradGuard no_grad;
   const EngineClock::time_point start = EngineClock::now();
   const std::vector<Pick> picks = picks_of(lane, options);
-  if (picks.empty()) return false;
+  if (picks.empty()) {
+    const bool was_untold = lane.untold.has_value();
+    tell_untold(lane, stats);
+    return was_untold;
+  }
   try {
     lane.lead.wait();
     begin_images(lane, picks);
     const LaneCall call = call_network(lane, rows_of(lane, picks), options, stats);
     lane.lead.mark();
     charge(lane, picks);
-    report_call(lane, call, options, now, stats);
+    CallReport report = begin_report(lane, call, options, now);
+    tell_untold(lane, stats);
+    lane.untold = std::move(report);
+    if (!options.tells_late.value_or(!lane.model->device.is_cpu())) tell_untold(lane, stats);
     count_call(picks.size(), seconds_since(start), stats);
   } catch (const c10::OutOfMemoryError& error) {
     if (!halve_batches(lane, rows_of_picks(picks), stats)) {
@@ -208,10 +215,17 @@ bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_
   return true;
 }
 
+void tell_untold(EngineLane& lane, EngineStats& stats) {
+  if (!lane.untold) return;
+  const CallReport report = *std::exchange(lane.untold, std::nullopt);
+  finish_report(lane, report, stats);
+}
+
 void end_request(EngineLane& lane, OpenRequest& request, RequestOutcome outcome,
                  const std::string& message) {
   for (const ImageInFlight& image : request.in_flight) lane.slots.give_back(image.slot);
   request.in_flight.clear();
+  request.drawn.clear();
   request.outcome = outcome;
   request.message = message;
 }

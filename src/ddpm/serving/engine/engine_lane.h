@@ -1,11 +1,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ddpm/core/host_lead.h"
 #include "ddpm/serving/engine/engine_batch.h"
 #include "ddpm/serving/engine/engine_options.h"
+#include "ddpm/serving/engine/engine_report.h"
 #include "ddpm/serving/engine/engine_slots.h"
 #include "ddpm/serving/engine/engine_stats.h"
 #include "ddpm/serving/engine/image_in_flight.h"
@@ -25,17 +27,22 @@ struct EngineLane {
   int64_t max_rows;  ///< Of a network call; falls where memory runs out.
   uint64_t calls_unchecked =
       0;  ///< Network calls since one whose images were checked to be finite.
+  std::optional<CallReport> untold = {};  ///< Of the last call, where calls are told of late.
 };
 
 /// Makes one network call for the lane's running requests, fairly (pick_batch), and tells their
-/// events. Ended requests are left in `running` with their outcome set and no image in flight.
+/// events, or those of the call before (EngineOptions::tells_late). Ended requests are left in
+/// `running` with their outcome set and no image in flight.
 ///
 /// Where the network throws, the requests of its batch fail and the lane stays usable; where it
 /// runs out of memory, the batch is taken back, and later ones are half as large.
 ///
-/// @return false if no running request has an image to bring forward.
+/// @return false if no running request has an image to bring forward and all was told.
 bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_point now,
               EngineStats& stats);
+
+/// Tells what the last call has not been told of.
+void tell_untold(EngineLane& lane, EngineStats& stats);
 
 /// Sets a request's outcome and frees its slots.
 void end_request(EngineLane& lane, OpenRequest& request, RequestOutcome outcome,

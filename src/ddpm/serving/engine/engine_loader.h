@@ -8,8 +8,8 @@
 
 namespace ddpm {
 
-/// A thread that runs tasks one after the other, beside the one that computes. Its end waits for the one that runs, and drops the
-/// others.
+/// A thread that runs tasks one after the other, beside the one that computes. Its end waits for
+/// the one that runs, and drops the others.
 class EngineLoader {
  public:
   EngineLoader();

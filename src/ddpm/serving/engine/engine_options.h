@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace ddpm {
@@ -21,7 +22,10 @@ struct EngineOptions {
   int64_t max_model_bytes = int64_t{8} << 30;  ///< Of the weights that are resident.
   int64_t preview_every = 4;                   ///< Steps of an image between previews of it.
   std::chrono::milliseconds preview_interval{150};
-  int64_t finite_check_every = 8;  ///< Network calls between checks, where these make a GPU wait.
+  int64_t finite_check_every = 8;  ///< Network calls between checks, where these cost a GPU time.
+  /// Whether events of a network call are told after the next one was launched, so that nobody
+  /// waits for its results meanwhile. Unset: on a GPU.
+  std::optional<bool> tells_late = {};
   /// How long the oldest request of a model that has no room waits until no new request of the
   /// models that take the room begins.
   std::chrono::milliseconds model_patience{5000};

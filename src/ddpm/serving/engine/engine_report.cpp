@@ -1,8 +1,9 @@
 #include "ddpm/serving/engine/engine_report.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <map>
+#include <algorithm>
 
 #include "ddpm/core/send_to_device.h"
 #include "ddpm/sampling/sampler.h"
@@ -11,20 +12,25 @@
 namespace ddpm {
 namespace {
 
-/// Some rows of a batch on the CPU, by their index in it.
-using RowsOnCpu = std::map<std::size_t, Tensor>;
+/// On a GPU it only begins: the values are there after what the current stream does next.
+Tensor begin_copy(const Tensor& values) {
+  if (values.is_cpu()) return values;
+  const Tensor copy =
+      at::empty(values.sizes(), values.options().device(at::kCPU).pinned_memory(true));
+  return copy.copy_(values, /*non_blocking=*/true);
+}
 
-/// One copy from the device for all of them.
-RowsOnCpu copy_rows(const Tensor& batch, const std::vector<int64_t>& wanted) {
-  RowsOnCpu rows;
-  if (wanted.empty()) return rows;
+CopiedRows copy_rows(const Tensor& batch, const std::vector<int64_t>& wanted) {
+  if (wanted.empty()) return {};
   const Tensor index = send_to_device(at::tensor(wanted, at::kLong), batch.device());
-  const Tensor copied = batch.index_select(/*dim=*/0, index).cpu();
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    const Tensor row = copied.select(/*dim=*/0, static_cast<int64_t>(i));
-    rows[static_cast<std::size_t>(wanted[i])] = wanted.size() == 1 ? row : row.clone();
-  }
-  return rows;
+  return {.rows = wanted, .values = begin_copy(batch.index_select(/*dim=*/0, index))};
+}
+
+/// A tensor of its own; undefined if the row is not among these.
+Tensor row_of(const CopiedRows& copied, std::size_t row) {
+  const auto found = std::find(copied.rows.begin(), copied.rows.end(), static_cast<int64_t>(row));
+  if (found == copied.rows.end()) return {};
+  return copied.values.select(/*dim=*/0, found - copied.rows.begin()).clone();
 }
 
 /// Indices of the rows for which `holds`.
@@ -59,35 +65,30 @@ void tell_trace(const LaneCall& call, std::size_t row) {
   ++request.next_frame;
 }
 
-bool is_finished(const BatchRow& row) {
+bool is_drawn(const BatchRow& row) {
   return row.image->position == row.request->plan->calls.size();
 }
 
-/// Whether each row is finite; where nobody needs to know now, a GPU is not waited for.
-std::vector<bool> finite_rows(EngineLane& lane, const LaneCall& call,
-                              const EngineOptions& options) {
-  std::vector<bool> finite(call.rows.size(), true);
+/// Whether each row is finite; undefined where nobody needs to know now.
+Tensor finite_rows(EngineLane& lane, const LaneCall& call, const EngineOptions& options) {
   const bool is_due = lane.model->device.is_cpu() ||
                       ++lane.calls_unchecked >= static_cast<uint64_t>(options.finite_check_every) ||
-                      !rows_where(call.rows, is_finished).empty();
-  if (!is_due) return finite;
+                      !rows_where(call.rows, is_drawn).empty();
+  if (!is_due) return {};
   lane.calls_unchecked = 0;
-  const Tensor flags = call.result.state.x.isfinite().flatten(1).all(/*dim=*/1).cpu();
-  const bool* flag = flags.const_data_ptr<bool>();
-  finite.assign(flag, flag + flags.numel());
-  return finite;
+  return begin_copy(call.result.state.x.isfinite().flatten(1).all(/*dim=*/1));
 }
 
 bool is_preview_due(const BatchRow& row, const EngineOptions& options,
                     EngineClock::time_point now) {
   const ImageInFlight& image = *row.image;
-  return row.request->request.wants_previews && image.begins_step && !is_finished(row) &&
+  return row.request->request.wants_previews && image.begins_step && !is_drawn(row) &&
          image.steps - image.preview_step >= options.preview_every &&
          now - image.preview_time >= options.preview_interval;
 }
 
-RowsOnCpu take_previews(const LaneCall& call, const EngineOptions& options,
-                        EngineClock::time_point now) {
+CopiedRows take_previews(const LaneCall& call, const EngineOptions& options,
+                         EngineClock::time_point now) {
   const std::vector<int64_t> due =
       rows_where(call.rows, [&](const BatchRow& row) { return is_preview_due(row, options, now); });
   for (const int64_t i : due) {
@@ -98,67 +99,120 @@ RowsOnCpu take_previews(const LaneCall& call, const EngineOptions& options,
   return copy_rows(call.result.pred_x_start, due);
 }
 
-void tell_progress(const BatchRow& row, const Tensor& preview) {
-  const OpenRequest& request = *row.request;
-  if (!row.image->begins_step || !request.events.progress) return;
+ReportedRow reported(const BatchRow& row) {
+  const ImageInFlight& image = *row.image;
+  return {.ticket = row.request->ticket,
+          .image = image.image,
+          .steps = image.steps,
+          .t = row.request->plan->calls[image.position - 1].level.t,
+          .ends_step = image.begins_step,
+          .is_drawn = is_drawn(row)};
+}
+
+/// Their states lie in the call's result, so others may take their slots.
+void take_drawn_images(EngineLane& lane, OpenRequest& request) {
+  const auto first = std::stable_partition(
+      request.in_flight.begin(), request.in_flight.end(),
+      [&](const ImageInFlight& image) { return image.position < request.plan->calls.size(); });
+  for (auto image = first; image != request.in_flight.end(); ++image) {
+    lane.slots.give_back(image->slot);
+    request.drawn.push_back(*image);
+  }
+  request.in_flight.erase(first, request.in_flight.end());
+}
+
+/// Null if it has ended.
+OpenRequest* open_request(const EngineLane& lane, EngineTicket ticket) {
+  for (const auto& request : lane.running) {
+    if (request->ticket == ticket) return request->outcome ? nullptr : request.get();
+  }
+  return nullptr;
+}
+
+/// Ends an image that is in flight or drawn.
+/// @return false if it is neither: it has ended before.
+bool take_out(EngineLane& lane, OpenRequest& request, int64_t number) {
+  const auto is_it = [number](const ImageInFlight& image) { return image.image == number; };
+  if (std::erase_if(request.drawn, is_it) > 0) return true;
+  const auto found = std::find_if(request.in_flight.begin(), request.in_flight.end(), is_it);
+  if (found == request.in_flight.end()) return false;
+  lane.slots.give_back(found->slot);
+  request.in_flight.erase(found);
+  return true;
+}
+
+bool is_open(const OpenRequest& request, int64_t number) {
+  const auto is_it = [number](const ImageInFlight& image) { return image.image == number; };
+  return std::any_of(request.in_flight.begin(), request.in_flight.end(), is_it) ||
+         std::any_of(request.drawn.begin(), request.drawn.end(), is_it);
+}
+
+void tell_progress(const OpenRequest& request, const ReportedRow& row, const Tensor& preview) {
+  if (!row.ends_step || !request.events.progress) return;
   tell("progress", [&] {
     request.events.progress({.ticket = request.ticket,
-                             .image = row.image->image,
-                             .step = row.image->steps,
+                             .image = row.image,
+                             .step = row.steps,
                              .num_steps = request.num_steps,
-                             .t = request.plan->calls[row.image->position - 1].level.t,
+                             .t = row.t,
                              .pred_x_start = preview});
   });
 }
 
-void end_image(const BatchRow& row, bool is_finite, const Tensor& x, EngineStats& stats) {
-  OpenRequest& request = *row.request;
-  row.image->has_ended = true;
+void tell_image(OpenRequest& request, int64_t number, bool is_finite, const Tensor& x,
+                EngineStats& stats) {
   ++request.num_ended;
   if (!is_finite) ++request.num_non_finite;
   ++(is_finite ? stats.images_done : stats.images_non_finite);
   if (!request.events.image) return;
   tell("image", [&] {
     request.events.image({.ticket = request.ticket,
-                          .image = row.image->image,
+                          .image = number,
                           .is_finite = is_finite,
                           .x = is_finite ? x : Tensor()});
   });
 }
 
-void drop_ended_images(EngineLane& lane, OpenRequest& request) {
-  std::erase_if(request.in_flight, [&](const ImageInFlight& image) {
-    if (image.has_ended) lane.slots.give_back(image.slot);
-    return image.has_ended;
-  });
-  if (request.outcome || request.num_ended < request.request.num_images) return;
-  end_request(lane, request,
-              request.num_non_finite == 0 ? RequestOutcome::kDone : RequestOutcome::kNonFinite);
-}
-
-Tensor row_of(const RowsOnCpu& rows, std::size_t i) {
-  const auto found = rows.find(i);
-  return found == rows.end() ? Tensor() : found->second;
+void tell_row(EngineLane& lane, const CallReport& report, std::size_t i, EngineStats& stats) {
+  const ReportedRow& row = report.rows[i];
+  OpenRequest* const request = open_request(lane, row.ticket);
+  if (request == nullptr || !is_open(*request, row.image)) return;
+  const bool is_finite = !report.finite.defined() || report.finite.const_data_ptr<bool>()[i];
+  if (is_finite) tell_progress(*request, row, row_of(report.previews, i));
+  if (is_finite && !row.is_drawn) return;
+  take_out(lane, *request, row.image);
+  tell_image(*request, row.image, is_finite, row_of(report.images, i), stats);
 }
 
 }  // namespace
 
-void report_call(EngineLane& lane, const LaneCall& call, const EngineOptions& options,
-                 EngineClock::time_point now, EngineStats& stats) {
+CallReport begin_report(EngineLane& lane, const LaneCall& call, const EngineOptions& options,
+                        EngineClock::time_point now) {
   for (std::size_t i = 0; i < call.rows.size(); ++i) tell_trace(call, i);
   for (const auto& [request, image] : call.rows) {
     take_call(*image, request->plan->calls[image->position]);
   }
-  const std::vector<bool> finite = finite_rows(lane, call, options);
-  const RowsOnCpu previews = take_previews(call, options, now);
-  const RowsOnCpu finished = copy_rows(call.result.state.x, rows_where(call.rows, is_finished));
-  for (std::size_t i = 0; i < call.rows.size(); ++i) {
-    const BatchRow& row = call.rows[i];
-    if (finite[i]) tell_progress(row, row_of(previews, i));
-    if (!finite[i] || is_finished(row)) end_image(row, finite[i], row_of(finished, i), stats);
+  CallReport report{.finite = finite_rows(lane, call, options),
+                    .previews = take_previews(call, options, now),
+                    .images = copy_rows(call.result.state.x, rows_where(call.rows, is_drawn))};
+  for (const BatchRow& row : call.rows) report.rows.push_back(reported(row));
+  if (!lane.model->device.is_cpu()) {
+    const c10::impl::VirtualGuardImpl device(lane.model->device.type());
+    report.copied.emplace(lane.model->device.type());
+    report.copied->record(device.getStream(lane.model->device));
   }
-  for (const BatchRow& row : call.rows) {
-    if (!row.request->outcome) drop_ended_images(lane, *row.request);
+  for (const BatchRow& row : call.rows) take_drawn_images(lane, *row.request);
+  return report;
+}
+
+void finish_report(EngineLane& lane, const CallReport& report, EngineStats& stats) {
+  if (report.copied) report.copied->synchronize();
+  for (std::size_t i = 0; i < report.rows.size(); ++i) tell_row(lane, report, i, stats);
+  for (const ReportedRow& row : report.rows) {
+    OpenRequest* const request = open_request(lane, row.ticket);
+    if (request == nullptr || request->num_ended < request->request.num_images) continue;
+    end_request(lane, *request,
+                request->num_non_finite == 0 ? RequestOutcome::kDone : RequestOutcome::kNonFinite);
   }
 }
 

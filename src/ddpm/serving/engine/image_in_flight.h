@@ -24,7 +24,6 @@ struct ImageInFlight {
   MemoryMask memories = {};
   int64_t preview_step = 0;  ///< Of its last preview.
   EngineClock::time_point preview_time = {};
-  bool has_ended = false;
 };
 
 /// An accepted request.
@@ -40,6 +39,7 @@ struct OpenRequest {
   EngineClock::time_point rank = {};          ///< Arrival, put forward by priority.
   double service = 0;                         ///< Of the scheduler.
   std::vector<ImageInFlight> in_flight = {};  ///< In the order of their images.
+  std::vector<ImageInFlight> drawn = {};      ///< Whose last call was made, but not told of yet.
   int64_t next_image = 0;                     ///< The first that is not in flight yet.
   int64_t num_ended = 0;
   int64_t num_non_finite = 0;  ///< Of those that ended.
