@@ -35,8 +35,8 @@ struct Multiplier {
     const uint64_t pixel_matrix = describe_matrix(kPlane, Around::kPitch * 16);
     const uint64_t weight_matrix = describe_matrix(kWeightPlane, 8 * 16);
     const int offset = row * Around::kPitch + column;
-    const uint32_t base = address_in_block(shared.pixels[pixels.stage]);
-    const uint32_t b = address_in_block(shared.weights[weights.stage]) + tap * kTapBytes;
+    const uint32_t base = shared_address(shared.pixels[pixels.stage]);
+    const uint32_t b = shared_address(shared.weights[weights.stage]) + tap * kTapBytes;
 #pragma unroll
     for (int k = 0; k < kChunk / kStepK; ++k) {
       const uint64_t columns = matrix_at(weight_matrix, b + k * 2 * kWeightPlane);

@@ -25,7 +25,7 @@ __device__ void add_parts_of_cluster(float (&sums)[Form::kGroupPatches][64], voi
                                      const Adder& own) {
   constexpr int kPatches = Form::kPatches / Form::kSplit;  // that a block writes
   constexpr int kFours = 16;                               // of a thread's sums of a patch
-  const uint32_t base = address_in_block(memory);
+  const uint32_t base = shared_address(memory);
   // Of the sender's patch, a place for each of its four numbers.
   const auto place = [&](int slot, int patch, int four) {
     return base +

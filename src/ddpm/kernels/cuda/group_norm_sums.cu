@@ -13,21 +13,24 @@ constexpr int kThreads = 256;
 constexpr int kNormThreads = 512;
 constexpr int kGroupLanes = 16;  // that add up a group
 constexpr int kWarpGroups = 32 / kGroupLanes;
-constexpr int kVector = 8;  // channels of 16 bytes
+constexpr int kVector = 8;            // channels of 16 bytes
+constexpr int kSmallPartPixels = 32;  // at most
 
 /// A block for a part: each thread has eight channels and every so many pixels.
 __global__ void __launch_bounds__(kThreads)
-    sum_parts_kernel(SumsShape shape, const bf16* map, float2* sums) {
+    sum_parts_kernel(int pixels, int channels, const uint4* map, float2* sums) {
   __shared__ float2 rows[kThreads * kVector];  // [row, channel]
   let_next_kernel_begin();
+  const int vectors = channels / kVector, num_rows = kThreads / vectors;
+  const int row = static_cast<int>(threadIdx.x) / vectors;
+  const int vector = static_cast<int>(threadIdx.x) - row * vectors;
+  const uint4* const part = map + static_cast<int64_t>(blockIdx.x) * pixels * vectors + vector;
   wait_for_previous_kernel();
-  const int vectors = shape.channels / kVector, num_rows = kThreads / vectors;
-  const int row = threadIdx.x / vectors, vector = threadIdx.x % vectors;
-  const bf16* part = map + static_cast<int64_t>(blockIdx.x) * kSumPixels * shape.channels;
   if (row < num_rows) {
     float2 own[kVector] = {};
-    for (int pixel = row; pixel < kSumPixels; pixel += num_rows) {
-      const uint4 values = reinterpret_cast<const uint4*>(part + pixel * shape.channels)[vector];
+#pragma unroll 4
+    for (int pixel = row; pixel < pixels; pixel += num_rows) {
+      const uint4 values = part[pixel * vectors];
       const uint32_t twos[4] = {values.x, values.y, values.z, values.w};
 #pragma unroll
       for (int i = 0; i < kVector; ++i) {
@@ -37,16 +40,16 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) rows[row * shape.channels + vector * kVector + i] = own[i];
+    for (int i = 0; i < kVector; ++i) rows[row * channels + vector * kVector + i] = own[i];
   }
   __syncthreads();
-  for (int channel = threadIdx.x; channel < shape.channels; channel += kThreads) {
+  for (int channel = static_cast<int>(threadIdx.x); channel < channels; channel += kThreads) {
     float2 sum{0, 0};
     for (int r = 0; r < num_rows; ++r) {
-      const float2 more = rows[r * shape.channels + channel];
+      const float2 more = rows[r * channels + channel];
       sum = {sum.x + more.x, sum.y + more.y};
     }
-    sums[static_cast<int64_t>(blockIdx.x) * shape.channels + channel] = sum;
+    sums[static_cast<int64_t>(blockIdx.x) * channels + channel] = sum;
   }
 }
 
@@ -139,14 +142,20 @@ __global__ void __launch_bounds__(kNormThreads)
 
 }  // namespace
 
-cudaError_t sum_parts(const SumsShape& shape, const void* map, float* sums, cudaStream_t stream) {
-  const int parts = shape.images * (shape.pixels / kSumPixels);
-  return launch_early({.blocks = dim3(static_cast<unsigned>(parts)),
+int small_parts(const SumsShape& shape) {
+  int pixels = std::min(shape.pixels, kSmallPartPixels);
+  while (shape.pixels % pixels != 0) --pixels;
+  return shape.pixels / pixels;
+}
+
+cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float* sums,
+                      cudaStream_t stream) {
+  return launch_early({.blocks = dim3(static_cast<unsigned>(shape.images * parts)),
                        .threads = dim3(kThreads),
                        .shared_bytes = 0,
                        .stream = stream},
-                      sum_parts_kernel, shape, static_cast<const bf16*>(map),
-                      reinterpret_cast<float2*>(sums));
+                      sum_parts_kernel, shape.pixels / parts, shape.channels,
+                      static_cast<const uint4*>(map), reinterpret_cast<float2*>(sums));
 }
 
 cudaError_t norm_from_sums(const NormFromSums& from, float* norm, cudaStream_t stream) {

@@ -5,25 +5,30 @@
 
 namespace ddpm::cuda {
 
-inline constexpr int kSumPixels = 64;  ///< Of a part of a map.
+inline constexpr int kSumPixels = 64;  ///< Of a part of a map that norm_from_sums() takes.
 
-/// Maps [images, pixels, channels] of bf16: pixels a multiple of kSumPixels, channels one of 8 and
-/// at most 2048.
+/// Maps [images, pixels, channels] of bf16: channels a multiple of 8 and at most 2048.
 struct SumsShape {
   int images = 0;
   int pixels = 0;
   int channels = 0;
 };
 
+/// Of an image, of few pixels each, so that a single image of few pixels keeps many
+/// multiprocessors busy.
+int small_parts(const SumsShape& shape);
+
 /// sums[image, part, channel] = the sum of the part's values and that of their squares.
 ///
-/// @param sums [images, pixels / kSumPixels, channels, 2]
-cudaError_t sum_parts(const SumsShape& shape, const void* map, float* sums, cudaStream_t stream);
+/// @param parts of an image, which divides shape.pixels.
+/// @param sums  [images, parts, channels, 2]
+cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float* sums,
+                      cudaStream_t stream);
 
 /// A group norm of two maps whose channels stand side by side, given the sums of their parts.
 struct NormFromSums {
   int images = 0;
-  int pixels = 0;
+  int pixels = 0;                       ///< A multiple of kSumPixels.
   int channels = 0, rest_channels = 0;  ///< At most 2048 together.
   int groups = 0;                       ///< Divides both together.
   float eps = 0;

@@ -9,7 +9,6 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
-#include "ddpm/kernels/cuda/small_part_sums_kernels.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -34,15 +33,21 @@ Tensor kept_sums(const Tensor& map) {
   return count ? kept->sums : Tensor();
 }
 
-Tensor empty_sums(const Tensor& map, int64_t parts) {
-  return at::empty({map.size(0), parts, map.size(1), 2},
-                   map.options().memory_format(std::nullopt).dtype(at::kFloat));
-}
-
 SumsShape sums_shape(const Tensor& map) {
   return {.images = static_cast<int>(map.size(0)),
           .pixels = static_cast<int>(map.size(2) * map.size(3)),
           .channels = static_cast<int>(map.size(1))};
+}
+
+/// @return [images, parts, channels, 2]
+Tensor sum_and_keep(const Tensor& map, const SumsShape& shape, int parts) {
+  const c10::cuda::CUDAGuard guard(map.device());
+  const Tensor sums = at::empty({map.size(0), parts, map.size(1), 2},
+                                map.options().memory_format(std::nullopt).dtype(at::kFloat));
+  C10_CUDA_CHECK(sum_parts(shape, parts, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
+                           c10::cuda::getCurrentCUDAStream()));
+  keep_part_sums(map, sums);  // a skip's map is normalised twice
+  return sums;
 }
 
 }  // namespace
@@ -54,14 +59,9 @@ void keep_part_sums(const Tensor& map, const Tensor& sums) {
 
 Tensor part_sums(const Tensor& map) {
   const SumsShape shape = sums_shape(map);
+  const int parts = shape.pixels / kSumPixels;
   const Tensor kept = kept_sums(map);
-  if (kept.defined() && kept.size(1) == shape.pixels / kSumPixels) return kept;
-  const c10::cuda::CUDAGuard guard(map.device());
-  const Tensor sums = empty_sums(map, shape.pixels / kSumPixels);
-  C10_CUDA_CHECK(sum_parts(shape, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
-                           c10::cuda::getCurrentCUDAStream()));
-  keep_part_sums(map, sums);  // a skip's map is normalised twice
-  return sums;
+  return kept.defined() && kept.size(1) == parts ? kept : sum_and_keep(map, shape, parts);
 }
 
 bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels) {
@@ -115,14 +115,8 @@ Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x
 Tensor any_part_sums(const Tensor& map) {
   const Tensor kept = kept_sums(map);
   if (kept.defined()) return kept;
-  const c10::cuda::CUDAGuard guard(map.device());
   const SumsShape shape = sums_shape(map);
-  const int parts = small_parts(shape);
-  const Tensor sums = empty_sums(map, parts);
-  C10_CUDA_CHECK(sum_small_parts(shape, parts, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
-                                 c10::cuda::getCurrentCUDAStream()));
-  keep_part_sums(map, sums);
-  return sums;
+  return sum_and_keep(map, shape, small_parts(shape));
 }
 
 bool can_sum_parts(const Tensor& map) {

@@ -2,29 +2,26 @@
 
 #include <cstdint>
 
+#include "ddpm/kernels/cuda/tensor_core.cuh"
+
 // What a warpgroup of Hopper (four warps) does with shared memory: products of matrices that stand
 // in it, copies that a barrier there counts. PTX ISA 8.0, sections "Asynchronous Warpgroup Level
 // Matrix Instructions", "mbarrier" and "cp.async.bulk".
 namespace ddpm::cuda {
 
-/// Of what stands in the block's shared memory.
-__device__ __forceinline__ uint32_t address_in_block(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
 /// A barrier in shared memory: `arrivals` and the bytes that were announced end a phase.
 __device__ __forceinline__ void init_barrier(uint64_t* barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address_in_block(barrier)),
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
                "r"(arrivals)
                : "memory");
 }
 __device__ __forceinline__ void arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address_in_block(barrier))
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
 }
 __device__ __forceinline__ void arrive_expecting(uint64_t* barrier, int bytes) {
   asm volatile(
-      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address_in_block(barrier)),
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
       "r"(bytes)
       : "memory");
 }
@@ -38,7 +35,7 @@ __device__ __forceinline__ void wait_for_phase(uint64_t* barrier, uint32_t parit
       "@done bra DONE;\n"
       "bra AGAIN;\n"
       "DONE:\n"
-      "}\n" ::"r"(address_in_block(barrier)),
+      "}\n" ::"r"(shared_address(barrier)),
       "r"(parity)
       : "memory");
 }
@@ -48,15 +45,14 @@ __device__ __forceinline__ void copy_to_block(void* to, const void* from, int by
                                               uint64_t* barrier) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
-          "r"(address_in_block(to)),
-      "l"(from), "r"(bytes), "r"(address_in_block(barrier))
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
 }
 /// Arrives once what the thread began to copy by copy_async_or_zero is there.
 __device__ __forceinline__ void arrive_after_copies(uint64_t* barrier) {
-  asm volatile(
-      "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address_in_block(barrier))
-      : "memory");
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
+               : "memory");
 }
 /// What this thread wrote to shared memory becomes visible to products and copies.
 __device__ __forceinline__ void show_writes_to_async_proxy() {

@@ -129,22 +129,25 @@ OpenRequest* open_request(const EngineLane& lane, EngineTicket ticket) {
   return nullptr;
 }
 
-/// Ends an image that is in flight or drawn.
-/// @return false if it is neither: it has ended before.
-bool take_out(EngineLane& lane, OpenRequest& request, int64_t number) {
-  const auto is_it = [number](const ImageInFlight& image) { return image.image == number; };
-  if (std::erase_if(request.drawn, is_it) > 0) return true;
-  const auto found = std::find_if(request.in_flight.begin(), request.in_flight.end(), is_it);
-  if (found == request.in_flight.end()) return false;
-  lane.slots.give_back(found->slot);
-  request.in_flight.erase(found);
-  return true;
+auto find_image(std::vector<ImageInFlight>& images, int64_t number) {
+  return std::find_if(images.begin(), images.end(),
+                      [number](const ImageInFlight& image) { return image.image == number; });
 }
 
-bool is_open(const OpenRequest& request, int64_t number) {
-  const auto is_it = [number](const ImageInFlight& image) { return image.image == number; };
-  return std::any_of(request.in_flight.begin(), request.in_flight.end(), is_it) ||
-         std::any_of(request.drawn.begin(), request.drawn.end(), is_it);
+bool is_open(OpenRequest& request, int64_t number) {
+  return find_image(request.in_flight, number) != request.in_flight.end() ||
+         find_image(request.drawn, number) != request.drawn.end();
+}
+
+/// Ends an image that is_open().
+void take_out(EngineLane& lane, OpenRequest& request, int64_t number) {
+  const auto found = find_image(request.in_flight, number);
+  if (found == request.in_flight.end()) {
+    request.drawn.erase(find_image(request.drawn, number));
+    return;
+  }
+  lane.slots.give_back(found->slot);
+  request.in_flight.erase(found);
 }
 
 void tell_progress(const OpenRequest& request, const ReportedRow& row, const Tensor& preview) {
