@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "ddpm/kernels/cpu/group_norm_silu_kernels.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cpu {
 namespace {
@@ -20,22 +21,7 @@ constexpr int64_t kElementsPerThread = 1 << 13;
 
 enum Input { kX, kWeight, kBias, kTimeEmbedding, kScale, kShift, kNumInputs };
 
-const void* data_of(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-}
-void* room_of(const Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr() : nullptr;
-}
 int64_t row_stride(const Tensor& table) { return table.defined() ? table.stride(0) : 0; }
-
-/// [N, C] with unit stride along C; rows may be strided, as those of a chunk are.
-Tensor with_dense_rows(const Tensor& table) {
-  return !table.defined() || table.stride(1) == 1 ? table : table.contiguous();
-}
-/// Autograd takes no undefined tensor.
-std::optional<Tensor> if_defined(const Tensor& tensor) {
-  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
-}
 
 GroupNormShape shape_of(const Tensor& x, int64_t groups, double eps, bool silu) {
   return {.images = x.size(0),

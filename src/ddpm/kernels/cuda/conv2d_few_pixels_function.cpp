@@ -13,16 +13,11 @@
 #include "ddpm/kernels/cuda/map_part_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
 
-const void* start_of(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-}
-Tensor channels_inside(const Tensor& map) {
-  return map.defined() ? map.contiguous(at::MemoryFormat::ChannelsLast) : map;
-}
 int width_of(const Tensor& map) { return map.defined() ? static_cast<int>(map.size(1)) : 0; }
 bool has_sizes(const Tensor& tensor, at::IntArrayRef sizes) {
   return !tensor.defined() || tensor.sizes() == sizes;
@@ -108,8 +103,8 @@ struct FewPixelsNorm {
   FewPixelsNorm(const GroupNormSiluArgs& args, const Tensor& x, const Tensor& x_rest)
       : sums(any_part_sums(x)),
         rest_sums(x_rest.defined() ? any_part_sums(x_rest) : Tensor()),
-        scale(with_rows_inside(args.scale)),
-        shift(with_rows_inside(args.shift)) {
+        scale(with_dense_rows(args.scale)),
+        shift(with_dense_rows(args.shift)) {
     check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
               "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
               scale.defined() ? scale.stride(0) : 0, " and ",
@@ -121,16 +116,11 @@ struct FewPixelsNorm {
             .groups = static_cast<int>(args.num_groups),
             .eps = static_cast<float>(args.eps),
             .silu = args.silu,
-            .weight = start_of(args.weight),
-            .bias = start_of(args.bias),
-            .scale = start_of(scale),
-            .shift = start_of(shift),
+            .weight = data_of(args.weight),
+            .bias = data_of(args.bias),
+            .scale = data_of(scale),
+            .shift = data_of(shift),
             .scale_stride = scale.defined() ? scale.stride(0) : 0};
-  }
-
- private:
-  static Tensor with_rows_inside(const Tensor& rows) {
-    return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
   }
 };
 
@@ -152,29 +142,29 @@ bool is_few_pixels_conv2d(const Conv2dArgs& args) {
 Tensor few_pixels_conv2d(const Conv2dArgs& args) {
   const c10::cuda::CUDAGuard guard(args.x.device());
   const ConvMaps maps = few_pixels_maps(args);
-  const Tensor x = channels_inside(args.x), x_rest = channels_inside(args.x_rest);
-  const Tensor residual = channels_inside(args.residual);
+  const Tensor x = channels_last(args.x), x_rest = channels_last(args.x_rest);
+  const Tensor residual = channels_last(args.residual);
   const Tensor y = at::empty({maps.images, maps.out_channels, maps.out_height, maps.out_width},
                              x.options().memory_format(at::MemoryFormat::ChannelsLast));
   ConvTensors tensors;
   tensors.x = x.const_data_ptr();
-  tensors.x_rest = start_of(x_rest);
+  tensors.x_rest = data_of(x_rest);
   tensors.weight = args.weight.const_data_ptr();
   tensors.shortcut = few_pixels_shortcut(args);
-  tensors.addends = {.bias = start_of(args.bias),
-                     .residual = start_of(residual),
-                     .residual_bias = start_of(args.residual_bias)};
-  tensors.image_bias = start_of(args.image_bias);
+  tensors.addends = {.bias = data_of(args.bias),
+                     .residual = data_of(residual),
+                     .residual_bias = data_of(args.residual_bias)};
+  tensors.image_bias = data_of(args.image_bias);
   if (args.image_bias.defined()) tensors.image_bias_stride = args.image_bias.stride(0);
   tensors.y = y.mutable_data_ptr();
   Tensor side, side_rest, side_weight;
   if (args.shortcut != nullptr) {
-    side = channels_inside(args.shortcut->x);
-    side_rest = channels_inside(args.shortcut->x_rest);
+    side = channels_last(args.shortcut->x);
+    side_rest = channels_last(args.shortcut->x_rest);
     const Tensor& weight = args.shortcut->weight;
     side_weight = weight.reshape({weight.size(0), weight.size(1)}).contiguous();
     tensors.shortcut.x = side.const_data_ptr();
-    tensors.shortcut.x_rest = start_of(side_rest);
+    tensors.shortcut.x_rest = data_of(side_rest);
     tensors.shortcut.weight = side_weight.const_data_ptr();
   }
   std::optional<FewPixelsNorm> norm;

@@ -10,6 +10,7 @@
 #include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -138,10 +139,6 @@ ConvShape conv_shape(const Conv2dArgs& args) {
   return {.stride = args.stride, .padding = args.padding, .transposed = args.transposed};
 }
 
-std::optional<Tensor> when_given(const Tensor& tensor) {
-  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
-}
-
 }  // namespace
 
 bool conv2d_is_fused(const Conv2dArgs& args) {
@@ -161,8 +158,8 @@ Tensor fused_conv2d(const Conv2dArgs& args) {
   if (!at::GradMode::is_enabled()) {
     return forward_of(shape, args.x, args.weight, {args.bias, args.residual, args.residual_bias});
   }
-  return Conv2d::apply(args.x, args.weight, when_given(args.bias), when_given(args.residual),
-                       when_given(args.residual_bias), shape);
+  return Conv2d::apply(args.x, args.weight, if_defined(args.bias), if_defined(args.residual),
+                       if_defined(args.residual_bias), shape);
 }
 
 }  // namespace ddpm::cuda

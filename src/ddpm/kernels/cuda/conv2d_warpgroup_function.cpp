@@ -12,6 +12,7 @@
 #include "ddpm/kernels/cuda/map_part_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -21,12 +22,6 @@ constexpr int64_t kKernel = 3;
 constexpr int64_t kPhaseSide = 2;     // of the kernel of one phase of an upsampled map
 constexpr int64_t kFewestTiles = 30;  // fewer leave most multiprocessors idle
 
-const void* pointer_to(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-}
-Tensor dense_map(const Tensor& map) {
-  return map.defined() ? map.contiguous(at::MemoryFormat::ChannelsLast) : map;
-}
 int channels_in(const Tensor& map) { return map.defined() ? static_cast<int>(map.size(1)) : 0; }
 
 /// Packed as it is to be used.
@@ -120,8 +115,8 @@ bool is_warpgroup_conv2d(const Conv2dArgs& args) {
 Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
   const c10::cuda::CUDAGuard guard(args.x.device());
   const WarpgroupConv conv = warpgroup_shape(args);
-  const Tensor x = dense_map(args.x), x_rest = dense_map(args.x_rest);
-  const Tensor residual = dense_map(args.residual);
+  const Tensor x = channels_last(args.x), x_rest = channels_last(args.x_rest);
+  const Tensor residual = channels_last(args.residual);
   const Tensor tiles = tiles_for(args);
   const Tensor norm =
       args.norm != nullptr ? norm_rows(*args.norm, x, x_rest, statistics) : Tensor();
@@ -132,21 +127,21 @@ Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
                 x.options().memory_format(std::nullopt).dtype(at::kFloat));
   WarpgroupConvTensors tensors{
       .x = x.const_data_ptr(),
-      .x_rest = pointer_to(x_rest),
+      .x_rest = data_of(x_rest),
       .norm = norm.defined() ? norm.const_data_ptr<float>() : nullptr,
       .weight = tiles.const_data_ptr(),
-      .bias = pointer_to(args.image_bias.defined() ? args.image_bias : args.bias),
+      .bias = data_of(args.image_bias.defined() ? args.image_bias : args.bias),
       .bias_stride = args.image_bias.defined() ? args.image_bias.stride(0) : 0,
-      .more_bias = pointer_to(args.residual_bias),
-      .residual = pointer_to(residual),
+      .more_bias = data_of(args.residual_bias),
+      .residual = data_of(residual),
       .out = y.mutable_data_ptr(),
       .sums = sums.mutable_data_ptr<float>()};
   Tensor side, side_rest, side_tiles;
   if (args.shortcut != nullptr) {
-    side = dense_map(args.shortcut->x);
-    side_rest = dense_map(args.shortcut->x_rest);
+    side = channels_last(args.shortcut->x);
+    side_rest = channels_last(args.shortcut->x_rest);
     tensors.side = side.const_data_ptr();
-    tensors.side_rest = pointer_to(side_rest);
+    tensors.side_rest = data_of(side_rest);
     side_tiles = tiles_for(*args.shortcut);
     tensors.side_weight = side_tiles.const_data_ptr();
   }

@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -23,24 +24,6 @@ enum Saved { kMean = kNumInputs, kRstd, kKept };
 enum Output { kY, kSkip, kSkipRest };
 
 constexpr uint64_t kDraws = 4;  // of an element: the generator counts in fours
-
-const void* data_of(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-}
-void* room_of(const Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr() : nullptr;
-}
-Tensor channels_last(const Tensor& map) {
-  return map.defined() ? map.contiguous(at::MemoryFormat::ChannelsLast) : map;
-}
-/// Autograd takes no undefined tensor.
-std::optional<Tensor> if_defined(const Tensor& tensor) {
-  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
-}
-/// [N, C] with unit stride along C; rows may be strided, as those of a chunk are.
-Tensor with_dense_rows(const Tensor& table) {
-  return !table.defined() || table.stride(1) == 1 ? table : table.contiguous();
-}
 
 /// What a norm is besides its tensors.
 struct NormOptions {

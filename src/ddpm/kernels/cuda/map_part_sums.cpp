@@ -9,6 +9,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -21,10 +22,6 @@ struct KeptSums : c10::BackendMeta {
 };
 
 constexpr int64_t kMostNormChannels = 2048;
-
-const void* row_data(const Tensor& rows) {
-  return rows.defined() ? rows.const_data_ptr() : nullptr;
-}
 
 /// Undefined if there are none.
 Tensor kept_sums(const Tensor& map) {
@@ -77,11 +74,8 @@ Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x
                  NormStatistics* statistics) {
   const int64_t rest_channels = x_rest.defined() ? x_rest.size(1) : 0;
   const Tensor sums = part_sums(x), rest_sums = x_rest.defined() ? part_sums(x_rest) : Tensor();
-  const auto dense = [](const Tensor& rows) {
-    return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
-  };
-  const Tensor time = dense(norm.time_embedding);
-  const Tensor scale = dense(norm.scale), shift = dense(norm.shift);
+  const Tensor time = with_dense_rows(norm.time_embedding);
+  const Tensor scale = with_dense_rows(norm.scale), shift = with_dense_rows(norm.shift);
   check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
             "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
             scale.defined() ? scale.stride(0) : 0, " and ", shift.defined() ? shift.stride(0) : 0);
@@ -93,12 +87,12 @@ Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x
                     .eps = static_cast<float>(norm.eps),
                     .sums = sums.const_data_ptr<float>(),
                     .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
-                    .weight = row_data(norm.weight),
-                    .bias = row_data(norm.bias),
-                    .scale = row_data(scale),
-                    .shift = row_data(shift),
+                    .weight = data_of(norm.weight),
+                    .bias = data_of(norm.bias),
+                    .scale = data_of(scale),
+                    .shift = data_of(shift),
                     .scale_stride = scale.defined() ? scale.stride(0) : 0,
-                    .time_embedding = row_data(time),
+                    .time_embedding = data_of(time),
                     .time_embedding_stride = time.defined() ? time.stride(0) : 0};
   if (statistics != nullptr) {
     statistics->mean = at::empty({x.size(0), norm.num_groups}, sums.options());

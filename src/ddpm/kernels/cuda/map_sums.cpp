@@ -5,6 +5,7 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include "ddpm/kernels/cuda/bias_residual_kernels.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -19,13 +20,9 @@ MapShape map_shape(const Tensor& map) {
 
 void add_to_map(const Tensor& y, const Tensor& bias, const Tensor& residual,
                 const Tensor& residual_bias) {
-  const auto data = [](const Tensor& tensor) {
-    return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-  };
-  const Tensor added =
-      residual.defined() ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual;
+  const Tensor added = channels_last(residual);
   const MapAddends addends{
-      .bias = data(bias), .residual = data(added), .residual_bias = data(residual_bias)};
+      .bias = data_of(bias), .residual = data_of(added), .residual_bias = data_of(residual_bias)};
   C10_CUDA_CHECK(add_bias_residual(map_shape(y), y.mutable_data_ptr(), addends,
                                    c10::cuda::getCurrentCUDAStream()));
 }

@@ -15,6 +15,7 @@
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -43,36 +44,23 @@ enum NormConvInput {
 enum NormConvSaved { kNormMean = kNumKept, kNormRstd };
 enum NormConvOutput { kResult, kMapAgain, kMapRestAgain };
 
-Tensor as_channels_last(const Tensor& map) {
-  return map.defined() ? map.contiguous(at::MemoryFormat::ChannelsLast) : map;
-}
-Tensor with_unit_stride(const Tensor& rows) {
-  return !rows.defined() || rows.stride(1) == 1 ? rows : rows.contiguous();
-}
-const void* address_of(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
-}
-void* room_for(const Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data_ptr() : nullptr;
-}
-
 /// By NormConvInput; undefined tensors take no part.
 variable_list inputs_of(const Conv2dArgs& args) {
   const GroupNormSiluArgs& norm = *args.norm;
   const Conv2dArgs side = args.shortcut != nullptr ? *args.shortcut : Conv2dArgs();
-  return {as_channels_last(args.x),
-          as_channels_last(args.x_rest),
+  return {channels_last(args.x),
+          channels_last(args.x_rest),
           norm.weight,
           norm.bias,
-          with_unit_stride(norm.time_embedding),
-          with_unit_stride(norm.scale),
-          with_unit_stride(norm.shift),
+          with_dense_rows(norm.time_embedding),
+          with_dense_rows(norm.scale),
+          with_dense_rows(norm.shift),
           args.weight,
-          as_channels_last(side.x),
-          as_channels_last(side.x_rest),
+          channels_last(side.x),
+          channels_last(side.x_rest),
           side.weight,
           args.bias,
-          as_channels_last(args.residual),
+          channels_last(args.residual),
           args.residual_bias};
 }
 
@@ -126,13 +114,13 @@ GroupNormTensors norm_tensors(const variable_list& saved) {
   const auto stride = [&](size_t input) {
     return saved[input].defined() ? saved[input].stride(0) : 0;
   };
-  return {.x = address_of(saved[kMap]),
-          .x_rest = address_of(saved[kMapRest]),
-          .weight = address_of(saved[kNormWeight]),
-          .bias = address_of(saved[kNormBias]),
-          .time_embedding = address_of(saved[kNormTime]),
-          .scale = address_of(saved[kNormScale]),
-          .shift = address_of(saved[kNormShift]),
+  return {.x = data_of(saved[kMap]),
+          .x_rest = data_of(saved[kMapRest]),
+          .weight = data_of(saved[kNormWeight]),
+          .bias = data_of(saved[kNormBias]),
+          .time_embedding = data_of(saved[kNormTime]),
+          .scale = data_of(saved[kNormScale]),
+          .shift = data_of(saved[kNormShift]),
           .time_embedding_stride = stride(kNormTime),
           .scale_stride = stride(kNormScale),
           .mean = saved[kNormMean].mutable_data_ptr<float>(),
@@ -182,7 +170,7 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
     }
     variable_list d_inputs(kNumNormConvInputs);
     const Tensor d_y =
-        as_channels_last(d_outputs[kResult].defined() ? d_outputs[kResult] : zero_gradient(saved));
+        channels_last(d_outputs[kResult].defined() ? d_outputs[kResult] : zero_gradient(saved));
     run_backward(saved, norm_shape(saved[kMap], saved[kMapRest], ctx->saved_data["groups"].toInt()),
                  wanted, d_y, d_outputs, d_inputs);
     if (saved[kSide].defined()) {
@@ -227,23 +215,23 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
     for (const size_t input : {kMap, kMapRest}) {
       if (saved[input].defined()) d_inputs[input] = at::empty_like(saved[input]);
     }
-    const Tensor d_skip = as_channels_last(d_outputs[kMapAgain]);
+    const Tensor d_skip = channels_last(d_outputs[kMapAgain]);
     const Tensor d_skip_rest =
-        d_outputs.size() > kMapRestAgain ? as_channels_last(d_outputs[kMapRestAgain]) : Tensor();
+        d_outputs.size() > kMapRestAgain ? channels_last(d_outputs[kMapRestAgain]) : Tensor();
     const Tensor sums = at::empty({2, shape.images, shape.channels}, saved[kNormMean].options());
-    const GroupNormGradients gradients{.d_y = address_of(d_normed),
-                                       .d_skip = address_of(d_skip),
-                                       .d_skip_rest = address_of(d_skip_rest),
-                                       .d_x = room_for(d_inputs[kMap]),
-                                       .d_x_rest = room_for(d_inputs[kMapRest]),
-                                       .d_time_embedding = room_for(d_inputs[kNormTime]),
-                                       .d_scale = room_for(d_inputs[kNormScale]),
-                                       .d_shift = room_for(d_inputs[kNormShift]),
-                                       .d_weight = room_for(d_inputs[kNormWeight]),
-                                       .d_bias = room_for(d_inputs[kNormBias]),
+    const GroupNormGradients gradients{.d_y = data_of(d_normed),
+                                       .d_skip = data_of(d_skip),
+                                       .d_skip_rest = data_of(d_skip_rest),
+                                       .d_x = room_of(d_inputs[kMap]),
+                                       .d_x_rest = room_of(d_inputs[kMapRest]),
+                                       .d_time_embedding = room_of(d_inputs[kNormTime]),
+                                       .d_scale = room_of(d_inputs[kNormScale]),
+                                       .d_shift = room_of(d_inputs[kNormShift]),
+                                       .d_weight = room_of(d_inputs[kNormWeight]),
+                                       .d_bias = room_of(d_inputs[kNormBias]),
                                        .sums = sums.mutable_data_ptr<float>(),
-                                       .y = room_for(normed.whole),
-                                       .y_rest = room_for(normed.rest)};
+                                       .y = room_of(normed.whole),
+                                       .y_rest = room_of(normed.rest)};
     C10_CUDA_CHECK(group_norm_silu_cluster_backward(shape, norm_tensors(saved), gradients,
                                                     c10::cuda::getCurrentCUDAStream()));
     if (wanted[kConvWeight]) {

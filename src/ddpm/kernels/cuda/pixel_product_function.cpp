@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -78,10 +79,6 @@ class PixelProduct : public torch::autograd::Function<PixelProduct> {
   }
 };
 
-std::optional<Tensor> optional_of(const Tensor& tensor) {
-  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
-}
-
 }  // namespace
 
 PixelProductGradients pixel_product_gradients(const Tensor& d_y, const Conv2dArgs& product,
@@ -110,13 +107,12 @@ bool is_pixel_product(const Conv2dArgs& args) {
 
 Tensor fused_pixel_product(const Conv2dArgs& args) {
   const Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
-  const Tensor x_rest =
-      args.x_rest.defined() ? args.x_rest.contiguous(at::MemoryFormat::ChannelsLast) : args.x_rest;
+  const Tensor x_rest = channels_last(args.x_rest);
   if (!at::GradMode::is_enabled()) {
     return forward_product(x, x_rest, args.weight, args.bias, args.residual);
   }
-  return PixelProduct::apply(x, args.weight, optional_of(x_rest), optional_of(args.bias),
-                             optional_of(args.residual));
+  return PixelProduct::apply(x, args.weight, if_defined(x_rest), if_defined(args.bias),
+                             if_defined(args.residual));
 }
 
 }  // namespace ddpm::cuda
