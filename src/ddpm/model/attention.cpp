@@ -50,6 +50,21 @@ AttentionImpl::AttentionImpl(int64_t channels, const AttentionOptions& options)
 void AttentionImpl::prepare_for_sampling() {
   packed_qkv_ = PackedWeight::of_linear({to_q_->weight(), to_k_->weight(), to_v_->weight()});
   qkv_bias_ = at::cat({to_q_->bias(), to_k_->bias(), to_v_->bias()}).detach();
+  const Tensor& q = to_q_->weight();
+  if (q.is_cuda() && num_heads_ == 1 && q.size(0) == q.size(1)) {
+    folded_ = fold_attention(weights());
+  }
+}
+
+AttentionWeights AttentionImpl::weights() const {
+  return {.q = to_q_->weight(),
+          .k = to_k_->weight(),
+          .v = to_v_->weight(),
+          .out = to_out_->weight(),
+          .q_bias = to_q_->bias(),
+          .k_bias = to_k_->bias(),
+          .v_bias = to_v_->bias(),
+          .out_bias = to_out_->bias()};
 }
 
 bool AttentionImpl::has_packed_weights() const {
@@ -88,6 +103,10 @@ Tensor AttentionImpl::run(const Tensor& x) {
       options_.output_scale_factor == 1.0) {
     GroupNormSiluArgs norm = group_norm_->args(x);
     norm.silu = false;
+    const MapAttentionArgs whole{.x = x, .norm = &norm, .weights = &folded_};
+    if (folded_.state.is_of(weights().all()) && has_map_attention(whole)) {
+      return map_attention(whole);
+    }
     const Conv2dArgs projection{
         .x = x, .weight = pixel_weight(packed_qkv_.joined()), .bias = qkv_bias_, .norm = &norm};
     if (conv2d_is_one_pass(projection)) return run_in_few_passes(projection);
