@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
@@ -52,7 +53,7 @@ TEST(MapAttentionGpuTest, GivesWhatFloat64GivesWithoutFolding) {
   at::manual_seed(3);
   const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
   const AttentionWeights weights = random_weights(options);
-  const FoldedAttention folded = fold_attention(weights);
+  const FoldedAttention folded = pack_attention(weights);
   for (const int64_t images : {13, 64, 67, 150}) {
     const Tensor x = (at::randn({images, kChannels, kSide, kSide}, options) + 0.3)
                          .contiguous(at::MemoryFormat::ChannelsLast);
@@ -62,7 +63,7 @@ TEST(MapAttentionGpuTest, GivesWhatFloat64GivesWithoutFolding) {
                                  .eps = 1e-6,
                                  .silu = false};
     const MapAttentionArgs args{.x = x, .norm = &norm, .weights = &folded};
-    if (!has_map_attention(args)) GTEST_SKIP() << "no GPU of Hopper's";
+    if (!has_map_attention(x, norm)) GTEST_SKIP() << "no GPU of Hopper's";
     static_cast<void>(at::full_like(x, std::numeric_limits<double>::quiet_NaN()));
     const Tensor y = map_attention(args);
     const Tensor added = composite(x, norm, weights) - exact(x), got = exact(y) - exact(x);
@@ -71,24 +72,83 @@ TEST(MapAttentionGpuTest, GivesWhatFloat64GivesWithoutFolding) {
   }
 }
 
-TEST(MapAttentionGpuTest, OtherMapsAndGradientsAreNotTaken) {
+TEST(MapAttentionGpuTest, OtherMapsAreNotTaken) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
   at::manual_seed(4);
   const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
-  const FoldedAttention folded = fold_attention(random_weights(options));
   GroupNormSiluArgs norm{.x = {},
                          .weight = at::ones({kChannels}, options),
                          .bias = at::zeros({kChannels}, options),
                          .silu = false};
   const auto takes = [&](at::IntArrayRef sizes) {
-    return has_map_attention({.x = at::randn(sizes, options), .norm = &norm, .weights = &folded});
+    return has_map_attention(at::randn(sizes, options), norm);
   };
-  EXPECT_FALSE(takes({64, kChannels, kSide, kSide})) << "gradients are wanted";
-  const at::NoGradGuard no_grad;
   EXPECT_FALSE(takes({64, kChannels, 8, 8}));
   EXPECT_FALSE(takes({64, 128, kSide, kSide}));
+  EXPECT_FALSE(takes({2, kChannels, kSide, kSide}));
   norm.silu = true;
   EXPECT_FALSE(takes({64, kChannels, kSide, kSide}));
+}
+
+TEST(MapAttentionGpuTest, GradientsAreThoseOfFloat64WithoutFolding) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  at::manual_seed(7);
+  const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  const AttentionWeights weights = random_weights(options);
+  for (const int64_t images : {13, 140}) {
+    const Tensor x = at::randn({images, kChannels, kSide, kSide}, options)
+                         .contiguous(at::MemoryFormat::ChannelsLast);
+    const Tensor d_y = at::randn_like(x);
+    std::vector<Tensor> inputs{x, at::rand({kChannels}, options) + 0.5,
+                               at::randn({kChannels}, options) * 0.2};
+    for (const Tensor& weight : weights.all()) inputs.push_back(weight.detach());
+    std::vector<Tensor> exact_inputs;
+    for (Tensor& input : inputs) {
+      input = input.detach().requires_grad_(true);
+      exact_inputs.push_back(exact(input.detach()).requires_grad_(true));
+    }
+    const auto weights_of = [](const std::vector<Tensor>& all) {
+      return AttentionWeights{.q = all[3],
+                              .k = all[4],
+                              .v = all[5],
+                              .out = all[6],
+                              .q_bias = all[7],
+                              .k_bias = all[8],
+                              .v_bias = all[9],
+                              .out_bias = all[10]};
+    };
+    const auto norm_of = [](const std::vector<Tensor>& all) {
+      return GroupNormSiluArgs{
+          .x = all[0], .weight = all[1], .bias = all[2], .eps = 1e-6, .silu = false};
+    };
+    const GroupNormSiluArgs norm = norm_of(inputs);
+    if (!has_map_attention(x, norm)) GTEST_SKIP() << "no GPU of Hopper's";
+    const auto run = [&] {
+      const FoldedAttention folded = fold_attention(weights_of(inputs));
+      map_attention({.x = inputs[0], .norm = &norm, .weights = &folded}).backward(d_y);
+    };
+    run();
+    composite(exact_inputs[0], norm_of(exact_inputs), weights_of(exact_inputs))
+        .backward(exact(d_y));
+    std::vector<Tensor> first;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const Tensor got = exact(inputs[i].grad()), expected = exact_inputs[i].grad();
+      first.push_back(inputs[i].grad().clone());
+      inputs[i].mutable_grad() = Tensor();
+      if (i == 8) {  // of k_bias: zero but for float64's rounding
+        EXPECT_EQ(got.abs().max().item<double>(), 0);
+        continue;
+      }
+      const bool is_map = i == 0;  // d_y itself is most of its gradient
+      const Tensor base = is_map ? exact(d_y) : at::zeros_like(expected);
+      EXPECT_LT(((got - expected).norm() / (expected - base).norm()).item<double>(), 2e-2)
+          << "input " << i << " of " << images << " images";
+    }
+    run();
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      EXPECT_TRUE(at::equal(inputs[i].grad(), first[i])) << "input " << i;
+    }
+  }
 }
 
 TEST(MapAttentionGpuTest, TheNextNormTakesItsSums) {
@@ -96,7 +156,7 @@ TEST(MapAttentionGpuTest, TheNextNormTakesItsSums) {
   const at::NoGradGuard no_grad;
   at::manual_seed(6);
   const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
-  const FoldedAttention folded = fold_attention(random_weights(options));
+  const FoldedAttention folded = pack_attention(random_weights(options));
   const Tensor x =
       at::randn({70, kChannels, kSide, kSide}, options).contiguous(at::MemoryFormat::ChannelsLast);
   GroupNormSiluArgs norm{.x = x,
@@ -104,7 +164,7 @@ TEST(MapAttentionGpuTest, TheNextNormTakesItsSums) {
                          .bias = at::randn({kChannels}, options),
                          .silu = false};
   const MapAttentionArgs args{.x = x, .norm = &norm, .weights = &folded};
-  if (!has_map_attention(args)) GTEST_SKIP() << "no GPU of Hopper's";
+  if (!has_map_attention(x, norm)) GTEST_SKIP() << "no GPU of Hopper's";
   const Tensor y = map_attention(args);
   norm.silu = true;
   const Tensor weight = (at::randn({kChannels, kChannels, 3, 3}, options) / 48)

@@ -27,12 +27,15 @@ struct FoldedAttention {
   Tensor score_bias;              ///< [C] W_k^T b_q
   Tensor out_weight;              ///< [C, C] W_out W_v
   Tensor out_bias;                ///< [C] W_out b_v + b_out
-  Tensor score_tiles, out_tiles;  ///< The weights as a GPU's kernel reads them, or undefined.
+  Tensor score_tiles, out_tiles;  ///< As a GPU's kernel reads them, if they were packed.
   WeightState state;              ///< Of AttentionWeights::all().
 };
 
-/// Folds in float32 and rounds once.
+/// Differentiable with respect to every weight; the gradient of k_bias is zero.
 FoldedAttention fold_attention(const AttentionWeights& weights);
+
+/// The same without gradients, once for many calls: packed for the GPU's kernel.
+FoldedAttention pack_attention(const AttentionWeights& weights);
 
 /// What map_attention computes.
 struct MapAttentionArgs {
@@ -41,13 +44,15 @@ struct MapAttentionArgs {
   const FoldedAttention* weights;
 };
 
-/// Whether there is a kernel for it: on Hopper's GPUs, in bf16, without gradients, for 16x16 maps
-/// of 256 channels, if there are more than a few.
-bool has_map_attention(const MapAttentionArgs& args);
+/// Whether there is a kernel for it: on Hopper's GPUs, in bf16, for 16x16 maps of 256 channels, if
+/// there are more than a few.
+bool has_map_attention(const Tensor& x, const GroupNormSiluArgs& norm);
 
 /// Attention of a map's pixels to each other with the norm before it, in one pass over the map:
 ///
 ///     y = x + out(softmax(q k^T / sqrt(C)) v),  q, k, v of n = group_norm(x)
+///
+/// Differentiable with respect to x, the norm's weight and bias, and the folded weights.
 ///
 /// @param args for which has_map_attention().
 /// @return     like x.

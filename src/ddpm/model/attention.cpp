@@ -50,9 +50,8 @@ AttentionImpl::AttentionImpl(int64_t channels, const AttentionOptions& options)
 void AttentionImpl::prepare_for_sampling() {
   packed_qkv_ = PackedWeight::of_linear({to_q_->weight(), to_k_->weight(), to_v_->weight()});
   qkv_bias_ = at::cat({to_q_->bias(), to_k_->bias(), to_v_->bias()}).detach();
-  const Tensor& q = to_q_->weight();
-  if (q.is_cuda() && num_heads_ == 1 && q.size(0) == q.size(1)) {
-    folded_ = fold_attention(weights());
+  if (to_q_->weight().is_cuda() && is_one_wide_head()) {
+    folded_ = pack_attention(weights());
   }
 }
 
@@ -98,25 +97,30 @@ Tensor AttentionImpl::run_in_few_passes(const Conv2dArgs& projection) {
                  .residual = x});
 }
 
+bool AttentionImpl::is_one_wide_head() const {
+  const Tensor& q = to_q_->weight();
+  return num_heads_ == 1 && q.size(0) == q.size(1) && options_.output_scale_factor == 1.0;
+}
+
 Tensor AttentionImpl::run(const Tensor& x) {
+  GroupNormSiluArgs norm;
+  if (group_norm_) {
+    norm = group_norm_->args(x);
+    norm.silu = false;
+  }
+  if (group_norm_ && is_one_wide_head() && has_map_attention(x, norm)) {
+    const bool is_packed = !at::GradMode::is_enabled() && folded_.state.is_of(weights().all());
+    const FoldedAttention folded = is_packed ? folded_ : fold_attention(weights());
+    return map_attention({.x = x, .norm = &norm, .weights = &folded});
+  }
   if (group_norm_ && has_packed_weights() && packed_qkv_.joined().defined() &&
       options_.output_scale_factor == 1.0) {
-    GroupNormSiluArgs norm = group_norm_->args(x);
-    norm.silu = false;
-    const MapAttentionArgs whole{.x = x, .norm = &norm, .weights = &folded_};
-    if (folded_.state.is_of(weights().all()) && has_map_attention(whole)) {
-      return map_attention(whole);
-    }
     const Conv2dArgs projection{
         .x = x, .weight = pixel_weight(packed_qkv_.joined()), .bias = qkv_bias_, .norm = &norm};
     if (conv2d_is_one_pass(projection)) return run_in_few_passes(projection);
   }
   GroupNormFork fork{.y = x, .x = x, .x_rest = {}};
-  if (group_norm_) {
-    GroupNormSiluArgs args = group_norm_->args(x);
-    args.silu = false;
-    fork = group_norm_silu_fork(args);
-  }
+  if (group_norm_) fork = group_norm_silu_fork(norm);
   const Tensor attended = attention(project(sequence_of(fork.y)), num_heads_);
   const Tensor sum = map_of(to_out_->forward(attended, sequence_of(fork.x)), x);
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;

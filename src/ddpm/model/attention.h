@@ -35,8 +35,9 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
 
  private:
   Tensor run(const Tensor& x);
-  /// The four layers, of which there is one head.
   AttentionWeights weights() const;
+  /// One head of as many channels as the map, and nothing behind the residual sum.
+  bool is_one_wide_head() const;
   /// run() where queries, keys and values are one pass with the norm before them.
   Tensor run_in_few_passes(const Conv2dArgs& projection);
   /// Whether packed_qkv_ and qkv_bias_ are of use.

@@ -32,11 +32,17 @@ constexpr int kBlocks = kMapChannels / kColumns;
 constexpr int kRowBytes = kColumns * 2 + 16;  // so that rows differ in their banks
 static_assert(kMapPixels == kMapChannels, "a row of scores is as long as one of the map");
 
+constexpr float kScoreScale = 1.0F / 16;  // 1 / sqrt(kMapChannels)
+static_assert(kMapChannels == 16 * 16);
+
+/// The rows of a warp, columns by columns on their way between registers and memory.
+using WarpRows = unsigned char[kWarpRows][kRowBytes];
+
 struct Shared {
   uint4 pixels[kPlanes][kPlaneSlots];  // normalised
   unsigned char weights[kStages][kHalves * kHalfBytes];
   union {
-    unsigned char rows[kWarpRows][kRowBytes];
+    WarpRows rows;
     float4 sums[kBlocks][kColumns / 2];  // of two columns: of values and of squares, by turns
   } result[kGroups][kWarps];
   float score_bias[kMapChannels], out_bias[kMapChannels];
@@ -143,11 +149,17 @@ __device__ __forceinline__ float exp2_of(float x) {
   return y;
 }
 
-/// rows = exp(score / sqrt(kMapChannels) - the largest of the row); total: their sums.
-__device__ __forceinline__ void exponentiate(Rows& rows, const Sums& scores, float (&total)[2]) {
-  constexpr float kScale = 1.4426950408889634F / 16;  // log2(e) / sqrt(kMapChannels)
-  static_assert(kMapChannels == 16 * 16);
-  float largest[2] = {-INFINITY, -INFINITY};
+/// Over the four lanes that have a row.
+template <typename F>
+__device__ __forceinline__ float merge_lanes(float value, const F& f) {
+  value = f(value, __shfl_xor_sync(~0U, value, 1));
+  return f(value, __shfl_xor_sync(~0U, value, 2));
+}
+
+/// rows = softmax(scores / sqrt(kMapChannels)) of each row. The scores are lost.
+__device__ __forceinline__ void softmax_of(Rows& rows, Sums& scores) {
+  constexpr float kScale = 1.4426950408889634F * kScoreScale;  // log2(e)
+  float largest[2] = {-INFINITY, -INFINITY}, factor[2] = {};
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
 #pragma unroll
@@ -157,23 +169,54 @@ __device__ __forceinline__ void exponentiate(Rows& rows, const Sums& scores, flo
   }
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int step = 1; step < 4; step *= 2) {
-      largest[h] = fmaxf(largest[h], __shfl_xor_sync(~0U, largest[h], step));
-    }
-    largest[h] *= kScale;
-    total[h] = 0;
+    largest[h] = kScale * merge_lanes(largest[h], [](float a, float b) { return fmaxf(a, b); });
   }
-  round_rows(rows, scores, [&](int, int h, float score) {
-    const float e = exp2_of(fmaf(score, kScale, -largest[h]));
-    total[h] += e;
-    return e;
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+#pragma unroll
+    for (int i = 0; i < 64; ++i) {
+      const int h = i / 2 % 2;
+      scores[half][i] = exp2_of(fmaf(scores[half][i], kScale, -largest[h]));
+      factor[h] += scores[half][i];
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    factor[h] = 1 / merge_lanes(factor[h], [](float a, float b) { return a + b; });
+  }
+  round_rows(rows, scores, [&](int, int h, float e) { return e * factor[h]; });
+}
+
+/// The gradient of scores: probabilities = d_scores, where sums are the probabilities' gradient.
+__device__ __forceinline__ void softmax_gradient(Rows& probabilities, const Sums& sums) {
+  float total[2] = {};
+  const auto each = [&](const auto& f) {
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+#pragma unroll
+      for (int j = 0; j < kHalf / 8; ++j) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          uint32_t& pair = probabilities[half * (kHalf / kStepK) + j / 2][j % 2 * 2 + h];
+          asm volatile("" : "+r"(pair));  // unpacked twice: there are no registers for both
+          f(h, pair, __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(pair)),
+            &sums[half][4 * j + 2 * h]);
+        }
+      }
+    }
+  };
+  each([&](int h, uint32_t&, float2 p, const float* d_p) {
+    total[h] += p.x * d_p[0] + p.y * d_p[1];
   });
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int step = 1; step < 4; step *= 2) total[h] += __shfl_xor_sync(~0U, total[h], step);
+    total[h] = merge_lanes(total[h], [](float a, float b) { return a + b; });
   }
+  each([&](int h, uint32_t& pair, float2 p, const float* d_p) {
+    const __nv_bfloat162 d_scores = __floats2bfloat162_rn(kScoreScale * p.x * (d_p[0] - total[h]),
+                                                          kScoreScale * p.y * (d_p[1] - total[h]));
+    pair = reinterpret_cast<const uint32_t&>(d_scores);
+  });
 }
 
 }  // namespace ddpm::cuda::map_attention
