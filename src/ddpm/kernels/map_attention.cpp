@@ -8,6 +8,7 @@
 
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
+#include "ddpm/kernels/cuda/fold_attention.h"
 #include "ddpm/kernels/cuda/map_attention_function.h"
 #include "ddpm/kernels/cuda/map_attention_training.h"
 #endif
@@ -18,29 +19,52 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+variable_list fold(const AttentionWeights& w) {
+#ifdef DDPM_CUDA
+  if (cuda::folds_attention_at_once(w)) return cuda::fold_attention_at_once(w);
+#endif
+  const Tensor to_channels = w.k.t();
+  return {to_channels.mm(w.q), to_channels.mv(w.q_bias), w.out.mm(w.v),
+          at::addmv(w.out_bias, w.out, w.v_bias)};
+}
+
+variable_list unfold_gradients(const AttentionWeights& w, const variable_list& d_folded) {
+#ifdef DDPM_CUDA
+  if (cuda::folds_attention_at_once(w)) return cuda::unfold_gradients_at_once(w, d_folded);
+#endif
+  const Tensor &d_score_weight = d_folded[0], &d_score_bias = d_folded[1];
+  const Tensor &d_out_weight = d_folded[2], &d_out_bias = d_folded[3];
+  return {w.k.mm(d_score_weight),     at::addr(w.q.mm(d_score_weight.t()), w.q_bias, d_score_bias),
+          w.out.t().mm(d_out_weight), at::addr(d_out_weight.mm(w.v.t()), d_out_bias, w.v_bias),
+          w.k.mv(d_score_bias),       at::zeros_like(w.k_bias),
+          w.out.t().mv(d_out_bias),   d_out_bias};
+}
+
+/// By the order of AttentionWeights::all().
+AttentionWeights weights_of(const variable_list& all) {
+  return {.q = all[0],
+          .k = all[1],
+          .v = all[2],
+          .out = all[3],
+          .q_bias = all[4],
+          .k_bias = all[5],
+          .v_bias = all[6],
+          .out_bias = all[7]};
+}
+
 /// In one node, so that each gradient is written once.
 class FoldWeights : public torch::autograd::Function<FoldWeights> {
  public:
   static variable_list forward(AutogradContext* ctx, const Tensor& q, const Tensor& k,
                                const Tensor& v, const Tensor& out, const Tensor& q_bias,
                                const Tensor& k_bias, const Tensor& v_bias, const Tensor& out_bias) {
-    ctx->save_for_backward({q, k, v, out, q_bias, k_bias, v_bias});
-    return {k.t().mm(q), k.t().mv(q_bias), out.mm(v), at::addmv(out_bias, out, v_bias)};
+    const variable_list all{q, k, v, out, q_bias, k_bias, v_bias, out_bias};
+    ctx->save_for_backward(all);
+    return fold(weights_of(all));
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_folded) {
-    enum FoldInput { kQ, kK, kV, kOut, kQBias, kKBias, kVBias };
-    const variable_list saved = ctx->get_saved_variables();
-    const Tensor &d_score_weight = d_folded[0], &d_score_bias = d_folded[1];
-    const Tensor &d_out_weight = d_folded[2], &d_out_bias = d_folded[3];
-    return {saved[kK].mm(d_score_weight),
-            at::addr(saved[kQ].mm(d_score_weight.t()), saved[kQBias], d_score_bias),
-            saved[kOut].t().mm(d_out_weight),
-            at::addr(d_out_weight.mm(saved[kV].t()), d_out_bias, saved[kVBias]),
-            saved[kK].mv(d_score_bias),
-            at::zeros_like(saved[kKBias]),
-            saved[kOut].t().mv(d_out_bias),
-            d_out_bias};
+    return unfold_gradients(weights_of(ctx->get_saved_variables()), d_folded);
   }
 };
 
