@@ -140,6 +140,7 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
                        dtype_of(resolve_precision(options.precision, pipeline.device)));
   pipeline.network->eval();
   prepare_for_sampling(*pipeline.network);
+  pipeline.network->prepare_timesteps(pipeline.folder.diffusion.num_timesteps);
   pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion).to(pipeline.device);
   if (pipeline.folder.extras.super_resolution == 0) {
     pipeline.answers = network_answer_fn(pipeline.network, view_of(pipeline), dtype_of(pipeline));

@@ -19,7 +19,7 @@ struct MapAttentionSaved {
 /// What attend_map() reads and writes. All but norm and sums are bf16.
 ///
 /// With one head as wide as the map, queries and keys meet only in the product of their weights,
-/// and values and the projection behind them likewise [docs/decisions.md, "Attention of one head"]:
+/// and values and the projection behind them likewise [docs/decisions.md 56]:
 ///
 ///     score_weight = W_k^T W_q,    score_bias = W_k^T b_q
 ///     out_weight   = W_out W_v,    out_bias   = W_out b_v + b_out
