@@ -19,14 +19,20 @@ using testing::tensors_near;
 /// Convolutions of another batch size add in another order: a network's rounding, over 12 steps.
 constexpr double kNetworkTolerance = 2e-4;
 
-/// A folder with a model of 3 classes and a null class, in its place among temporary files.
-std::filesystem::path saved_model() {
-  ModelFolder folder = small_model(4);
+std::filesystem::path saved(const std::string& name, ModelFolder folder) {
   folder.extras.class_names.pop_back();
   folder.extras.null_class = 3;
-  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_unet_model";
+  const auto path = std::filesystem::path(::testing::TempDir()) / name;
   write_model_folder(path, folder, /*overwrite=*/true);
   return path;
+}
+
+/// A folder with a model of 3 classes and a null class, in its place among temporary files.
+std::filesystem::path saved_model() { return saved("engine_unet_model", small_model(4)); }
+
+/// The same, self-conditioned.
+std::filesystem::path saved_guessing_model() {
+  return saved("engine_guessing_model", small_model(4, /*self_conditioning=*/true));
 }
 
 PipelineOptions on_cpu() { return {.device = "cpu"}; }
@@ -49,21 +55,27 @@ Tensor sampled_alone(const Pipeline& pipeline, const EngineRequest& request) {
        .guidance = request.guidance});
 }
 
-TEST(EngineUnetTest, MixedRequestsDrawWhatSampleImagesDraws) {
-  const auto path = saved_model();
-  const Pipeline pipeline = load_pipeline(path, on_cpu());
+/// Ten requests of these samplers, of one to three images in six steps and more; each second one
+/// is guided, some of them only at middle levels.
+std::vector<EngineRequest> mixed_requests(const std::vector<SamplerKind>& kinds) {
   std::vector<EngineRequest> requests;
-  const SamplerKind kinds[] = {SamplerKind::kDdpm, SamplerKind::kDpmpp2m, SamplerKind::kUnipc,
-                               SamplerKind::kHeun, SamplerKind::kDpmpp2mSde};
   for (size_t i = 0; i < 10; ++i) {
     EngineRequest request{.model = "unet",
                           .seed = i,
                           .num_images = 1 + static_cast<int64_t>(i % 3),
-                          .sampler = {.kind = kinds[i % 5], .steps = 6 + int64_t(i % 7)},
+                          .sampler = {.kind = kinds[i % kinds.size()], .steps = 6 + int64_t(i % 7)},
                           .class_labels = {static_cast<int64_t>(i % 3)}};
     if (i % 2 == 1) request.guidance.scale = 2.5;
+    if (i % 4 == 1) request.guidance.interval = {0.3, 3};
     requests.push_back(request);
   }
+  return requests;
+}
+
+/// An engine draws for all of the requests at once what sample_images draws for each.
+void expect_the_images_of_sample_images(const std::filesystem::path& path,
+                                        const std::vector<EngineRequest>& requests) {
+  const Pipeline pipeline = load_pipeline(path, on_cpu());
   std::vector<Drawn> drawn(requests.size());
   const auto model = std::make_shared<EngineModel>(engine_model("unet", path, on_cpu()));
   Engine engine({model}, {.max_batch = 8});
@@ -78,6 +90,18 @@ TEST(EngineUnetTest, MixedRequestsDrawWhatSampleImagesDraws) {
   }
 }
 
+TEST(EngineUnetTest, MixedRequestsDrawWhatSampleImagesDraws) {
+  expect_the_images_of_sample_images(
+      saved_model(), mixed_requests({SamplerKind::kDdpm, SamplerKind::kDpmpp2m, SamplerKind::kUnipc,
+                                     SamplerKind::kHeun, SamplerKind::kDpmpp2mSde}));
+}
+
+TEST(EngineUnetTest, MixedRequestsOfASelfConditionedModelDrawWhatSampleImagesDraws) {
+  expect_the_images_of_sample_images(saved_guessing_model(),
+                                     mixed_requests({SamplerKind::kDdpm, SamplerKind::kDdim,
+                                                     SamplerKind::kDpmpp2m, SamplerKind::kUnipc}));
+}
+
 TEST(EngineUnetTest, AModelSaysItselfBeforeItsWeightsAreRead) {
   const EngineModel model = engine_model("unet", saved_model(), on_cpu());
   EXPECT_EQ(model.image_shape, (std::vector<int64_t>{1, 8, 8}));
@@ -89,8 +113,8 @@ TEST(EngineUnetTest, AModelSaysItselfBeforeItsWeightsAreRead) {
 
 TEST(EngineUnetTest, ModelsThatNeedMoreThanNoiseAreRefused) {
   ModelFolder folder = small_model();
-  folder.extras.self_conditioning = true;
-  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_self_conditioned";
+  folder.extras.super_resolution = 2;
+  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_enlarging";
   write_model_folder(path, folder, /*overwrite=*/true);
   EXPECT_THROW(engine_model("unet", path, on_cpu()), std::invalid_argument);
   EXPECT_THROW(engine_model("unet", path / "absent", on_cpu()), std::invalid_argument);

@@ -13,6 +13,7 @@ struct ServedFakeOptions {
   std::string id = "fake";
   int64_t num_classes = 0;  ///< Up to 3: boot, shirt, coat; with a null class beside them.
   int64_t channels = 1;
+  bool self_conditioning = false;
   std::shared_ptr<FakeCalls> calls = std::make_shared<FakeCalls>();
 };
 
@@ -20,7 +21,9 @@ struct ServedFakeOptions {
 /// dpmpp_2m.
 inline ServedModel served_fake(const ServedFakeOptions& options = {}) {
   const std::vector<std::string> names{"boot", "shirt", "coat"};
-  auto engine = fake_model(options.calls, {.id = options.id, .num_classes = options.num_classes});
+  auto engine = fake_model(options.calls, {.id = options.id,
+                                           .num_classes = options.num_classes,
+                                           .self_conditioning = options.self_conditioning});
   engine->image_shape = {options.channels, 8, 8};
   return {.id = options.id,
           .hash = std::string(64, 'a'),

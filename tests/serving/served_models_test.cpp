@@ -70,16 +70,20 @@ TEST_F(ServedModelsTest, ModelsThatTheEngineCantBatchAreNamedWithTheReason) {
   ModelFolder enlarging = small_model();
   enlarging.extras.super_resolution = 2;
   write("enlarging", enlarging);
-  ModelFolder guessing = small_model();
-  guessing.extras.self_conditioning = true;
-  write("guessing", guessing);
   const ServedModels models = served();
   EXPECT_THAT(ids(models), ElementsAre("digits", "faces"));
   const auto refused = models.refused();
-  ASSERT_EQ(refused.size(), 2U);
+  ASSERT_EQ(refused.size(), 1U);
   EXPECT_EQ(refused[0].id, "enlarging");
   EXPECT_THAT(refused[0].reason, HasSubstr("enlarges"));
-  EXPECT_THAT(refused[1].reason, HasSubstr("self-conditioned"));
+}
+
+TEST_F(ServedModelsTest, ASelfConditionedModelIsServedWithTheImagesItDraws) {
+  write("guessing", small_model(/*num_classes=*/0, /*self_conditioning=*/true));
+  const auto model = served().find("guessing");
+  ASSERT_NE(model, nullptr);
+  EXPECT_EQ(model->image_shape, (std::vector<int64_t>{1, 8, 8}));
+  EXPECT_TRUE(model->engine->self_conditioning);
 }
 
 TEST_F(ServedModelsTest, AModelLargerThanTheRoomForModelsIsRefused) {

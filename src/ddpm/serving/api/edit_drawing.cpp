@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ddpm/pipeline/network_denoise_fn.h"
 #include "ddpm/sampling/guidance.h"
 #include "ddpm/sampling/image_to_image.h"
 #include "ddpm/sampling/interpolate.h"
@@ -46,6 +47,7 @@ class EditDrawing {
   }
 
   void check() const {
+    check_timesteps();
     const int64_t calls = count_calls();
     if (calls <= kMaxCalls) return;
     refuse_form("sampler.steps", "[sampler.steps] expected at most " + std::to_string(kMaxCalls) +
@@ -63,11 +65,18 @@ class EditDrawing {
             .device = device_};
   }
 
+  /// Of one batch: it remembers the guesses of a self-conditioned network.
   DenoiseFn labelled(const Tensor& labels) const {
-    return [network = network_, on_call = on_call_, labels](const Tensor& x_t, const Tensor& t) {
+    const LabelledDenoiseFn answers = [network = network_, on_call = on_call_](
+                                          const Tensor& x, const Tensor& t, const Tensor& of_rows) {
       if (on_call) on_call();
-      return network(x_t, t, labels);
+      return network(x, t, of_rows);
     };
+    return network_denoise_fn(answers,
+                              {.schedule = schedule_,
+                               .prediction = task_.model->prediction,
+                               .self_conditioning = task_.model->engine->self_conditioning},
+                              labels);
   }
 
   /// The network for the first `count` labels, guided by its null class.
@@ -78,12 +87,11 @@ class EditDrawing {
     if (!given.empty()) {
       labels = at::tensor(given, at::kLong).narrow(/*dim=*/0, 0, count).to(device_);
     }
-    Denoiser denoiser{schedule_, task_.model->prediction, labelled(labels)};
-    if (guidance.scale == 1) return denoiser;
+    const PredictionType prediction = task_.model->prediction;
+    if (guidance.scale == 1) return {schedule_, prediction, labelled(labels)};
     const Tensor both = at::cat({labels, at::full_like(labels, task_.model->null_class)});
-    denoiser.denoise =
-        classifier_free_guidance(schedule_, guidance, denoiser.denoise, labelled(both));
-    return denoiser;
+    const DenoiseFn denoise = labelled(both);
+    return {schedule_, prediction, classifier_free_guidance(schedule_, guidance, denoise, denoise)};
   }
 
   LinearMeasurement measurement() const {
@@ -129,6 +137,17 @@ class EditDrawing {
                                      last_levels(schedule_, sampler_, task_.fields.strength));
     if (is_whole) decode_takes_no_noise(plan);
     return static_cast<int64_t>(plan.calls.size());
+  }
+
+  void check_timesteps() const {
+    if (!task_.model->engine->self_conditioning) return;
+    const SamplerPlan plan = make_sampler_plan(schedule_, task_.model->prediction, sampler_);
+    if (plan.whole_timesteps) return;
+    refuse_form("sampler",
+                "[sampler] expected one of whole timesteps for a self-conditioned model, "
+                "got " +
+                    std::string(enum_word(sampler_.kind)) + " with levels " +
+                    std::string(enum_word(sampler_.levels)));
   }
 
   static void decode_takes_no_noise(const SamplerPlan& plan) {

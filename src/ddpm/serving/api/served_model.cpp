@@ -21,9 +21,6 @@ void check_can_serve(const ModelFolder& folder) {
   if (folder.extras.super_resolution > 0) {
     throw UnusableModel("It enlarges images, and draws none from noise alone.");
   }
-  if (folder.extras.self_conditioning) {
-    throw UnusableModel("It is self-conditioned, which the engine can't batch.");
-  }
 }
 
 void check_can_serve(const EngineModel& model, const ServedModelOptions& options) {

@@ -41,8 +41,8 @@ class UnusableModel : public std::runtime_error {
 
 /// Reads what a model's files say; its weights are read by the engine, when they are needed.
 ///
-/// @throws UnusableModel         if it is a classifier, enlarges images, is self-conditioned, does
-///                               not draw grey or RGB images, or is too large.
+/// @throws UnusableModel         if it is a classifier, enlarges images, does not draw grey or RGB
+///                               images, or is too large.
 /// @throws std::invalid_argument if the path is no model; std::runtime_error if it is damaged.
 ServedModel read_served_model(const std::string& id, const std::filesystem::path& path,
                               const ServedModelOptions& options);

@@ -63,6 +63,9 @@ std::unique_ptr<OpenRequest> open_request(EngineRequest request, EngineEvents ev
   open->model = model;
   open->interval = guided_timesteps(model->schedule, request.guidance);
   open->plan = plans.find(*model, request.sampler);
+  check_arg(!model->self_conditioning || open->plan->whole_timesteps,
+            "[engine] sampler: expected one of whole timesteps for a self-conditioned model, got ",
+            enum_word(request.sampler.kind), " with levels ", enum_word(request.sampler.levels));
   open->num_steps = open->plan->num_steps();
   open->arrival = EngineClock::now();
   open->rank = open->arrival - request.priority * kPriorityHeadStart;
