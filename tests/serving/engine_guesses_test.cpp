@@ -17,8 +17,8 @@ namespace ddpm {
 namespace {
 
 using testing::every_kind;
-using testing::fake_guessing_answer;
 using testing::fake_model;
+using testing::fake_wide_answer;
 using testing::FakeCalls;
 using testing::FakeEngine;
 using ::testing::HasSubstr;
@@ -45,7 +45,7 @@ class EngineGuessesTest : public ::testing::Test {
   Tensor sampled(const EngineRequest& request, int64_t image = 0) const {
     const bool variance = model_->schedule.variance == VarianceType::kLearnedRange;
     const LabelledDenoiseFn answers = [=](const Tensor& x, const Tensor& t, const Tensor& labels) {
-      return fake_guessing_answer(x, t, labels, variance);
+      return fake_wide_answer(x, t, labels, variance);
     };
     const NetworkView view{model_->schedule, model_->prediction, /*self_conditioning=*/true};
     const auto& labels = request.class_labels;

@@ -1,10 +1,12 @@
 #include <ATen/ATen.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <map>
 #include <mutex>
 
+#include "ddpm/pipeline/network_denoise_fn.h"
 #include "ddpm/pipeline/pipeline.h"
 #include "ddpm/serving/engine/engine.h"
 #include "pipeline/small_model.h"
@@ -13,8 +15,10 @@
 namespace ddpm {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::small_model;
 using testing::tensors_near;
+using ::testing::ThrowsMessage;
 
 /// Convolutions of another batch size add in another order: a network's rounding, over 12 steps.
 constexpr double kNetworkTolerance = 2e-4;
@@ -111,13 +115,35 @@ TEST(EngineUnetTest, AModelSaysItselfBeforeItsWeightsAreRead) {
   EXPECT_GT(model.size_bytes, 10'000);
 }
 
-TEST(EngineUnetTest, ModelsThatNeedMoreThanNoiseAreRefused) {
-  ModelFolder folder = small_model();
-  folder.extras.super_resolution = 2;
-  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_enlarging";
-  write_model_folder(path, folder, /*overwrite=*/true);
-  EXPECT_THROW(engine_model("unet", path, on_cpu()), std::invalid_argument);
+TEST(EngineUnetTest, WhatDrawsNoImagesIsNoModel) {
+  const std::filesystem::path path = saved_model();
+  ModelFolder classifier = small_model();
+  classifier.model.kind = ModelKind::kClassifier;
+  EXPECT_THROW(engine_model("unet", classifier, path, on_cpu()), std::invalid_argument);
   EXPECT_THROW(engine_model("unet", path / "absent", on_cpu()), std::invalid_argument);
+}
+
+TEST(EngineUnetTest, AModelThatEnlargesIsLentWithAllThatItSeesAndDrawsForNoRequest) {
+  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_enlarging";
+  const ModelFolder folder = small_model(0, /*self_conditioning=*/true, /*super_resolution=*/2);
+  write_model_folder(path, folder, /*overwrite=*/true);
+  const auto model = std::make_shared<EngineModel>(engine_model("unet", path, on_cpu()));
+  Engine engine({model}, {});
+  EXPECT_THAT([&] { engine.submit({.model = "unet"}, {}); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("enlarges images 2 times")));
+  const Pipeline pipeline = load_pipeline(path, on_cpu());
+  const Tensor small = at::rand({1, 1, 4, 4}) * 2 - 1;
+  const auto drawn_by = [&](const DenoiseFn& denoise) {
+    return sample(pipeline.schedule, PredictionType::kEpsilon, denoise,
+                  {.kind = SamplerKind::kDdim, .steps = 5},
+                  {.num_images = 2, .image_shape = {1, 8, 8}});
+  };
+  const NetworkView view{.schedule = pipeline.schedule,
+                         .self_conditioning = model->self_conditioning,
+                         .super_resolution = model->super_resolution,
+                         .low_resolution = small};
+  EXPECT_TRUE(tensors_near(drawn_by(network_denoise_fn(engine.lend_network(model), view)),
+                           drawn_by(make_denoise_fn(pipeline, {}, small)), kNetworkTolerance));
 }
 
 }  // namespace

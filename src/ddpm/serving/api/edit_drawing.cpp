@@ -31,6 +31,10 @@ class EditDrawing {
         on_call_(std::move(on_call)) {}
 
   Tensor draw() const {
+    if (enlarges()) {
+      const Denoiser model = denoiser(num_images());
+      return sample(schedule_, model.prediction, model.denoise, sampler_, batch());
+    }
     switch (task_.fields.kind) {
       case EditKind::kInpaint:
       case EditKind::kSuperres:
@@ -55,6 +59,8 @@ class EditDrawing {
   }
 
  private:
+  /// Whether the network sees the image.
+  bool enlarges() const { return task_.model->super_resolution > 0; }
   int64_t num_images() const { return task_.request.engine.num_images; }
   Tensor source(size_t i) const { return task_.sources.at(i).to(device_); }
 
@@ -75,7 +81,9 @@ class EditDrawing {
     return network_denoise_fn(answers,
                               {.schedule = schedule_,
                                .prediction = task_.model->prediction,
-                               .self_conditioning = task_.model->engine->self_conditioning},
+                               .self_conditioning = task_.model->engine->self_conditioning,
+                               .super_resolution = task_.model->super_resolution,
+                               .low_resolution = enlarges() ? source(0) : Tensor()},
                               labels);
   }
 
@@ -126,16 +134,17 @@ class EditDrawing {
 
   int64_t count_calls() const {
     const Denoiser denoiser{schedule_, task_.model->prediction, {}};
-    if (restores(task_.fields.kind)) {
+    if (restores(task_)) {
       return count_restore_calls(denoiser, sampler_, task_.fields.restore,
                                  measurement().op.singular_value);
     }
-    const bool is_whole = task_.fields.kind == EditKind::kInterpolate;
+    const bool is_path = task_.fields.kind == EditKind::kInterpolate;
+    const bool is_whole = is_path || enlarges();
     const SamplerPlan plan =
         is_whole ? make_sampler_plan(schedule_, denoiser.prediction, sampler_)
                  : make_sampler_plan(schedule_, denoiser.prediction, sampler_,
                                      last_levels(schedule_, sampler_, task_.fields.strength));
-    if (is_whole) decode_takes_no_noise(plan);
+    if (is_path) decode_takes_no_noise(plan);
     return static_cast<int64_t>(plan.calls.size());
   }
 

@@ -107,6 +107,7 @@ json model_schema() {
        {"classes", {{"type", json::array({"array", "null"})}, {"items", text_schema()}}},
        {"null_class", {{"type", "boolean"}}},
        {"self_conditioning", {{"type", "boolean"}}},
+       {"super_resolution", integer_schema(0)},
        {"num_timesteps", integer_schema(1)},
        {"prediction", text_schema()},
        {"default_sampler", reference("SamplerOptions")},

@@ -39,6 +39,10 @@ void check_labels(const EngineRequest& request, const EngineModel& model) {
 
 void check_request(const EngineRequest& request, const EngineModel& model,
                    const EngineOptions& options) {
+  check_arg(
+      model.super_resolution == 0,
+      "[engine] model: expected one that draws from noise alone, got one that enlarges images ",
+      model.super_resolution, " times");
   check_range("num_images", request.num_images, 1, options.max_images);
   check_range("priority", request.priority, -1, 1);
   check_range("trace_frames", request.trace_frames, 0, kMaxTraceFrames);

@@ -15,13 +15,6 @@ int64_t weight_bytes(const NamedTensors& weights, at::ScalarType dtype) {
   return elements * static_cast<int64_t>(at::elementSize(dtype));
 }
 
-void check_can_be_served(const ModelFolder& folder) {
-  check_draws_images(folder);
-  check_arg(folder.extras.super_resolution == 0,
-            "[engine_model] expected a model that draws from noise alone, got one that enlarges "
-            "images (ddpm edit superres)");
-}
-
 }  // namespace
 
 EngineModel engine_model(const std::string& id, const std::filesystem::path& path,
@@ -31,7 +24,7 @@ EngineModel engine_model(const std::string& id, const std::filesystem::path& pat
 
 EngineModel engine_model(const std::string& id, const ModelFolder& folder,
                          const std::filesystem::path& path, const PipelineOptions& options) {
-  check_can_be_served(folder);
+  check_draws_images(folder);
   Pipeline known;
   known.folder = folder;
   EngineModel model;
@@ -43,6 +36,7 @@ EngineModel engine_model(const std::string& id, const ModelFolder& folder,
   model.num_labels = config.kind == ModelKind::kUNet2D ? config.unet2d.num_class_embeds : 0;
   model.null_class = folder.extras.null_class;
   model.self_conditioning = folder.extras.self_conditioning;
+  model.super_resolution = folder.extras.super_resolution;
   model.device = select_device(options.device);
   model.size_bytes =
       weight_bytes(folder.weights, dtype_of(resolve_precision(options.precision, model.device)));

@@ -16,8 +16,9 @@ namespace ddpm {
 /// The network as the engine calls it, for images that need not belong together
 /// (network_answer_fn).
 ///
-/// @param x            [N, C, H, W] float32: x_t; of a self-conditioned model [N, 2 C, H, W], the
-///                     last guess of x_0 behind it.
+/// @param x            [N, C, H, W] float32: x_t; behind it, as many channels each, the last guess
+/// of
+///                     x_0 of a self-conditioned model and the enlarged image of one that enlarges.
 /// @param t            [N] int64, or float32 if some image of the batch has fractional timesteps.
 /// @param class_labels [N] int64 on the model's device; undefined for a model without classes.
 /// @return             [N, C, H, W], or [N, 2 C, H, W] with a learned variance; any floating dtype.
@@ -33,6 +34,7 @@ struct EngineModel {
   int64_t num_labels = 0;            ///< Rows of its table of classes; 0: it has none.
   int64_t null_class = -1;           ///< The row that guides; -1: none, it can't be guided.
   bool self_conditioning = false;    ///< The network sees its own last guess of x_0.
+  int64_t super_resolution = 0;      ///< How many times it enlarges images, which it sees; 0: none.
   int64_t size_bytes = 0;            ///< Of its weights, once read.
   at::Device device = at::kCPU;
   std::function<EngineNetwork()> load;  ///< Reads the weights; may throw.
@@ -40,8 +42,7 @@ struct EngineModel {
 
 /// The model of a folder (load_pipeline), whose weights are read by `load`, each time anew.
 ///
-/// @throws std::invalid_argument as read_model does, or if the model draws no images or enlarges
-///         images: the engine serves none of these.
+/// @throws std::invalid_argument as read_model does, or if the model draws no images.
 EngineModel engine_model(const std::string& id, const std::filesystem::path& path,
                          const PipelineOptions& options);
 
