@@ -70,7 +70,7 @@ Tensor few_channels_conv2d(const Conv2dArgs& args) {
                              .bias = args.bias.defined() ? args.bias.const_data_ptr() : nullptr,
                              .out = y.mutable_data_ptr()};
   if (args.norm != nullptr) {
-    const Tensor norm = norm_rows(*args.norm, x, /*x_rest=*/{});
+    const Tensor norm = norm_rows(NormInputs(*args.norm, x, /*x_rest=*/{}));
     tensors.norm = norm.const_data_ptr<float>();
     C10_CUDA_CHECK(conv2d_to_pixels(conv, tensors, c10::cuda::getCurrentCUDAStream()));
     return y;

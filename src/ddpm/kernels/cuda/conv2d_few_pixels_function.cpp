@@ -101,8 +101,8 @@ struct FewPixelsNorm {
   ConvNorm norm;
 
   FewPixelsNorm(const GroupNormSiluArgs& args, const Tensor& x, const Tensor& x_rest)
-      : sums(any_part_sums(x)),
-        rest_sums(x_rest.defined() ? any_part_sums(x_rest) : Tensor()),
+      : sums(small_part_sums(x)),
+        rest_sums(x_rest.defined() ? small_part_sums(x_rest) : Tensor()),
         scale(with_dense_rows(args.scale)),
         shift(with_dense_rows(args.shift)) {
     check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),

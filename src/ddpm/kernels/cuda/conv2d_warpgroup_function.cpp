@@ -118,8 +118,12 @@ Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
   const Tensor x = channels_last(args.x), x_rest = channels_last(args.x_rest);
   const Tensor residual = channels_last(args.residual);
   const Tensor tiles = tiles_for(args);
-  const Tensor norm =
-      args.norm != nullptr ? norm_rows(*args.norm, x, x_rest, statistics) : Tensor();
+  Tensor norm;
+  if (args.norm != nullptr) {
+    NormInputs inputs(*args.norm, x, x_rest);
+    if (statistics != nullptr) inputs.ask_for(*statistics);
+    norm = norm_rows(inputs);
+  }
   const Tensor y = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
                              x.options().memory_format(at::MemoryFormat::ChannelsLast));
   const Tensor sums =

@@ -13,8 +13,7 @@ constexpr int kThreads = 256;
 constexpr int kNormThreads = 512;
 constexpr int kGroupLanes = 16;  // that add up a group
 constexpr int kWarpGroups = 32 / kGroupLanes;
-constexpr int kVector = 8;            // channels of 16 bytes
-constexpr int kSmallPartPixels = 32;  // at most
+constexpr int kVector = 8;  // channels of 16 bytes
 
 /// A block for a part: each thread has eight channels and every so many pixels.
 __global__ void __launch_bounds__(kThreads)
@@ -58,7 +57,7 @@ __device__ float2 add_parts(const NormFromSums& from, int64_t image, int channel
                             int step) {
   const bool is_rest = channel >= from.channels;
   const int own = is_rest ? from.rest_channels : from.channels;
-  const int parts = from.pixels / kSumPixels;
+  const int parts = is_rest ? from.rest_parts : from.parts;
   const auto* sums = reinterpret_cast<const float2*>(is_rest ? from.rest_sums : from.sums) +
                      image * parts * own + (is_rest ? channel - from.channels : channel);
   float2 sum{0, 0};
@@ -90,8 +89,8 @@ __device__ float2 group_statistics(const NormFromSums& from, const float2* sums,
 }
 
 /// The sums of as many values, to each of which `added` was added.
-__device__ float2 with_added(float2 sums, float added, int count) {
-  const float more = static_cast<float>(count) * added;
+__device__ float2 with_added(float2 sums, float added, float count) {
+  const float more = count * added;
   return {sums.x + more, sums.y + added * (2.0F * sums.x + more)};
 }
 
@@ -110,10 +109,10 @@ __global__ void __launch_bounds__(kNormThreads)
     if (from.time_embedding == nullptr) return 0.0F;
     return value(from.time_embedding, image * from.time_embedding_stride + c);
   };
-  const int parts = from.pixels / kSumPixels;
+  // What is added counts in equal shares, whatever parts a slice has: they add up.
+  const float pixels = static_cast<float>(from.pixels) / static_cast<float>(slices);
   for (int i = threadIdx.x; i < channels * slices; i += kNormThreads) {
     const int c = i % channels, slice = i / channels;
-    const int pixels = (parts - slice + slices - 1) / slices * kSumPixels;
     shared[i] = with_added(add_parts(from, image, c, slice, slices), time(c), pixels);
   }
   __syncthreads();
@@ -142,8 +141,8 @@ __global__ void __launch_bounds__(kNormThreads)
 
 }  // namespace
 
-int small_parts(const SumsShape& shape) {
-  int pixels = std::min(shape.pixels, kSmallPartPixels);
+int parts_of_at_most(int most_pixels, const SumsShape& shape) {
+  int pixels = std::min(shape.pixels, most_pixels);
   while (shape.pixels % pixels != 0) --pixels;
   return shape.pixels / pixels;
 }
@@ -159,8 +158,9 @@ cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float*
 }
 
 cudaError_t norm_from_sums(const NormFromSums& from, float* norm, cudaStream_t stream) {
-  const int channels = from.channels + from.rest_channels, parts = from.pixels / kSumPixels;
-  const int slices = std::clamp(kNormThreads / channels, 1, parts);
+  const int channels = from.channels + from.rest_channels;
+  const int slices =
+      std::clamp(kNormThreads / channels, 1, std::max({from.parts, from.rest_parts, 1}));
   return launch_early(
       {.blocks = dim3(static_cast<unsigned>(from.images)),
        .threads = dim3(kNormThreads),

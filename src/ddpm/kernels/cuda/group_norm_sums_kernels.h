@@ -5,7 +5,10 @@
 
 namespace ddpm::cuda {
 
-inline constexpr int kSumPixels = 64;  ///< Of a part of a map that norm_from_sums() takes.
+inline constexpr int kSumPixels = 64;       ///< Of a part of a map, at most: norm_from_sums() reads
+                                            ///< few numbers of it then.
+inline constexpr int kSmallSumPixels = 32;  ///< So that a single image of few pixels keeps many
+                                            ///< multiprocessors busy.
 
 /// Maps [images, pixels, channels] of bf16: channels a multiple of 8 and at most 2048.
 struct SumsShape {
@@ -14,9 +17,8 @@ struct SumsShape {
   int channels = 0;
 };
 
-/// Of an image, of few pixels each, so that a single image of few pixels keeps many
-/// multiprocessors busy.
-int small_parts(const SumsShape& shape);
+/// Equal parts of an image of at most so many pixels each.
+int parts_of_at_most(int most_pixels, const SumsShape& shape);
 
 /// sums[image, part, channel] = the sum of the part's values and that of their squares.
 ///
@@ -28,12 +30,13 @@ cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float*
 /// A group norm of two maps whose channels stand side by side, given the sums of their parts.
 struct NormFromSums {
   int images = 0;
-  int pixels = 0;                       ///< A multiple of kSumPixels.
+  int pixels = 0;
+  int parts = 0, rest_parts = 0;        ///< Whatever an image's sums add up from.
   int channels = 0, rest_channels = 0;  ///< At most 2048 together.
   int groups = 0;                       ///< Divides both together.
   float eps = 0;
-  const float* sums = nullptr;       ///< [images, pixels / kSumPixels, channels, 2]
-  const float* rest_sums = nullptr;  ///< The same of rest_channels.
+  const float* sums = nullptr;       ///< [images, parts, channels, 2]
+  const float* rest_sums = nullptr;  ///< [images, rest_parts, rest_channels, 2]
   const void* weight = nullptr;      ///< [channels + rest_channels] bf16, as bias.
   const void* bias = nullptr;
   const void* scale = nullptr;  ///< [images, channels + rest_channels] bf16, with shift; or null.

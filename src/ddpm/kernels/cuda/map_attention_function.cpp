@@ -43,7 +43,9 @@ Tensor run_map_attention(const MapAttentionArgs& args, const MapAttentionSaved& 
   const c10::cuda::CUDAGuard guard(args.x.device());
   const FoldedAttention& weights = *args.weights;
   const Tensor x = channels_last(args.x);
-  const Tensor norm = norm_rows(*args.norm, x, /*x_rest=*/{}, statistics);
+  NormInputs inputs(*args.norm, x, /*x_rest=*/{});
+  if (statistics != nullptr) inputs.ask_for(*statistics);
+  const Tensor norm = norm_rows(inputs);
   const Tensor score_tiles = tiles_for(weights.score_weight, weights.score_tiles);
   const Tensor out_tiles = tiles_for(weights.out_weight, weights.out_tiles);
   const Tensor y = at::empty_like(x);

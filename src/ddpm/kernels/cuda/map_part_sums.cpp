@@ -36,8 +36,12 @@ SumsShape sums_shape(const Tensor& map) {
           .channels = static_cast<int>(map.size(1))};
 }
 
-/// @return [images, parts, channels, 2]
-Tensor sum_and_keep(const Tensor& map, const SumsShape& shape, int parts) {
+/// Those that are kept, or computed now and kept, of parts of at most so many pixels.
+Tensor kept_or_new_sums(const Tensor& map, int most_pixels) {
+  const Tensor kept = kept_sums(map);
+  if (kept.defined()) return kept;
+  const SumsShape shape = sums_shape(map);
+  const int parts = parts_of_at_most(most_pixels, shape);
   const c10::cuda::CUDAGuard guard(map.device());
   const Tensor sums = at::empty({map.size(0), parts, map.size(1), 2},
                                 map.options().memory_format(std::nullopt).dtype(at::kFloat));
@@ -54,12 +58,8 @@ void keep_part_sums(const Tensor& map, const Tensor& sums) {
       c10::make_intrusive<KeptSums>(sums, static_cast<int64_t>(map._version())));
 }
 
-Tensor part_sums(const Tensor& map) {
-  const SumsShape shape = sums_shape(map);
-  const int parts = shape.pixels / kSumPixels;
-  const Tensor kept = kept_sums(map);
-  return kept.defined() && kept.size(1) == parts ? kept : sum_and_keep(map, shape, parts);
-}
+Tensor part_sums(const Tensor& map) { return kept_or_new_sums(map, kSumPixels); }
+Tensor small_part_sums(const Tensor& map) { return kept_or_new_sums(map, kSmallSumPixels); }
 
 bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels) {
   for (const Tensor* tensor :
@@ -70,47 +70,47 @@ bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels) {
          channels % norm.num_groups == 0;
 }
 
-Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest,
-                 NormStatistics* statistics) {
-  const int64_t rest_channels = x_rest.defined() ? x_rest.size(1) : 0;
-  const Tensor sums = part_sums(x), rest_sums = x_rest.defined() ? part_sums(x_rest) : Tensor();
-  const Tensor time = with_dense_rows(norm.time_embedding);
-  const Tensor scale = with_dense_rows(norm.scale), shift = with_dense_rows(norm.shift);
+NormInputs::NormInputs(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest)
+    : sums(part_sums(x)),
+      rest_sums(x_rest.defined() ? part_sums(x_rest) : Tensor()),
+      time_embedding(with_dense_rows(norm.time_embedding)),
+      scale(with_dense_rows(norm.scale)),
+      shift(with_dense_rows(norm.shift)) {
   check_arg(!scale.defined() || scale.stride(0) == shift.stride(0),
             "[conv2d] the norm's scale and shift must lie alike: expected one stride, got ",
             scale.defined() ? scale.stride(0) : 0, " and ", shift.defined() ? shift.stride(0) : 0);
-  NormFromSums from{.images = static_cast<int>(x.size(0)),
-                    .pixels = static_cast<int>(x.size(2) * x.size(3)),
-                    .channels = static_cast<int>(x.size(1)),
-                    .rest_channels = static_cast<int>(rest_channels),
-                    .groups = static_cast<int>(norm.num_groups),
-                    .eps = static_cast<float>(norm.eps),
-                    .sums = sums.const_data_ptr<float>(),
-                    .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
-                    .weight = data_of(norm.weight),
-                    .bias = data_of(norm.bias),
-                    .scale = data_of(scale),
-                    .shift = data_of(shift),
-                    .scale_stride = scale.defined() ? scale.stride(0) : 0,
-                    .time_embedding = data_of(time),
-                    .time_embedding_stride = time.defined() ? time.stride(0) : 0};
-  if (statistics != nullptr) {
-    statistics->mean = at::empty({x.size(0), norm.num_groups}, sums.options());
-    statistics->rstd = at::empty_like(statistics->mean);
-    from.mean = statistics->mean.mutable_data_ptr<float>();
-    from.rstd = statistics->rstd.mutable_data_ptr<float>();
-  }
-  const Tensor rows = at::empty({x.size(0), x.size(1) + rest_channels, 2}, sums.options());
-  C10_CUDA_CHECK(
-      norm_from_sums(from, rows.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
-  return rows;
+  from = {.images = static_cast<int>(x.size(0)),
+          .pixels = static_cast<int>(x.size(2) * x.size(3)),
+          .parts = static_cast<int>(sums.size(1)),
+          .rest_parts = rest_sums.defined() ? static_cast<int>(rest_sums.size(1)) : 0,
+          .channels = static_cast<int>(x.size(1)),
+          .rest_channels = x_rest.defined() ? static_cast<int>(x_rest.size(1)) : 0,
+          .groups = static_cast<int>(norm.num_groups),
+          .eps = static_cast<float>(norm.eps),
+          .sums = sums.const_data_ptr<float>(),
+          .rest_sums = rest_sums.defined() ? rest_sums.const_data_ptr<float>() : nullptr,
+          .weight = data_of(norm.weight),
+          .bias = data_of(norm.bias),
+          .scale = data_of(scale),
+          .shift = data_of(shift),
+          .scale_stride = scale.defined() ? scale.stride(0) : 0,
+          .time_embedding = data_of(time_embedding),
+          .time_embedding_stride = time_embedding.defined() ? time_embedding.stride(0) : 0};
 }
 
-Tensor any_part_sums(const Tensor& map) {
-  const Tensor kept = kept_sums(map);
-  if (kept.defined()) return kept;
-  const SumsShape shape = sums_shape(map);
-  return sum_and_keep(map, shape, small_parts(shape));
+void NormInputs::ask_for(NormStatistics& statistics) {
+  statistics.mean = at::empty({from.images, from.groups}, sums.options());
+  statistics.rstd = at::empty_like(statistics.mean);
+  from.mean = statistics.mean.mutable_data_ptr<float>();
+  from.rstd = statistics.rstd.mutable_data_ptr<float>();
+}
+
+Tensor norm_rows(const NormInputs& norm) {
+  const Tensor rows = at::empty({norm.from.images, norm.from.channels + norm.from.rest_channels, 2},
+                                norm.sums.options());
+  C10_CUDA_CHECK(
+      norm_from_sums(norm.from, rows.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
+  return rows;
 }
 
 bool can_sum_parts(const Tensor& map) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
 #include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm::cuda {
@@ -12,21 +13,18 @@ namespace ddpm::cuda {
 /// tensor goes, and count until it is written again.
 void keep_part_sums(const Tensor& map, const Tensor& sums);
 
-/// Those of parts of 64 pixels: kept with the map, or computed now and kept.
+/// Those kept with the map, of whatever parts, or computed now and kept: of few parts for one norm,
+/// or of small ones, so that a single image of few pixels keeps many multiprocessors busy.
 ///
-/// @param map [N, C, H, W] bf16 on a GPU, channels_last, H W a multiple of 64.
+/// @param map which can_sum_parts(), channels_last.
 Tensor part_sums(const Tensor& map);
+Tensor small_part_sums(const Tensor& map);
 
-/// Those kept with the map, of whatever parts, or computed now and kept.
-///
-/// @param map which can_sum_parts().
-Tensor any_part_sums(const Tensor& map);
-
-/// Whether any_part_sums() has or computes them: [N, C, H, W] bf16 on a GPU, C a multiple of 8 and
+/// Whether they have or compute them: [N, C, H, W] bf16 on a GPU, C a multiple of 8 and
 /// at most 2048.
 bool can_sum_parts(const Tensor& map);
 
-/// Whether norm_rows() takes the norm: no dropout, all of bf16.
+/// Whether NormInputs take the norm: no dropout, all of bf16.
 bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels);
 
 /// Of a group norm: [N, groups] float32 each.
@@ -34,13 +32,22 @@ struct NormStatistics {
   Tensor mean, rstd;
 };
 
-/// [N, C + C', 2] float32 a and b of a norm, whose x is not looked at, over two maps side by side:
-/// group_norm_silu is silu(a x + b).
-///
-/// @param x_rest     As x [N, C', H, W]; undefined: none.
-/// @param statistics The norm's come here; null: nobody wants them.
-/// @throws std::invalid_argument if scale and shift have rows of different strides.
-Tensor norm_rows(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest,
-                 NormStatistics* statistics = nullptr);
+/// What a kernel takes of a norm over two maps side by side, and the tensors that must stay until
+/// it is launched.
+struct NormInputs {
+  Tensor sums, rest_sums, time_embedding, scale, shift;
+  NormFromSums from;
+
+  /// @param norm   Its x is not looked at.
+  /// @param x_rest As x [N, C', H, W]; undefined: none.
+  /// @throws std::invalid_argument if scale and shift have rows of different strides.
+  NormInputs(const GroupNormSiluArgs& norm, const Tensor& x, const Tensor& x_rest);
+
+  /// Whoever takes the norm leaves its statistics there, too.
+  void ask_for(NormStatistics& statistics);
+};
+
+/// [N, C + C', 2] float32 a and b of the norm: a x + b.
+Tensor norm_rows(const NormInputs& norm);
 
 }  // namespace ddpm::cuda
