@@ -6,19 +6,11 @@
 #include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
 #include "ddpm/kernels/cuda/conv2d_lane_parts.cuh"
 #include "ddpm/kernels/cuda/conv2d_tile.cuh"
+#include "ddpm/kernels/cuda/norm_silu.cuh"
 
 // The norm of a tile: a block makes of the sums that maps carry what silu(a x + b) needs for its
 // channels, and changes its pixels in shared memory once they have come.
 namespace ddpm::cuda::conv2d_tile {
-
-/// tanh within 2^-11 of its value, in one instruction: a quarter of what rounding to bf16 costs.
-inline __device__ float tanh_fast(float x) {
-  float y;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-/// silu(2 h) = h + h tanh(h).
-inline __device__ float silu_of_double(float h) { return fmaf(h, tanh_fast(h), h); }
 
 class TileNorm {
  public:

@@ -34,6 +34,15 @@ __device__ __forceinline__ float reciprocal_fast(float x) {
   asm volatile("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+/// tanh within 2^-11 of its value, in one instruction: a quarter of what rounding to bf16 costs.
+__device__ __forceinline__ float tanh_fast(float x) {
+  float y;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+/// silu(2 h) = h + h tanh(h).
+__device__ __forceinline__ float silu_of_double(float h) { return fmaf(h, tanh_fast(h), h); }
+
 /// Of eight values, all under way at once.
 __device__ __forceinline__ uint4 norm_silu(uint4 v, const NormOfEight& norm) {
   const uint32_t twos[4] = {v.x, v.y, v.z, v.w};
@@ -51,6 +60,20 @@ __device__ __forceinline__ uint4 norm_silu(uint4 v, const NormOfEight& norm) {
 #pragma unroll
   for (int i = 0; i < kEight / 2; ++i) {
     const __nv_bfloat162 two = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
+    rounded[i] = reinterpret_cast<const uint32_t&>(two);
+  }
+  return {rounded[0], rounded[1], rounded[2], rounded[3]};
+}
+/// The same of silu(2 (a x + b)), in half as many instructions.
+__device__ __forceinline__ uint4 norm_silu_of_halves(uint4 v, const NormOfEight& halves) {
+  const uint32_t twos[4] = {v.x, v.y, v.z, v.w};
+  uint32_t rounded[4];
+#pragma unroll
+  for (int i = 0; i < kEight / 2; ++i) {
+    const float2 a = halves.of[2 * i], b = halves.of[2 * i + 1];
+    const __nv_bfloat162 two = __floats2bfloat162_rn(
+        silu_of_double(fmaf(__uint_as_float(twos[i] << 16), a.x, a.y)),
+        silu_of_double(fmaf(__uint_as_float(twos[i] & 0xFFFF0000U), b.x, b.y)));
     rounded[i] = reinterpret_cast<const uint32_t&>(two);
   }
   return {rounded[0], rounded[1], rounded[2], rounded[3]};
