@@ -63,6 +63,14 @@ __device__ __forceinline__ void store_quad(uint32_t to, float4 values) {
                : "memory");
 }
 
+/// Stores 16 bytes at an address in a block's shared memory, for a barrier of the cluster.
+__device__ __forceinline__ void store_in_block(uint32_t to, float4 values) {
+  asm volatile("st.shared::cluster.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to),
+               "r"(__float_as_uint(values.x)), "r"(__float_as_uint(values.y)),
+               "r"(__float_as_uint(values.z)), "r"(__float_as_uint(values.w))
+               : "memory");
+}
+
 /// Sends 16 bytes to an address in a block's shared memory, and counts them at its barrier.
 __device__ __forceinline__ void send_quad(uint32_t to, uint32_t barrier, float4 values) {
   asm volatile(

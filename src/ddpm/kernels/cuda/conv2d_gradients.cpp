@@ -26,10 +26,11 @@ WarpgroupConv turned_conv(const Tensor& d_y, const Tensor& weight) {
 
 // An H100 with 128 images: 384 channels that came in as 32x32 maps take cuDNN 339 us and this
 // kernel 177 (128: 67 and 64; 256: 108 and 120), 128 as 16x16 maps 47 and 30, 384 there 89 and 86
-// (256: 55 and 57; 512: 109 and 111).
+// (256: 55 and 57; 512: 109 and 111). Maps of 4x4 were not tried.
 bool prefers_warpgroups(const WarpgroupConv& conv) {
-  constexpr int kWide = 256;
-  return conv.out_channels % kWide != 0 && std::max(conv.out_channels, conv.channels) >= kWide;
+  constexpr int kWide = 256, kLeastSide = 8;
+  return conv.width >= kLeastSide && conv.out_channels % kWide != 0 &&
+         std::max(conv.out_channels, conv.channels) >= kWide;
 }
 
 Tensor turned_warpgroup_conv2d(const WarpgroupConv& conv, const Tensor& d_y, const Tensor& weight) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ddpm/kernels/cuda/conv2d_warpgroup_feed.cuh"
+#include "ddpm/kernels/cuda/conv2d_warpgroup_four_feed.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_multiply.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
@@ -13,18 +14,19 @@ using namespace warpgroup;
 template <typename Form>
 __device__ void prepare(Shared<Form>& shared) {
   if (threadIdx.x == 0) {
+    constexpr int kResidualWarps = Form::kFour ? 1 : 0;  // others than those of pixels
     for (int i = 0; i < kPixelStages; ++i) {
-      init_barrier(&shared.pixels_full[i], kPixelWarps);
+      init_barrier(&shared.pixels_full[i], kPixelWarps - kResidualWarps);
       init_barrier(&shared.pixels_empty[i], kMultiplierWarps);
     }
     for (int i = 0; i < kWeightStages; ++i) {
       init_barrier(&shared.weights_full[i], 1);
       init_barrier(&shared.weights_empty[i], kMultiplierWarps);
     }
-    init_barrier(&shared.result_full, kPixelThreads);
-    init_barrier(&shared.result_written, kMultiplierWarps);
+    init_barrier(&shared.result_full, Form::kFour ? kResidualWarps * kWarpThreads : kPixelThreads);
+    init_barrier(&shared.result_done, kMultiplierWarps);
   }
-  if constexpr (Form::kSmall) {  // the zeros between images stay
+  if constexpr (Form::kMaps != Maps::kLarge) {  // the zeros between images or columns stay
     auto* slots = &shared.pixels[0][0][0];
     const int count = kPixelStages * kParts * Halo<Form>::kSlots;
     for (int i = threadIdx.x; i < count; i += kGroups * kGroupThreads) slots[i] = {0, 0, 0, 0};
@@ -50,15 +52,23 @@ __global__ void __launch_bounds__(kGroups* kGroupThreads, 1)
     const int thread = threadIdx.x - kWarpThreads;
     if (thread < 0) {
       WeightFeeder<Form>{conv, t, shared, static_cast<int>(threadIdx.x)}.feed_all(tiles, share);
+    } else if constexpr (Form::kFour) {
+      FeederOfFour<Form>{conv, t, tiles, shared, thread % kParts, thread / kParts}.feed_all(share);
     } else {
       PixelFeeder<Form>{conv, t, tiles, shared, thread % kParts, thread / kParts}.feed_all(share);
     }
     if constexpr (Form::kSplit > 1) watch_cluster_add();
   } else {
     take_registers<kConsumerRegisters>();
-    Multiplier<Form>{conv, t, shared, group - kFeeders,
-                     static_cast<int>(threadIdx.x) % kGroupThreads}
-        .multiply_tiles(tiles, share);
+    // Products that depend on the group need the compiler to know that a warp's lanes agree.
+    const int multiplying = Form::kFour ? __shfl_sync(~0U, group - kFeeders, 0) : group - kFeeders;
+    Multiplier<Form> multiplier{conv, t, shared, multiplying,
+                                static_cast<int>(threadIdx.x) % kGroupThreads};
+    if constexpr (Form::kFour) {
+      multiplier.multiply_tiles_of_four(tiles, share);
+    } else {
+      multiplier.multiply_tiles(tiles, share);
+    }
   }
 #endif
 }
@@ -105,18 +115,19 @@ int chunks_in(const WarpgroupConv& conv) {
 
 template <typename Form>
 Tiles tiles_of(const WarpgroupConv& conv) {
-  const int wide = Form::kSmall ? 1 : conv.width / 16;
-  const int whole = Form::kSmall ? 1 : wide * (conv.height / 16);
-  const int pixel_tiles =
-      Form::kSmall ? (conv.images + Form::kPatches - 1) / Form::kPatches : conv.images * whole;
+  constexpr bool kOfImages = Form::kMaps != Maps::kLarge;  // whole ones
+  const int wide = kOfImages ? 1 : conv.width / 16;
+  const int whole = kOfImages ? 1 : wide * (conv.height / 16);
+  constexpr int kImages = Form::kFour ? kFourImages : kOfImages ? Form::kPatches : 1;
+  constexpr int kTilesOfMap = Form::kFour ? 2 : 1;
+  const int pixel_tiles = (conv.images + kImages - 1) / kImages * kTilesOfMap * whole;
   const int columns = conv.out_channels / kOut;
   const int all_columns = columns * (Form::kPhases ? 4 : 1);
   return {.count = pixel_tiles * all_columns,
           .columns = Divisor(all_columns),
           .phase_columns = Divisor(columns),
           .whole = Divisor(whole),
-          .wide = Divisor(wide),
-          .all_chunks = Divisor(chunks_in(conv))};
+          .wide = Divisor(wide)};
 }
 
 template <typename Form>
@@ -138,16 +149,33 @@ cudaError_t launch_form(const WarpgroupConv& conv, const WarpgroupConvTensors& t
   return launch<Form>({conv, tensors, tiles_of<Form>(conv), processors, stream});
 }
 
+/// Of 4x4 maps: as many blocks for a tile as the device holds at once, each with a chunk or more.
+cudaError_t run_four(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors, int processors,
+                     cudaStream_t stream) {
+  using Alone = FormOf<Maps::kFour, 3, 1, 1>;
+  using OfTwo = FormOf<Maps::kFour, 3, 2, 1>;
+  using OfFour = FormOf<Maps::kFour, 3, 4, 1>;
+  using OfEight = FormOf<Maps::kFour, 3, 8, 1>;
+  const auto with = [&]<typename Form>(Form) {
+    return launch_form<Form>(conv, tensors, processors, stream);
+  };
+  const int tiles = tiles_of<Alone>(conv).count;
+  const int chunks = (conv.channels + conv.rest_channels) / kChunk;
+  if (tiles <= clusters_at_once<OfEight>() && chunks >= OfEight::kSplit) return with(OfEight());
+  if (tiles <= clusters_at_once<OfFour>()) return with(OfFour());
+  return tiles <= clusters_at_once<OfTwo>() ? with(OfTwo()) : with(Alone());
+}
+
 /// The form that keeps most multiprocessors busy: where tiles are few, smaller ones, or their
 /// chunks shared out among as many blocks as the device holds at once.
 cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
                 cudaStream_t stream) {
-  using Large = FormOf<false, 3, 1>;
-  using LargeOfTwo = FormOf<false, 3, 2>;
-  using LargeOfFour = FormOf<false, 3, 4>;
-  using Small = FormOf<true, 3, 1>;
-  using HalfSmall = FormOf<true, 3, 1, 1>;
-  using HalfSmallOfTwo = FormOf<true, 3, 2, 1>;
+  using Large = FormOf<Maps::kLarge, 3, 1>;
+  using LargeOfTwo = FormOf<Maps::kLarge, 3, 2>;
+  using LargeOfFour = FormOf<Maps::kLarge, 3, 4>;
+  using Small = FormOf<Maps::kEight, 3, 1>;
+  using HalfSmall = FormOf<Maps::kEight, 3, 1, 1>;
+  using HalfSmallOfTwo = FormOf<Maps::kEight, 3, 2, 1>;
   int device = 0, processors = 0;
   if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
   if (const auto error =
@@ -158,8 +186,11 @@ cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
   const auto with = [&]<typename Form>(Form) {
     return launch_form<Form>(conv, tensors, processors, stream);
   };
+  if (conv.width == 4) return run_four(conv, tensors, processors, stream);
   const bool is_small = conv.width == 8;
-  if (conv.upsampled) return is_small ? with(FormOf<true, 2, 1>()) : with(FormOf<false, 2, 1>());
+  if (conv.upsampled) {
+    return is_small ? with(FormOf<Maps::kEight, 2, 1>()) : with(FormOf<Maps::kLarge, 2, 1>());
+  }
   if (is_small) {
     const int halves = tiles_of<HalfSmall>(conv).count;
     if (2 * halves <= processors) return with(HalfSmallOfTwo());
@@ -182,12 +213,13 @@ WarpgroupConv before_upsampling(WarpgroupConv conv) {
 
 bool is_warpgroup_conv(const WarpgroupConv& conv) {
   const WarpgroupConv map = before_upsampling(conv);
+  const bool is_four = map.height == 4 && map.width == 4 && !conv.upsampled;
   const bool is_small = map.height == 8 && map.width == 8;
   const bool is_large = map.height % 16 == 0 && map.width % 16 == 0 && map.height > 0;
-  return device_has_warpgroup_conv() && (is_small || is_large) && conv.channels % kChunk == 0 &&
-         conv.rest_channels % kChunk == 0 && conv.side_channels % kChunk == 0 &&
-         conv.side_rest % kChunk == 0 && conv.out_channels % kOut == 0 &&
-         conv.channels + conv.rest_channels >= 4 * kChunk &&
+  return device_has_warpgroup_conv() && (is_four || is_small || is_large) &&
+         conv.channels % kChunk == 0 && conv.rest_channels % kChunk == 0 &&
+         conv.side_channels % kChunk == 0 && conv.side_rest % kChunk == 0 &&
+         conv.out_channels % kOut == 0 && conv.channels + conv.rest_channels >= 4 * kChunk &&
          !(conv.upsampled && conv.side_channels > 0);
 }
 
@@ -200,7 +232,8 @@ bool device_has_warpgroup_conv() {
   constexpr int kMajor = 9;  // what is compiled for sm_90a runs there alone
   static const bool is_compiled = [] {
     cudaFuncAttributes attributes{};
-    return cudaFuncGetAttributes(&attributes, conv_kernel<FormOf<true, 3, 1>>) == cudaSuccess &&
+    using Form = FormOf<Maps::kEight, 3, 1>;
+    return cudaFuncGetAttributes(&attributes, conv_kernel<Form>) == cudaSuccess &&
            attributes.maxThreadsPerBlock >= kGroups * kGroupThreads &&
            attributes.numRegs > kProducerRegisters;
   }();

@@ -35,15 +35,12 @@ struct WeightFeeder {
           static_cast<const unsigned char*>(t.weight) + column * chunks * Form::kTaps * kRowBytes;
       const auto* side =
           static_cast<const unsigned char*>(t.side_weight) + column * side_chunks * kTapBytes;
-      for (int i = share.begin(); i < share.end(); ++i) {
-        const ChunkAt<Form> chunk(conv, tiles, i);
-        if (chunk.is_side) {
-          feed(side + chunk.index * kTapBytes, kTapBytes);
-          continue;
-        }
-        for (int row = 0; row < Form::kTaps; ++row) {
-          feed(weight + (chunk.index * Form::kTaps + row) * kRowBytes, kRowBytes);
-        }
+      const int end = share.main_end();
+      for (int row = share.begin() * Form::kTaps; row < end * Form::kTaps; ++row) {
+        feed(weight + row * kRowBytes, kRowBytes);
+      }
+      for (int chunk = share.side_begin(); chunk < share.side_end(); ++chunk) {
+        feed(side + chunk * kTapBytes, kTapBytes);
       }
     }
   }
@@ -98,14 +95,13 @@ struct PixelFeeder {
   }
 
   /// Begins to copy a chunk into its stage, once that is free.
-  __device__ Chunk begin(const Tile<Form>& tile, const ChunkAt<Form>& chunk,
-                         const Ring<kPixelStages>& ring) const {
+  __device__ Chunk begin(const Tile<Form>& tile, int chunk, const Ring<kPixelStages>& ring) const {
     wait_for_phase(&shared.pixels_empty[ring.stage], ring.phase ^ 1);
     const int image = image_of(tile);
     if (image >= conv.images) return {};
-    const bool is_side = chunk.is_side;
+    const bool is_side = chunk >= chunks_of(conv);
     const int first_channels = is_side ? conv.side_channels : conv.channels;
-    int channel = chunk.index * kChunk;
+    int channel = (is_side ? chunk - chunks_of(conv) : chunk) * kChunk;
     Chunk begun;
     if (t.norm != nullptr && !is_side) {
       const int64_t row = static_cast<int64_t>(image) * (conv.channels + conv.rest_channels);
@@ -145,7 +141,7 @@ struct PixelFeeder {
 
   /// Sends the result of a tile, once it is written.
   __device__ void end_result(int index, uint32_t phase) const {
-    wait_for_phase(&shared.result_written, phase);
+    wait_for_phase(&shared.result_done, phase);
     const int own = static_cast<int>(threadIdx.x) / kWarpThreads - 1;
     if (own < Form::kPatches) {
       ResultSender<Form>(conv, t, shared, Tile<Form>(tiles, index), own).send();
@@ -177,9 +173,9 @@ struct PixelFeeder {
   __device__ void feed_all(const Share<Form>& share) const {
     constexpr int kAhead = 2;  // chunks under way; of four stages the multipliers hold two
     // By then the tile before is as good as written.
-    const int result_chunk = Form::kManyTiles ? kAhead + 1 : share.begin();
+    const int result_chunk = Form::kFeedersSend ? kAhead + 1 : share.begin();
     const int own_tiles = (tiles.count - share.tile() + share.step() - 1) / share.step();
-    const int own = own_tiles * (share.end() - share.begin());
+    const int own = own_tiles * share.count();
     int index = share.tile(), chunk = share.begin();
     Tile<Form> tile(tiles, index);
     Ring<kPixelStages> ring;
@@ -195,10 +191,10 @@ struct PixelFeeder {
       older = newer;
       if (older.norm != nullptr) norm.load(older.norm);
       if (n < own) {
-        newer = begin(tile, ChunkAt<Form>(conv, tiles, chunk), ring);
+        newer = begin(tile, chunk, ring);
         ring.advance();
         if (chunk == result_chunk) {
-          if (Form::kManyTiles && index != share.tile()) {
+          if (Form::kFeedersSend && index != share.tile()) {
             end_result(index - share.step(), result_phase);
             result_phase ^= 1;
             norm = {};  // its registers were lent meanwhile
@@ -206,7 +202,8 @@ struct PixelFeeder {
           }
           begin_result(tile, share);
         }
-        if (++chunk == share.end()) {
+        chunk = share.next(chunk);
+        if (chunk == share.end()) {
           chunk = share.begin();
           index += share.step();
           tile = Tile<Form>(tiles, index);
@@ -214,7 +211,7 @@ struct PixelFeeder {
       }
       commit_copies();
     }
-    if constexpr (Form::kManyTiles) end_result(index - share.step(), result_phase);
+    if constexpr (Form::kFeedersSend) end_result(index - share.step(), result_phase);
   }
 };
 

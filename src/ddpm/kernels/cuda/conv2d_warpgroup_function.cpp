@@ -5,6 +5,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <optional>
+
 #include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
@@ -19,8 +21,10 @@ namespace {
 
 constexpr int64_t kTileOut = 128, kTilePixels = 256, kTapsDim = 2;
 constexpr int64_t kKernel = 3;
-constexpr int64_t kPhaseSide = 2;     // of the kernel of one phase of an upsampled map
-constexpr int64_t kFewestTiles = 30;  // fewer leave most multiprocessors idle
+constexpr int64_t kPhaseSide = 2;            // of the kernel of one phase of an upsampled map
+constexpr int64_t kFewestTiles = 30;         // fewer leave most multiprocessors idle
+constexpr int64_t kFour = 4;                 // pixels of a small map's side
+constexpr int64_t kFewestImagesOfFour = 16;  // fewer are faster by conv2d_few_pixels_function.h
 
 int channels_in(const Tensor& map) { return map.defined() ? static_cast<int>(map.size(1)) : 0; }
 
@@ -83,11 +87,33 @@ bool fits_shapes(const Conv2dArgs& args, const WarpgroupConv& conv) {
            has(args.norm->scale, {conv.images, in}) && has(args.norm->shift, {conv.images, in})));
 }
 
+bool has_enough_pixels(const WarpgroupConv& conv) {
+  if (conv.width == kFour) return conv.images >= kFewestImagesOfFour;
+  const int64_t pixels = int64_t{conv.images} * conv.height * conv.width;
+  return pixels * conv.out_channels >= kFewestTiles * kTilePixels * kTileOut;
+}
+
 bool takes_shortcut(const Conv2dArgs& side, const Conv2dArgs& args) {
   return is_pixel_product(side) && has_tiles(side) && fits_types(side) && !side.bias.defined() &&
          !side.residual.defined() && side.norm == nullptr && side.shortcut == nullptr &&
          !args.residual.defined() && side.weight.size(0) == args.weight.size(0) &&
          side.x.size(0) == args.x.size(0) && side.x.sizes().slice(2) == args.x.sizes().slice(2);
+}
+
+/// The norm of what goes in, which has rows unless the kernel takes its sums.
+struct Norm {
+  std::optional<NormInputs> inputs;
+  Tensor rows;
+};
+
+/// @param args with a norm.
+Norm norm_of(const Conv2dArgs& args, const WarpgroupConv& conv, const Tensor& x,
+             const Tensor& x_rest, NormStatistics* statistics) {
+  Norm norm;
+  NormInputs& inputs = norm.inputs.emplace(*args.norm, x, x_rest);
+  if (statistics != nullptr) inputs.ask_for(*statistics);
+  if (!takes_norm_from_sums(conv, inputs.from)) norm.rows = norm_rows(inputs);
+  return norm;
 }
 
 }  // namespace
@@ -107,9 +133,7 @@ bool is_warpgroup_conv2d(const Conv2dArgs& args) {
   if (args.shortcut != nullptr && !takes_shortcut(*args.shortcut, args)) return false;
   const c10::cuda::CUDAGuard guard(args.x.device());
   const WarpgroupConv conv = warpgroup_shape(args);
-  const int64_t pixels = int64_t{conv.images} * conv.height * conv.width;
-  return fits_shapes(args, conv) && is_warpgroup_conv(conv) &&
-         pixels * conv.out_channels >= kFewestTiles * kTilePixels * kTileOut;
+  return fits_shapes(args, conv) && is_warpgroup_conv(conv) && has_enough_pixels(conv);
 }
 
 Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
@@ -118,21 +142,15 @@ Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
   const Tensor x = channels_last(args.x), x_rest = channels_last(args.x_rest);
   const Tensor residual = channels_last(args.residual);
   const Tensor tiles = tiles_for(args);
-  Tensor norm;
-  if (args.norm != nullptr) {
-    NormInputs inputs(*args.norm, x, x_rest);
-    if (statistics != nullptr) inputs.ask_for(*statistics);
-    norm = norm_rows(inputs);
-  }
+  const Norm norm = args.norm != nullptr ? norm_of(args, conv, x, x_rest, statistics) : Norm();
   const Tensor y = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
                              x.options().memory_format(at::MemoryFormat::ChannelsLast));
-  const Tensor sums =
-      at::empty({conv.images, conv.height * conv.width / kSumPixels, conv.out_channels, 2},
-                x.options().memory_format(std::nullopt).dtype(at::kFloat));
+  const Tensor sums = at::empty({conv.images, conv2d_warpgroup_parts(conv), conv.out_channels, 2},
+                                x.options().memory_format(std::nullopt).dtype(at::kFloat));
   WarpgroupConvTensors tensors{
       .x = x.const_data_ptr(),
       .x_rest = data_of(x_rest),
-      .norm = norm.defined() ? norm.const_data_ptr<float>() : nullptr,
+      .norm = norm.rows.defined() ? norm.rows.const_data_ptr<float>() : nullptr,
       .weight = tiles.const_data_ptr(),
       .bias = data_of(args.image_bias.defined() ? args.image_bias : args.bias),
       .bias_stride = args.image_bias.defined() ? args.image_bias.stride(0) : 0,
@@ -140,6 +158,7 @@ Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
       .residual = data_of(residual),
       .out = y.mutable_data_ptr(),
       .sums = sums.mutable_data_ptr<float>()};
+  if (norm.inputs.has_value() && !norm.rows.defined()) tensors.norm_from = norm.inputs->from;
   Tensor side, side_rest, side_tiles;
   if (args.shortcut != nullptr) {
     side = channels_last(args.shortcut->x);

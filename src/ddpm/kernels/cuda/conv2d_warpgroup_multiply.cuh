@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ddpm/kernels/cuda/conv2d_warpgroup_four.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_split.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_tile.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
@@ -28,43 +29,55 @@ struct Multiplier {
     if (lane() == 0) arrive(barrier);
   }
 
+  /// One of the kernel's taps, and which it is of those of a stage of weights.
+  struct Tap {
+    int row, column, index;
+    bool is_outer = false;  // the last of its row
+  };
+
   /// sums += one tap of a chunk.
-  __device__ void multiply(Sums& sums, int row, int column, int tap, bool add) const {
+  ///
+  /// @param x The tile's first column.
+  __device__ void multiply(Sums& sums, int x, const Tap& tap, bool add) const {
     constexpr uint32_t kPlane = Around::kSlots * 16;
     constexpr uint32_t kWeightPlane = kOut * 16;
-    const uint64_t pixel_matrix = describe_matrix(kPlane, Around::kPitch * 16);
+    const uint64_t pixel_matrix = describe_matrix(kPlane, Around::kEightRows * 16);
     const uint64_t weight_matrix = describe_matrix(kWeightPlane, 8 * 16);
-    const int offset = row * Around::kPitch + column;
+    const int offset = tap.row * Around::kPitch + tap.column * Around::kColumn;
     const uint32_t base = shared_address(shared.pixels[pixels.stage]);
-    const uint32_t b = shared_address(shared.weights[weights.stage]) + tap * kTapBytes;
+    const uint32_t b = shared_address(shared.weights[weights.stage]) + tap.index * kTapBytes;
 #pragma unroll
     for (int k = 0; k < kChunk / kStepK; ++k) {
       const uint64_t columns = matrix_at(weight_matrix, b + k * 2 * kWeightPlane);
 #pragma unroll
       for (int p = 0; p < kPatches; ++p) {
-        const uint32_t rows = base + (Around::patch(kPatches * group + p) + offset) * 16;
+        const int patch = kPatches * group + p;
+        if (tap.is_outer && Around::lies_at_edge(patch)) continue;
+        const uint32_t rows = base + (Around::patch(x, patch) + offset) * 16;
         multiply_64x128(sums[p], matrix_at(pixel_matrix, rows + k * 2 * kPlane), columns,
                         add || k > 0);
       }
     }
   }
 
-  __device__ void multiply_all(Sums& sums, const Tiles& tiles, const Share<Form>& share,
-                               int phase) {
+  __device__ void multiply_all(Sums& sums, const Share<Form>& share, int x, int phase) {
+    const int chunks = chunks_of(conv);
     int pixels_before = 0, weights_before = 0;
-    for (int i = share.begin(); i < share.end(); ++i) {
+    for (int chunk = share.begin(); chunk < share.end(); chunk = share.next(chunk)) {
       wait_for_phase(&shared.pixels_full[pixels.stage], pixels.phase);
-      const bool is_side = ChunkAt<Form>(conv, tiles, i).is_side;
+      const bool is_side = chunk >= chunks;
       for (int row = 0; row < (is_side ? 1 : Form::kTaps); ++row) {
         wait_for_phase(&shared.weights_full[weights.stage], weights.phase);
-        const bool is_first = i == share.begin() && row == 0;
+        const bool is_first = chunk == share.begin() && row == 0;
         begin_products();
         if (is_side) {
-          multiply(sums, 1, 1, 0, !is_first);
+          multiply(sums, x, {.row = 1, .column = 1, .index = 0}, !is_first);
         } else {
 #pragma unroll
-          for (int tap = 0; tap < Form::kTaps; ++tap) {
-            multiply(sums, row + phase / 2, tap + phase % 2, tap, !is_first || tap > 0);
+          for (int i = 0; i < Form::kTaps; ++i) {
+            const int tap = Around::tap(x, i);
+            multiply(sums, x, {row + phase / 2, tap + phase % 2, tap, i == kMostTaps - 1},
+                     !is_first || i > 0);
           }
         }
         commit_products();
@@ -177,6 +190,29 @@ struct Multiplier {
     }
   }
 
+  /// Of 4x4 maps.
+  __device__ void multiply_tiles_of_four(const Tiles& tiles, const Share<Form>& share) {
+    Sums sums;
+    wait_for_previous_kernel();
+    for (int index = share.tile(); index < tiles.count; index += share.step()) {
+      const Tile<Form> tile(tiles, index);
+      const ResultOfFour<Form> result{conv, t, shared, tile, share.rank(), group, thread};
+      typename ResultOfFour<Form>::Bias bias;
+      result.load_bias(bias);
+      multiply_all(sums, share, tile.x, /*phase=*/0);
+      result.gather(sums[0]);
+      if (t.residual != nullptr) {
+        wait_for_phase(&shared.result_full, result_phase);
+        result_phase ^= 1;
+      }
+      result.write(sums[0], bias);
+      result.send();
+      if (t.sums != nullptr) result.sum();
+      __syncwarp();
+      if (t.residual != nullptr) release(&shared.result_done);
+    }
+  }
+
   __device__ void multiply_tiles(const Tiles& tiles, const Share<Form>& share) {
     Sums sums;
     Bias bias;
@@ -184,16 +220,16 @@ struct Multiplier {
     for (int index = share.tile(); index < tiles.count; index += share.step()) {
       const Tile<Form> tile(tiles, index);
       if constexpr (Form::kSplit == 1) load_bias(tile, bias);  // on its way meanwhile
-      multiply_all(sums, tiles, share, tile.phase);
+      multiply_all(sums, share, tile.x, tile.phase);
       if constexpr (Form::kSplit > 1) {
         add_parts_of_cluster<Form>(sums, &shared, {share.rank(), group, thread});
         if (group != share.first_patch() / kPatches) return;
         load_bias(tile, bias);
       }
       write_result(sums, bias, share);
-      if constexpr (Form::kManyTiles) {  // the feeders send it meanwhile
+      if constexpr (Form::kFeedersSend) {
         __syncwarp();
-        release(&shared.result_written);
+        release(&shared.result_done);
       } else {
         meet(1 + group, kGroupThreads);
         send_result(tile, share);

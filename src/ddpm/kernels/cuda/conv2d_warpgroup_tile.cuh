@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <cuda_bf16.h>
 
+#include "ddpm/kernels/cuda/conv2d_warpgroup_halo.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
 #include "ddpm/kernels/cuda/warpgroup.cuh"
 
@@ -10,67 +10,15 @@
 // pixels, weights and result lie in shared memory.
 namespace ddpm::cuda::warpgroup {
 
-using bf16 = __nv_bfloat16;
-
-constexpr int kWarpThreads = 32, kGroupThreads = 128, kGroups = 4, kFeeders = 2;
-constexpr int kPatchPixels = 64;  // a patch of 8 x 8
-constexpr int kOut = 128;         // of a tile
-constexpr int kChunk = 32;        // channels that stand in shared memory together
-constexpr int kPart = 8;          // channels of 16 bytes
-constexpr int kParts = kChunk / kPart;
-constexpr int kStepK = 16;    // channels of a product
-constexpr int kMostTaps = 3;  // of a row of the kernel, which is a stage of weights
-constexpr int kPixelStages = 4, kWeightStages = 3;
-constexpr int kTapBytes = kChunk * kOut * 2;
-constexpr int kRowBytes = kOut * 2 + 16;  // of the result in shared memory, so that banks differ
-constexpr int kProducerRegisters = 72, kConsumerRegisters = 184;
-constexpr int kPixelThreads = 224, kPixelStride = kPixelThreads / kParts;
-constexpr int kPixelWarps = kPixelThreads / kWarpThreads;
-constexpr int kMultiplierWarps = 8;
-
-/// What a kernel is compiled for: maps of 8x8, or larger ones; 3 taps a side, or 2 of one of the
-/// four phases that an upsampled map's convolution has; how many blocks share a tile's chunks; how
-/// many patches each of the two multiplying groups has.
-template <bool kIsSmall, int kTapsOfSide, int kBlocksOfTile, int kPatchesOfGroup = 2>
-struct FormOf {
-  static constexpr bool kSmall = kIsSmall;
-  static constexpr int kTaps = kTapsOfSide, kSplit = kBlocksOfTile;
-  static constexpr bool kPhases = kTaps == 2;
-  static constexpr int kGroupPatches = kPatchesOfGroup, kPatches = 2 * kGroupPatches;  // of a tile
-  static constexpr int kPixels = kPatches * kPatchPixels;
-  static constexpr bool kManyTiles = kSplit == 1;  // of a block, one after the other
-  static_assert(kSmall || kPatches == 4);
-  static_assert(kPatches % kSplit == 0);
-};
-
-/// How a tile's pixels with their borders lie in shared memory: slot by slot, 16 bytes of each in
-/// each of the kParts planes. Six more than a multiple of eight slots spread the planes over the
-/// banks.
-template <typename Form, bool kSmall = Form::kSmall>
-struct Halo;
-template <typename Form>
-struct Halo<Form, false> {  // 16 x 16 pixels of one image, all around them one more
-  static constexpr int kPitch = 18, kSlots = 326;
-  static __device__ int patch(int p) { return (p >> 1) * 8 * kPitch + (p & 1) * 8; }
-};
-template <typename Form>
-struct Halo<Form, true> {  // images of 8 x 8, a row and a column of zeros between them
-  static constexpr int kPitch = 9;
-  static constexpr int kUsed = (Form::kPatches * 9 + 1) * kPitch + 1;
-  static constexpr int kSlots = (kUsed + 1) / 8 * 8 + 6;
-  static_assert(kSlots >= kUsed && kSlots % 8 == 6);
-  static __device__ int patch(int p) { return p * 9 * kPitch; }
-};
-
 template <typename Form>
 struct Shared {
   uint4 pixels[kPixelStages][kParts][Halo<Form>::kSlots];
   unsigned char weights[kWeightStages][kMostTaps * kTapBytes];
-  unsigned char result[Form::kPixels][kRowBytes];
+  unsigned char result[Form::kPixels + (Form::kFour ? 1 : 0)][kRowBytes];
   uint64_t pixels_full[kPixelStages], pixels_empty[kPixelStages];
   uint64_t weights_full[kWeightStages], weights_empty[kWeightStages];
-  uint64_t result_full;     // there is room for a tile's result, and its residual stands in it
-  uint64_t result_written;  // by the multipliers
+  uint64_t result_full;  // there is room for a tile's result, and its residual stands in it
+  uint64_t result_done;  // by the multipliers: written, or sent as well unless feeders do that
 };
 
 template <int kStages>
@@ -104,7 +52,7 @@ struct Divisor {
 /// The tiles of a result: channels first, then columns, rows and images.
 struct Tiles {
   int count;
-  Divisor columns, phase_columns, whole, wide, all_chunks;
+  Divisor columns, phase_columns, whole, wide;
 };
 
 /// Which part of the result a tile is.
@@ -121,6 +69,10 @@ struct Tile {
     if constexpr (Form::kSmall) {
       image = m * Form::kPatches;
       y = x = 0;
+    } else if constexpr (Form::kFour) {  // two columns of each
+      image = m / 2 * kFourImages;
+      y = 0;
+      x = m % 2 * 2;
     } else {
       image = tiles.whole.divide(m);
       const int rest = m - image * static_cast<int>(tiles.whole.divisor);
@@ -157,27 +109,6 @@ __device__ __forceinline__ int side_chunks_of(const WarpgroupConv& conv) {
   return (conv.side_channels + conv.side_rest) / kChunk;
 }
 
-/// The chunk that a tile's sums take i-th: those of the shortcut, of one tap each, last; or, where
-/// blocks share a tile, spread among the others, so that all have as much to multiply.
-template <typename Form>
-struct ChunkAt {
-  bool is_side;
-  int index;  // among the shortcut's, or among the others
-
-  __device__ ChunkAt(const WarpgroupConv& conv, const Tiles& tiles, int i) {
-    const int chunks = chunks_of(conv);
-    if constexpr (Form::kSplit == 1) {
-      is_side = i >= chunks;
-      index = is_side ? i - chunks : i;
-    } else {
-      const int last = static_cast<int>(tiles.all_chunks.divisor) - 1;
-      const int before = tiles.all_chunks.divide(i * chunks + last);  // ceil(i chunks / all)
-      is_side = tiles.all_chunks.divide((i + 1) * chunks + last) == before;
-      index = is_side ? i - before : before;
-    }
-  }
-};
-
 /// What a block does: some tiles, of which it multiplies all chunks of channels; or, where there
 /// are few, a part of the chunks of one tile, whose rest fall to the other blocks of its cluster.
 /// Nothing is kept: registers are worth more.
@@ -191,15 +122,26 @@ struct Share {
   /// The first tile, and from one to the next.
   __device__ int tile() const { return static_cast<int>(blockIdx.x) / Form::kSplit; }
   __device__ int step() const { return static_cast<int>(gridDim.x) / Form::kSplit; }
-  /// The chunks, from the first to the one behind the last.
-  __device__ int begin() const { return all() * rank() / Form::kSplit; }
-  __device__ int end() const { return all() * (rank() + 1) / Form::kSplit; }
+  /// Its chunks, of the maps and then of the shortcut's: the first, the one that follows another,
+  /// the one behind the last, and how many they are. Each block of a cluster has its part of both,
+  /// as both take the same time then.
+  __device__ int begin() const { return part(chunks_of(conv), rank()); }
+  __device__ int next(int chunk) const {
+    if constexpr (Form::kSplit == 1) return chunk + 1;
+    return chunk + 1 == main_end() ? chunks_of(conv) + side_begin() : chunk + 1;
+  }
+  __device__ int end() const { return chunks_of(conv) + side_end(); }
+  __device__ int count() const { return main_end() - begin() + side_end() - side_begin(); }
+  /// The end of those of the maps, and those of the shortcut's maps, counted by themselves.
+  __device__ int main_end() const { return part(chunks_of(conv), rank() + 1); }
+  __device__ int side_begin() const { return part(side_chunks_of(conv), rank()); }
+  __device__ int side_end() const { return part(side_chunks_of(conv), rank() + 1); }
   /// Patches whose result the block writes.
   __device__ static constexpr int patches() { return Form::kPatches / Form::kSplit; }
   __device__ int first_patch() const { return rank() * patches(); }
 
  private:
-  __device__ int all() const { return chunks_of(conv) + side_chunks_of(conv); }
+  static __device__ int part(int of, int rank) { return of * rank / Form::kSplit; }
 };
 
 }  // namespace ddpm::cuda::warpgroup
