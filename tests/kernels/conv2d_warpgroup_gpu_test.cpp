@@ -124,7 +124,17 @@ TEST(Conv2dWarpgroupGpuTest, ResultIsThatOfFloat64) {
                                {16, 32, 128, 0, 128, false, false, false, true},
                                {40, 16, 256, 0, 256, true, false, false, false, 256, 128},
                                {16, 32, 128, 0, 128, true, true, false, false, 64, 0},
-                               {125, 8, 256, 0, 256, true, false, false, false, 128, 32}};
+                               {125, 8, 256, 0, 256, true, false, false, false, 128, 32},
+                               {64, 4, 256, 0, 256, true, false, true},
+                               {65, 4, 256, 256, 256},
+                               {16, 4, 128, 0, 128, true, false, true},
+                               {17, 4, 512, 512, 128},
+                               {50, 4, 96, 32, 128},
+                               {20, 4, 256, 0, 256, false, false, true},
+                               {109, 4, 256, 0, 256, true, true, true},
+                               {33, 4, 256, 0, 256, true, false, false, false, 256, 256},
+                               {250, 4, 256, 0, 256, true, true, false, false, 128, 32},
+                               {1101, 4, 256, 256, 256, true, false, true}};
   for (const OnePassCase& c : cases) {
     OnePass one(c);
     one.pack();
@@ -143,18 +153,21 @@ TEST(Conv2dWarpgroupGpuTest, NextNormTakesTheSumsOfTheLastResult) {
   if (!has_the_kernel()) GTEST_SKIP() << "not a Hopper GPU";
   const at::NoGradGuard no_grad;
   at::manual_seed(4);
-  OnePass first({16, 32, 128, 0, 128}), second({16, 32, 128, 128, 128});
-  first.pack();
-  const Tensor y = conv2d(first.args);
-  second.args.x = y;
-  second.pack();
-  const Tensor from_kept = conv2d(second.args);
-  second.args.x = y.clone();
-  EXPECT_LT(error_of(from_kept, conv2d(second.args).to(at::kDouble)), 1e-4);
-  EXPECT_LT(error_of(from_kept, exact_result(second)), 6e-3);
-  y.mul_(2.0).add_(1.0);  // they count no longer
-  second.args.x = y;
-  EXPECT_LT(error_of(conv2d(second.args), exact_result(second)), 6e-3);
+  for (const OnePassCase& c : {OnePassCase{16, 32, 128, 0, 128}, OnePassCase{121, 8, 128, 0, 128},
+                               OnePassCase{61, 4, 256, 0, 256}, OnePassCase{17, 4, 128, 0, 128}}) {
+    OnePass first(c), second({c.images, c.side, c.channels, c.channels, c.out_channels});
+    first.pack();
+    const Tensor y = conv2d(first.args);
+    second.args.x = y;
+    second.pack();
+    const Tensor from_kept = conv2d(second.args);
+    second.args.x = y.clone();
+    EXPECT_LT(error_of(from_kept, conv2d(second.args).to(at::kDouble)), 1e-3) << c.side;
+    EXPECT_LT(error_of(from_kept, exact_result(second)), 6e-3) << c.side;
+    y.mul_(2.0).add_(1.0);  // they count no longer
+    second.args.x = y;
+    EXPECT_LT(error_of(conv2d(second.args), exact_result(second)), 6e-3) << c.side;
+  }
 }
 
 TEST(Conv2dWarpgroupGpuTest, MapsFarFromZeroKeepTheirNorm) {
@@ -162,10 +175,26 @@ TEST(Conv2dWarpgroupGpuTest, MapsFarFromZeroKeepTheirNorm) {
   if (!has_the_kernel()) GTEST_SKIP() << "not a Hopper GPU";
   const at::NoGradGuard no_grad;
   at::manual_seed(5);
-  OnePass one({16, 32, 128, 0, 128});
-  one.args.x.add_(20.0);
-  one.pack();
-  EXPECT_LT(error_of(conv2d(one.args), exact_result(one)), 6e-3);
+  for (const OnePassCase& c : {OnePassCase{16, 32, 128, 0, 128}, OnePassCase{37, 4, 256, 0, 256}}) {
+    OnePass one(c);
+    one.args.x.add_(20.0);
+    one.pack();
+    EXPECT_LT(error_of(conv2d(one.args), exact_result(one)), 6e-3) << c.side;
+  }
+}
+
+TEST(Conv2dWarpgroupGpuTest, NormTakesWhatSumsAnotherKernelLeft) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  if (!has_the_kernel()) GTEST_SKIP() << "not a Hopper GPU";
+  const at::NoGradGuard no_grad;
+  at::manual_seed(6);
+  OnePass next({16, 4, 128, 128, 128});
+  Conv2dArgs other{.x = random_map(16, 64, /*side=*/4), .weight = random_map(128, 64, /*side=*/3)};
+  other.padding = 1;
+  next.args.x = conv2d(other);
+  next.pack();
+  ASSERT_TRUE(conv2d_is_one_pass(next.args));
+  EXPECT_LT(error_of(conv2d(next.args), exact_result(next)), 6e-3);
 }
 
 TEST(Conv2dWarpgroupGpuTest, ChangedWeightsArePackedAgain) {

@@ -32,6 +32,11 @@ std::vector<NormConvCase> norm_conv_cases() {
           {"GroupsAcrossMaps", 17, 32, 256, 128, 128},
           {"WiderResult", 40, 16, 128, 0, 256},
           {"ScaleShift", 121, 8, 256, 0, 256, true, true, true},
+          {"SmallestMaps", 64, 4, 256, 256, 256},
+          {"SmallestMapsOfFewChannels", 17, 4, 128, 0, 128, false, false, true},
+          {"SmallestMapsWithTime", 35, 4, 256, 0, 256, true, false, true},
+          {"SmallestMapsWithShortcut", 40, 4, 256, 0, 256, true, false, false, 256, 256},
+          {"SmallestMapsScaleShift", 130, 4, 512, 0, 256, false, true, true},
           {"ManyImages", 260, 8, 256, 256, 256},
           {"ManyImagesOfLargerMaps", 258, 16, 256, 128, 256, true}};
 }
