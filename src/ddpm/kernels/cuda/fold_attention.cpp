@@ -10,7 +10,7 @@
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kSmallTile = 64, kMostSide = 1024;
+constexpr int64_t kSmallTile = 64, kMostFolded = 1024;
 
 SmallMatrix as_it_is(const Tensor& matrix) { return {.values = matrix.const_data_ptr()}; }
 SmallMatrix turned(const Tensor& matrix) {
@@ -21,7 +21,7 @@ SmallMatrix turned(const Tensor& matrix) {
 
 bool folds_attention_at_once(const AttentionWeights& weights) {
   const int64_t size = weights.q.size(0);
-  if (size % kSmallTile != 0 || size > kMostSide || kMostSide % size != 0) return false;
+  if (size % kSmallTile != 0 || size > kMostFolded || kMostFolded % size != 0) return false;
   for (const Tensor& weight : weights.all()) {
     const bool is_square = weight.dim() == 1 || weight.size(0) == weight.size(1);
     if (!weight.is_cuda() || weight.scalar_type() != at::kBFloat16 || weight.size(0) != size ||
