@@ -10,6 +10,7 @@
 
 #include <mutex>
 
+#include "ddpm/kernels/cuda/group_norm_silu_gradients.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/optional_tensor.h"
 
@@ -168,29 +169,23 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
   static void run_backward(const GroupNormShape& shape, const variable_list& inputs,
                            const Tensor& d_y, const variable_list& d_outputs,
                            const variable_list& d_inputs) {
-    const Tensor d_skip = channels_last(d_outputs[kSkip]);
-    const Tensor d_skip_rest =
-        d_outputs.size() > kSkipRest ? channels_last(d_outputs[kSkipRest]) : Tensor();
-    const Tensor sums = at::empty({2, shape.images, shape.channels}, inputs[kMean].options());
     GroupNormTensors tensors = tensors_of(inputs);
     tensors.mean = inputs[kMean].mutable_data_ptr<float>();
     tensors.rstd = inputs[kRstd].mutable_data_ptr<float>();
     if (inputs[kKept].defined()) tensors.kept = inputs[kKept].mutable_data_ptr<uint8_t>();
-    const bool clusters = group_norm_silu_clusters(shape);
     const GroupNormGradients gradients{.d_y = data_of(d_y),
-                                       .d_skip = clusters ? data_of(d_skip) : nullptr,
-                                       .d_skip_rest = data_of(d_skip_rest),
-                                       .d_x = room_of(d_inputs[kX]),
-                                       .d_x_rest = room_of(d_inputs[kXRest]),
                                        .d_time_embedding = room_of(d_inputs[kTimeEmbedding]),
                                        .d_scale = room_of(d_inputs[kScale]),
                                        .d_shift = room_of(d_inputs[kShift]),
                                        .d_weight = room_of(d_inputs[kWeight]),
-                                       .d_bias = room_of(d_inputs[kBias]),
-                                       .sums = sums.mutable_data_ptr<float>()};
-    const auto launch = clusters ? group_norm_silu_cluster_backward : group_norm_silu_backward;
-    C10_CUDA_CHECK(launch(shape, tensors, gradients, c10::cuda::getCurrentCUDAStream()));
-    if (!clusters && d_skip.defined()) d_inputs[kX].add_(d_skip);
+                                       .d_bias = room_of(d_inputs[kBias])};
+    run_norm_backward(
+        shape, tensors, gradients,
+        {.d_x = d_inputs[kX],
+         .d_x_rest = d_inputs[kXRest],
+         .d_skip = channels_last(d_outputs[kSkip]),
+         .d_skip_rest =
+             d_outputs.size() > kSkipRest ? channels_last(d_outputs[kSkipRest]) : Tensor()});
   }
 };
 

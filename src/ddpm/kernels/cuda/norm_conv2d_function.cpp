@@ -1,9 +1,7 @@
 #include "ddpm/kernels/cuda/norm_conv2d_function.h"
 
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
@@ -11,6 +9,7 @@
 
 #include "ddpm/kernels/cuda/conv2d_gradients.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
+#include "ddpm/kernels/cuda/group_norm_silu_gradients.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
@@ -173,6 +172,12 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
         channels_last(d_outputs[kResult].defined() ? d_outputs[kResult] : zero_gradient(saved));
     run_backward(saved, norm_shape(saved[kMap], saved[kMapRest], ctx->saved_data["groups"].toInt()),
                  wanted, d_y, d_outputs, d_inputs);
+    // Before the products of d_y, whose sums follow from its own.
+    if (wanted[kConvBias] || wanted[kConvResidualBias]) {
+      const Tensor sums = sum_of_pixels(d_y);
+      if (wanted[kConvBias]) d_inputs[kConvBias] = sums;
+      if (wanted[kConvResidualBias]) d_inputs[kConvResidualBias] = sums;
+    }
     if (saved[kSide].defined()) {
       const PixelProductGradients side = pixel_product_gradients(
           d_y, side_of(saved), {wanted[kSide], wanted[kSideRest], wanted[kSideWeight]});
@@ -181,11 +186,6 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       d_inputs[kSideWeight] = side.weight;
     }
     if (wanted[kConvResidual]) d_inputs[kConvResidual] = d_outputs[kResult];
-    if (wanted[kConvBias] || wanted[kConvResidualBias]) {
-      const Tensor sums = sum_of_pixels(d_y);
-      if (wanted[kConvBias]) d_inputs[kConvBias] = sums;
-      if (wanted[kConvResidualBias]) d_inputs[kConvResidualBias] = sums;
-    }
     variable_list d_arguments{Tensor()};  // the options have none
     for (size_t input = 0; input < kNumNormConvInputs; ++input) {
       if (is_given(given, input)) d_arguments.push_back(d_inputs[input]);
@@ -215,25 +215,21 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
     for (const size_t input : {kMap, kMapRest}) {
       if (saved[input].defined()) d_inputs[input] = at::empty_like(saved[input]);
     }
-    const Tensor d_skip = channels_last(d_outputs[kMapAgain]);
-    const Tensor d_skip_rest =
-        d_outputs.size() > kMapRestAgain ? channels_last(d_outputs[kMapRestAgain]) : Tensor();
-    const Tensor sums = at::empty({2, shape.images, shape.channels}, saved[kNormMean].options());
     const GroupNormGradients gradients{.d_y = data_of(d_normed),
-                                       .d_skip = data_of(d_skip),
-                                       .d_skip_rest = data_of(d_skip_rest),
-                                       .d_x = room_of(d_inputs[kMap]),
-                                       .d_x_rest = room_of(d_inputs[kMapRest]),
                                        .d_time_embedding = room_of(d_inputs[kNormTime]),
                                        .d_scale = room_of(d_inputs[kNormScale]),
                                        .d_shift = room_of(d_inputs[kNormShift]),
                                        .d_weight = room_of(d_inputs[kNormWeight]),
                                        .d_bias = room_of(d_inputs[kNormBias]),
-                                       .sums = sums.mutable_data_ptr<float>(),
                                        .y = room_of(normed.whole),
                                        .y_rest = room_of(normed.rest)};
-    C10_CUDA_CHECK(group_norm_silu_cluster_backward(shape, norm_tensors(saved), gradients,
-                                                    c10::cuda::getCurrentCUDAStream()));
+    run_norm_backward(
+        shape, norm_tensors(saved), gradients,
+        {.d_x = d_inputs[kMap],
+         .d_x_rest = d_inputs[kMapRest],
+         .d_skip = channels_last(d_outputs[kMapAgain]),
+         .d_skip_rest = d_outputs.size() > kMapRestAgain ? channels_last(d_outputs[kMapRestAgain])
+                                                         : Tensor()});
     if (wanted[kConvWeight]) {
       d_inputs[kConvWeight] = conv2d_weight_gradient(d_y, normed.whole, normed.rest, weight);
     }
