@@ -22,11 +22,15 @@ Tensor biased_map(at::IntArrayRef sizes, double scale = 1.0) {
 
 enum class SecondReader { kNone, kResidual, kShortcut };
 
+/// Whether the first map is read once more behind the block, beside its result.
+enum class ThirdReader { kNone, kNorm };
+
 /// Convolutions with biases, whose results come into a res block side by side.
 struct SumsCase {
   std::string name;
   SecondReader reader;
   int64_t images, side, channels, rest_channels, out_channels;
+  ThirdReader third = ThirdReader::kNone;
 };
 void PrintTo(const SumsCase& c, std::ostream* out) { *out << c.name; }
 
@@ -34,6 +38,8 @@ std::vector<SumsCase> sums_cases() {
   return {{"Residual", SecondReader::kResidual, 16, 32, 128, 0, 128},
           {"ShortcutOfTwoMaps", SecondReader::kShortcut, 17, 32, 256, 128, 128},
           {"ShortcutOfOne", SecondReader::kShortcut, 40, 16, 128, 0, 256},
+          {"ReadLater", SecondReader::kResidual, 16, 32, 128, 0, 128, ThirdReader::kNorm},
+          {"ShortcutReadLater", SecondReader::kShortcut, 4, 8, 64, 0, 128, ThirdReader::kNorm},
           {"ReadOnce", SecondReader::kNone, 16, 32, 128, 0, 128},
           {"SmallMaps", SecondReader::kResidual, 5, 4, 256, 0, 256},
           {"SmallMapsOfTwo", SecondReader::kShortcut, 3, 4, 512, 256, 64},
@@ -55,11 +61,12 @@ using Hook = std::function<void(const Tensor&)>;
 
 struct BiasedMaps {
   SecondReader reader;
+  ThirdReader third;
   Tensor x, weight, bias, rest_weight, rest_bias, next_weight, last_weight, last_bias,
-      shortcut_weight, d_y;
-  GroupNormSiluArgs norm, last_norm;
+      shortcut_weight, joined_weight, d_y;
+  GroupNormSiluArgs norm, last_norm, joined_norm;
 
-  explicit BiasedMaps(const SumsCase& c) : reader(c.reader) {
+  explicit BiasedMaps(const SumsCase& c) : reader(c.reader), third(c.third) {
     const int64_t in = c.channels + c.rest_channels;
     x = biased_map({c.images, 8, c.side, c.side});
     weight = biased_map({c.channels, 8, 3, 3}, 0.2);
@@ -74,15 +81,19 @@ struct BiasedMaps {
     last_weight = biased_map({c.out_channels, c.out_channels, 3, 3}, 0.05);
     last_bias = at::randn({c.out_channels}, kBiasedNumbers);
     shortcut_weight = biased_map({c.out_channels, in, 1, 1}, 0.1);
+    joined_norm = drawn_norm(c.channels + c.out_channels);
+    joined_weight = biased_map({c.out_channels, c.channels + c.out_channels, 3, 3}, 0.05);
     d_y = biased_map({c.images, c.out_channels, c.side, c.side}) + 0.5;
   }
 
   BiasedMaps exact() const {
     BiasedMaps exact = *this;
-    for (Tensor* tensor : {&exact.x, &exact.weight, &exact.bias, &exact.rest_weight,
-                           &exact.rest_bias, &exact.next_weight, &exact.last_weight,
-                           &exact.last_bias, &exact.shortcut_weight, &exact.d_y, &exact.norm.weight,
-                           &exact.norm.bias, &exact.last_norm.weight, &exact.last_norm.bias}) {
+    for (Tensor* tensor :
+         {&exact.x, &exact.weight, &exact.bias, &exact.rest_weight, &exact.rest_bias,
+          &exact.next_weight, &exact.last_weight, &exact.last_bias, &exact.shortcut_weight,
+          &exact.joined_weight, &exact.d_y, &exact.norm.weight, &exact.norm.bias,
+          &exact.last_norm.weight, &exact.last_norm.bias, &exact.joined_norm.weight,
+          &exact.joined_norm.bias}) {
       if (tensor->defined()) *tensor = tensor->to(at::kDouble);
     }
     return exact;
@@ -97,7 +108,13 @@ struct BiasedMaps {
         .x = fork.y, .weight = last_weight, .bias = last_bias, .padding = 1, .norm = &last_norm};
     if (reader == SecondReader::kResidual) last.residual = fork.x;
     if (reader == SecondReader::kShortcut) last.shortcut = &shortcut;
-    return conv2d(last);
+    const Tensor y = conv2d(last);
+    if (third == ThirdReader::kNone) return y;
+    return conv2d({.x = y,
+                   .x_rest = fork.x_later,
+                   .weight = joined_weight,
+                   .padding = 1,
+                   .norm = &joined_norm});
   }
 
   /// Those of the biases, one behind the other.

@@ -22,7 +22,6 @@ using torch::autograd::variable_list;
 
 enum Input { kX, kWeight, kBias, kTimeEmbedding, kScale, kShift, kXRest, kNumInputs };
 enum Saved { kMean = kNumInputs, kRstd, kKept };
-enum Output { kY, kSkip, kSkipRest };
 
 constexpr uint64_t kDraws = 4;  // of an element: the generator counts in fours
 
@@ -125,8 +124,7 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
     variable_list saved{
         x, weight, bias, or_none(time_embedding), or_none(scale), or_none(shift), or_none(x_rest)};
     Statistics statistics;
-    variable_list outputs{run_forward(saved, options, /*saves=*/true, statistics), x.detach()};
-    if (x_rest) outputs.push_back(x_rest->detach());
+    const Tensor y = run_forward(saved, options, /*saves=*/true, statistics);
     saved.insert(saved.end(), {statistics.mean, statistics.rstd, statistics.kept});
     ctx->save_for_backward(saved);
     ctx->set_materialize_grads(false);
@@ -134,7 +132,7 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
     ctx->saved_data["eps"] = options.eps;
     ctx->saved_data["silu"] = options.silu;
     ctx->saved_data["dropout"] = options.dropout;
-    return outputs;
+    return fork_outputs(y, x, saved[kXRest]);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
@@ -158,8 +156,8 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
       ++edge;
     }
     const Tensor d_y = channels_last(
-        d_outputs[kY].defined()
-            ? d_outputs[kY]
+        d_outputs[kForkResult].defined()
+            ? d_outputs[kForkResult]
             : at::zeros({x.size(0), shape.channels, x.size(2), x.size(3)}, x.options()));
     run_backward(shape, inputs, d_y, d_outputs, d_inputs);
     return d_inputs;
@@ -179,13 +177,7 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
                                        .d_shift = room_of(d_inputs[kShift]),
                                        .d_weight = room_of(d_inputs[kWeight]),
                                        .d_bias = room_of(d_inputs[kBias])};
-    run_norm_backward(
-        shape, tensors, gradients,
-        {.d_x = d_inputs[kX],
-         .d_x_rest = d_inputs[kXRest],
-         .d_skip = channels_last(d_outputs[kSkip]),
-         .d_skip_rest =
-             d_outputs.size() > kSkipRest ? channels_last(d_outputs[kSkipRest]) : Tensor()});
+    run_norm_backward(shape, tensors, gradients, {d_inputs[kX], d_inputs[kXRest], d_outputs});
   }
 };
 
@@ -224,12 +216,14 @@ GroupNormFork fused_group_norm_silu(const GroupNormSiluArgs& args, const Tensor&
                              channels_last(x_rest)};
   if (!at::GradMode::is_enabled()) {
     Statistics statistics;
-    return {run_forward(inputs, options, /*saves=*/false, statistics), inputs[kX], inputs[kXRest]};
+    return {run_forward(inputs, options, /*saves=*/false, statistics), inputs[kX], inputs[kXRest],
+            inputs[kX]};
   }
   const variable_list outputs = GroupNormSilu::apply(
       inputs[kX], args.weight, args.bias, if_defined(inputs[kTimeEmbedding]),
       if_defined(inputs[kScale]), if_defined(inputs[kShift]), if_defined(inputs[kXRest]), options);
-  return {outputs[kY], outputs[kSkip], x_rest.defined() ? outputs[kSkipRest] : Tensor()};
+  return {outputs[kForkResult], outputs[kForkX], x_rest.defined() ? outputs[kForkXRest] : Tensor(),
+          outputs[kForkXLater]};
 }
 
 }  // namespace ddpm::cuda

@@ -49,6 +49,7 @@ struct GroupNormTensors {
 struct MapGradientSums {
   const void* d_skip = nullptr;  ///< Of what is added to d_x, as GroupNormGradients::d_skip.
   const void* d_skip_rest = nullptr;
+  const void* d_later = nullptr;
   void* d_x = nullptr;  ///< Written.
   void* d_x_rest = nullptr;
 
@@ -60,6 +61,7 @@ struct GroupNormGradients {
   const void* d_y = nullptr;          ///< [images, pixels, channels]
   const void* d_skip = nullptr;       ///< like x, added to d_x.
   const void* d_skip_rest = nullptr;  ///< like x_rest, added to d_x_rest.
+  const void* d_later = nullptr;      ///< like x, added to d_x, too; of clusters with SiLU alone.
   void* d_x = nullptr;                ///< like x.
   void* d_x_rest = nullptr;           ///< like x_rest.
   void* d_time_embedding = nullptr;   ///< [images, channels] contiguous, as d_scale and d_shift.

@@ -19,6 +19,7 @@ __device__ void write_map_sum(const GroupNormShape& shape, const MapGradientSums
   const int main = shape.channels - shape.rest_channels;
   if (channel < main) {
     sum += load_split(static_cast<const T*>(maps.d_skip), main, channel);
+    sum += load_split(static_cast<const T*>(maps.d_later), main, channel);
     return store_split(static_cast<T*>(maps.d_x), main, channel, sum);
   }
   const int rest = shape.rest_channels;

@@ -41,7 +41,6 @@ enum NormConvInput {
   kNumNormConvInputs
 };
 enum NormConvSaved { kNormMean = kNumKept, kNormRstd };
-enum NormConvOutput { kResult, kMapAgain, kMapRestAgain };
 
 /// By NormConvInput; undefined tensors take no part.
 variable_list inputs_of(const Conv2dArgs& args) {
@@ -148,15 +147,14 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       if (is_given(options.given, input)) inputs[input] = present[edge++];
     }
     NormStatistics statistics;
-    variable_list outputs{run_norm_conv(inputs, options, statistics), inputs[kMap].detach()};
-    if (is_given(options.given, kMapRest)) outputs.push_back(inputs[kMapRest].detach());
+    const Tensor y = run_norm_conv(inputs, options, statistics);
     variable_list saved(inputs.begin(), inputs.begin() + kNumKept);
     saved.insert(saved.end(), {statistics.mean, statistics.rstd});
     ctx->save_for_backward(saved);
     ctx->set_materialize_grads(false);
     ctx->saved_data["groups"] = options.groups;
     ctx->saved_data["given"] = options.given;
-    return outputs;
+    return fork_outputs(y, inputs[kMap], inputs[kMapRest]);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
@@ -168,8 +166,8 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       wanted[input] = is_given(given, input) && ctx->needs_input_grad(edge++);
     }
     variable_list d_inputs(kNumNormConvInputs);
-    const Tensor d_y =
-        channels_last(d_outputs[kResult].defined() ? d_outputs[kResult] : zero_gradient(saved));
+    const Tensor d_y = channels_last(d_outputs[kForkResult].defined() ? d_outputs[kForkResult]
+                                                                      : zero_gradient(saved));
     run_backward(saved, norm_shape(saved[kMap], saved[kMapRest], ctx->saved_data["groups"].toInt()),
                  wanted, d_y, d_outputs, d_inputs);
     // Before the products of d_y, whose sums follow from its own.
@@ -185,7 +183,7 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       d_inputs[kSideRest] = side.x_rest;
       d_inputs[kSideWeight] = side.weight;
     }
-    if (wanted[kConvResidual]) d_inputs[kConvResidual] = d_outputs[kResult];
+    if (wanted[kConvResidual]) d_inputs[kConvResidual] = d_outputs[kForkResult];
     variable_list d_arguments{Tensor()};  // the options have none
     for (size_t input = 0; input < kNumNormConvInputs; ++input) {
       if (is_given(given, input)) d_arguments.push_back(d_inputs[input]);
@@ -223,13 +221,8 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
                                        .d_bias = room_of(d_inputs[kNormBias]),
                                        .y = room_of(normed.whole),
                                        .y_rest = room_of(normed.rest)};
-    run_norm_backward(
-        shape, norm_tensors(saved), gradients,
-        {.d_x = d_inputs[kMap],
-         .d_x_rest = d_inputs[kMapRest],
-         .d_skip = channels_last(d_outputs[kMapAgain]),
-         .d_skip_rest = d_outputs.size() > kMapRestAgain ? channels_last(d_outputs[kMapRestAgain])
-                                                         : Tensor()});
+    run_norm_backward(shape, norm_tensors(saved), gradients,
+                      {d_inputs[kMap], d_inputs[kMapRest], d_outputs});
     if (wanted[kConvWeight]) {
       d_inputs[kConvWeight] = conv2d_weight_gradient(d_y, normed.whole, normed.rest, weight);
     }
@@ -261,8 +254,8 @@ Conv2dFork fused_norm_conv2d(const Conv2dArgs& args) {
     present.push_back(inputs[input]);
   }
   const variable_list outputs = NormConv2d::apply(options, at::TensorList(present));
-  return {outputs[kResult], outputs[kMapAgain],
-          alone.x_rest.defined() ? outputs[kMapRestAgain] : Tensor()};
+  return {outputs[kForkResult], outputs[kForkX],
+          alone.x_rest.defined() ? outputs[kForkXRest] : Tensor(), outputs[kForkXLater]};
 }
 
 }  // namespace ddpm::cuda
