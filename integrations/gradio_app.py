@@ -39,7 +39,9 @@ class Server:
         return answer
 
     def models(self):
-        return {model["id"]: model["ddpm"] for model in self.ask("GET", "/v1/models").json()["data"]}
+        """Those that draw from noise alone: the page gives no image to enlarge."""
+        models = self.ask("GET", "/v1/models").json()["data"]
+        return {model["id"]: model["ddpm"] for model in models if not model["ddpm"].get("super_resolution")}
 
     def capabilities(self):
         return self.ask("GET", "/v1/capabilities").json()
@@ -139,6 +141,8 @@ def finished(server, job):
 def make_page(server):
     models, capabilities = server.models(), server.capabilities()
     limits = capabilities["limits"]
+    if not models:
+        raise failure("The server has no model that draws from noise alone.")
     first = next(iter(models))
 
     def classes_of(model):

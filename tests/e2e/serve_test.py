@@ -100,21 +100,39 @@ class ServeTest(program.ProgramTest):
         self.addCleanup(lambda: server.process.poll() is None and server.stop(signal.SIGKILL))
         return server
 
-    def test_images_are_those_of_ddpm_sample(self):
-        server = self.serve()
-        self.run_ok("sample", "models/shapes", "-n", 4, "--seed", 7, "--sampler", "dpmpp_2m", "--steps", 12, "-o", "drawn", "-q")
-        job = server.submit({"model": "shapes", "num_images": 4, "seed": 7, "sampler": {"kind": "dpmpp_2m", "steps": 12}})
+    def check_images(self, server, job, *flags):
+        """That a job's images, four of seed 7, are those of `ddpm sample` with these flags."""
+        drawn = f"drawn-{job['id']}"
+        self.run_ok("sample", "models/" + job["model"], "-n", 4, "--seed", 7, *flags, "-o", drawn, "-q")
         images = server.wait(job["id"])["images"]
         self.assertEqual(len(images), 4)
         for i, image in enumerate(images):
             _, headers, served = server.ask("GET", image["url"])
             self.assertEqual(headers["Content-Type"], "image/png")
-            program_png = (self.folder / f"drawn/{i:06d}.png").read_bytes()
+            program_png = (self.folder / f"{drawn}/{i:06d}.png").read_bytes()
             self.assertLessEqual(abs(pixels(served) - pixels(program_png)).max(), TOLERANCE)
             text, expected = PIL.Image.open(io.BytesIO(served)).text, PIL.Image.open(io.BytesIO(program_png)).text
             for key, value in expected.items():
                 self.assertEqual(text[key], value, key)
+
+    def test_images_are_those_of_ddpm_sample(self):
+        server = self.serve()
+        job = server.submit({"model": "shapes", "num_images": 4, "seed": 7, "sampler": {"kind": "dpmpp_2m", "steps": 12}})
+        self.check_images(server, job, "--sampler", "dpmpp_2m", "--steps", 12)
         self.assertEqual(server.stop(), 0)
+
+    def test_a_self_conditioned_models_images_are_those_of_ddpm_sample(self):
+        self.train_tiny("models/guessing", "train.self_conditioning=true", "train.class_conditional=true", "train.class_dropout=0.2")
+        server = self.serve()
+        body = {"model": "guessing", "num_images": 4, "seed": 7}
+        guided = {"scale": 2, "interval": [0.3, 3]}
+        jobs = [server.submit({**body, "sampler": {"kind": "dpmpp_2m", "steps": 12}, "guidance": guided}),
+                server.submit({**body, "sampler": {"kind": "ddpm", "steps": 20}})]  # both in the same batches
+        self.check_images(server, jobs[0], "--sampler", "dpmpp_2m", "--steps", 12, "--guidance", 2, "--guidance-interval", "0.3,3")
+        self.check_images(server, jobs[1], "--sampler", "ddpm", "--steps", 20)
+        status, answer = server.json("POST", "/v1/jobs", {**body, "sampler": {"kind": "heun", "levels": "karras"}})
+        self.assertEqual((status, answer["error"]["field"]), (422, "sampler"))
+        self.assertIn("whole timesteps for a self-conditioned model, got heun with levels karras", answer["error"]["message"])
 
     def test_generate_answers_with_the_image(self):
         server = self.serve()

@@ -136,6 +136,30 @@ class UploadTest(ServeTest):
         self.assertEqual((status, json.loads(content)["error"]["field"]), (422, "model"))
         self.assertEqual(server.metric('ddpm_edits_total{kind="img2img",outcome="done"}'), 2)
 
+    def test_a_model_trained_to_enlarge_is_asked_as_ddpm_edit_does(self):
+        self.train_tiny("models/enlarger", "train.super_resolution=2", "train.self_conditioning=true")
+        photo = edit_test.png_bytes(9, 5, 3, lambda x, y: [25 * x, 40 * y, 128])
+        self.write("photo.png", photo)
+        self.run_ok("edit", "superres", "models/enlarger", "photo.png", "--steps", 8, "--seed", 5, "-n", 2, "-o", "large", "-q",
+                    "--threads", 1)
+        server = self.serve()
+        own = {model["id"]: model["ddpm"] for model in server.json("GET", "/v1/models")[1]["data"]}["enlarger"]
+        self.assertEqual((own["super_resolution"], own["self_conditioning"], own["image_shape"]), (2, True, [1, 8, 8]))
+        fields = {"model": "enlarger", "seed": 5, "num_images": 2, "sampler.steps": 8}
+        status, content, _ = server.post_form("/v1/edits/superres", fields, [("image", photo)])
+        self.assertEqual(status, 200, content)
+        for i, image in enumerate(json.loads(content)["images"]):
+            served = edit_test.read_png(self.write("served.png", base64.b64decode(image["b64"])))
+            drawn = edit_test.read_png(self.folder / f"large/{i:06}.png")
+            self.assertEqual(served[3], drawn[3], "pixels")
+            for key in ("ddpm.edit", "ddpm.factor", "ddpm.sampler", "ddpm.steps", "ddpm.seed"):
+                self.assertEqual(served[4][key], drawn[4][key])
+        for path, refused in (("/v1/edits/img2img", {"model": "enlarger"}), ("/v1/edits/superres", fields | {"resamples": 2})):
+            status, content, _ = server.post_form(path, refused, [("image", photo)])
+            self.assertEqual(status, 422, content)
+        status, error = server.json("POST", "/v1/generate", {"model": "enlarger"})
+        self.assertEqual((status, error["error"]["field"]), (422, "model"))
+
     def test_colorize_keeps_the_mean_of_the_channels_and_is_that_of_ddpm_edit(self):
         self.train_tiny("models/colour", "data.channels=3")
         photo = edit_test.png_bytes(8, 8, 1, lambda x, y: [20 * x + 10 * y])

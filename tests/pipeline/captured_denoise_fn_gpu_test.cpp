@@ -66,6 +66,25 @@ TEST_P(CapturedDenoiseFnGpuTest, ReplaysHaveTheBitsOfCallsAtMixedTimesteps) {
   EXPECT_FALSE(at::equal(answers[4], answers[5]));
 }
 
+TEST_P(CapturedDenoiseFnGpuTest, PreparedTimestepsGiveWhatComputedOnesGive) {
+  const c10::NoGradGuard no_grad;
+  const ModelFolder folder = small_model();
+  const auto net = network(folder);
+  at::manual_seed(1);
+  const Tensor x = on_gpu(at::randn({5, 1, 8, 8})).to(GetParam());
+  const Tensor t = mixed_timesteps();
+  const Tensor expected = net->forward(x, t, {}), between = net->forward(x, t + 0.5, {});
+  net->prepare_timesteps(folder.diffusion.num_timesteps);
+  const double tolerance = GetParam() == at::kFloat ? 1e-5 : 1e-2;
+  EXPECT_TRUE(at::allclose(net->forward(x, t, {}), expected, tolerance, tolerance));
+  EXPECT_TRUE(at::equal(net->forward(x, t + 0.5, {}), between));
+  for (const Tensor& weight : net->parameters()) weight.mul_(1.25);
+  const Tensor changed = net->forward(x, t, {});  // not by the old weights' rows
+  net->prepare_timesteps(folder.diffusion.num_timesteps);
+  EXPECT_TRUE(at::allclose(net->forward(x, t, {}), changed, tolerance, tolerance));
+  EXPECT_FALSE(at::allclose(changed, expected, tolerance, tolerance));
+}
+
 TEST_P(CapturedDenoiseFnGpuTest, LabelsMayDifferFromCallToCall) {
   const c10::NoGradGuard no_grad;
   const ModelFolder folder = small_model(/*num_classes=*/4);

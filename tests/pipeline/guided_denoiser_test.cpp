@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <stdexcept>
 
+#include "ddpm/diffusion/prediction.h"
 #include "ddpm/model/network.h"
 #include "pipeline/small_model.h"
 #include "support/tensor_matchers.h"
@@ -53,6 +55,30 @@ TEST(GuidedDenoiserTest, ClassifierFreeGuidanceLeadsAwayFromTheNullClass) {
       pipeline, {.class_labels = labels_of(0, 1), .guidance = {.scale = 3, .interval = {}}}));
   EXPECT_GT((strong - weak).abs().max().item<double>(), 1e-3);
   EXPECT_TRUE(tensors_near(guided, weak + (strong - weak) * 3, 1e-4));
+}
+
+TEST(GuidedDenoiserTest, ASelfConditionedModelKeepsItsGuessWhereAnIntervalBegins) {
+  const c10::NoGradGuard no_grad;
+  Pipeline pipeline = model_in_memory(/*num_classes=*/2, /*null_class=*/true);
+  pipeline.folder.model.unet2d.in_channels = 2;
+  pipeline.folder.extras.self_conditioning = true;
+  pipeline.network = make_network(pipeline.folder.model);
+  initialize(*pipeline.network, /*seed=*/5);
+  pipeline.network->eval();
+  const Tensor labels = labels_of(0, 1);
+  const double alpha_bar = pipeline.schedule.alphas_cumprod[25].item<double>();
+  GuidanceOptions from_25{.scale = 3, .interval = {0, std::sqrt((1 - alpha_bar) / alpha_bar)}};
+  const Denoiser model = make_denoiser(pipeline, {.class_labels = labels, .guidance = from_25});
+  const Tensor& x = some_noise();
+  const Tensor before = at::full({2}, 40, at::kLong);
+  const Tensor within = at::full({2}, 10, at::kLong);
+  const Tensor guess = self_condition(pipeline.schedule, PredictionType::kEpsilon, x, before,
+                                      model.denoise(x, before));
+  const Tensor strong =
+      pipeline.network->forward(at::cat({x, guess}, 1), within, {.class_labels = labels});
+  const Tensor weak = pipeline.network->forward(at::cat({x, at::zeros_like(x)}, 1), within,
+                                                {.class_labels = labels_of(2, 2)});
+  EXPECT_TRUE(tensors_near(model.denoise(x, within), weak + (strong - weak) * 3, 1e-4));
 }
 
 TEST(GuidedDenoiserTest, AGuideStandsForTheWeakAnswerWithAndWithoutClasses) {

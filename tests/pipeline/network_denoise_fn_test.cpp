@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <stdexcept>
 
 #include "ddpm/diffusion/betas.h"
@@ -48,6 +49,26 @@ TEST(NetworkDenoiseFnTest, ASelfConditionedNetworkSeesItsLastGuess) {
         denoise(at::zeros({1, 1, 2, 2}), at::tensor({1.5f}));
       },
       ThrowsMessage<std::invalid_argument>(HasSubstr("expected Long, got Float")));
+}
+
+// As guidance asks outside of its interval: of a batch that holds each image twice, once.
+TEST(NetworkDenoiseFnTest, ACallOfTheFirstImagesAloneLeavesTheOthersTheirGuesses) {
+  const auto network = std::make_shared<GuessingNetwork>();
+  const NetworkView view{make_schedule(make_linear_betas(10, 0.01, 0.2)), PredictionType::kSample,
+                         /*self_conditioning=*/true};
+  const DenoiseFn denoise = network_denoise_fn(network, view, at::kFloat);
+  const DenoiseFn copy = denoise;
+  const auto call = [](const DenoiseFn& fn, const std::vector<float>& values) {
+    const auto rows = static_cast<int64_t>(values.size());
+    fn(at::tensor(values).view({rows, 1, 1, 1}), at::full({rows}, 4, at::kLong));
+  };
+  call(denoise, {-0.75F});
+  call(copy, {-0.5F, -0.25F});
+  call(denoise, {-1.0F});
+  call(copy, {0.0F, 0.0F});
+  EXPECT_TRUE(at::equal(network->guesses[1].flatten(), at::tensor({0.25F, 0.0F})));
+  EXPECT_TRUE(at::equal(network->guesses[2].flatten(), at::tensor({0.5F})));
+  EXPECT_TRUE(at::equal(network->guesses[3].flatten(), at::tensor({0.0F, 0.75F})));
 }
 
 TEST(NetworkDenoiseFnTest, ALabelledFunctionRemembersNothing) {
@@ -161,6 +182,27 @@ TEST(NetworkDenoiseFnTest, ASuperResolutionModelSeesTheImagesToEnlarge) {
       tensors_near(denoise(at::cat({x, x}), at::cat({t, t})), at::cat({expected, expected}), 1e-5));
   EXPECT_THAT([&] { denoise(x.narrow(0, 0, 2), t.narrow(0, 0, 2)); },
               ThrowsMessage<std::invalid_argument>(HasSubstr("a multiple of 3 images, got 2")));
+}
+
+/// Answers the mean of its channels.
+class MeanNetwork : public NetworkImpl {
+ public:
+  Tensor forward(const Tensor& x, const Tensor& /*t*/, const NetworkLabels& /*labels*/) override {
+    return x.mean(1, /*keepdim=*/true);
+  }
+};
+
+TEST(NetworkDenoiseFnTest, EdmScalesWhatIsNoisyAlone) {
+  NoiseSchedule schedule = make_schedule(make_linear_betas(100, 1e-3, 0.1));
+  schedule.sigma_data = 0.5;
+  const NetworkView view{.schedule = schedule,
+                         .prediction = PredictionType::kEdm,
+                         .super_resolution = 2,
+                         .low_resolution = at::full({1, 1, 2, 2}, 0.5)};
+  const auto denoise = network_denoise_fn(std::make_shared<MeanNetwork>(), view, at::kFloat);
+  const Tensor answer = denoise(at::full({1, 1, 4, 4}, 2.0), at::tensor({30}, at::kLong));
+  const double scaled = 2 / std::sqrt(1 - 0.75 * schedule.alphas_cumprod[30].item<double>());
+  EXPECT_TRUE(tensors_near(answer, at::full({1, 1, 4, 4}, (scaled + 0.5) / 2), 1e-6));
 }
 
 TEST(NetworkDenoiseFnTest, ImagesToEnlargeAreNeitherMissingNorOfAnotherSize) {

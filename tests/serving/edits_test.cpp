@@ -6,7 +6,6 @@
 #include <fstream>
 #include <latch>
 
-#include "ddpm/data/image_codec.h"
 #include "ddpm/data/image_tensor.h"
 #include "ddpm/data/npz_reader.h"
 #include "ddpm/sampling/guidance.h"
@@ -14,39 +13,25 @@
 #include "ddpm/sampling/interpolate.h"
 #include "ddpm/serving/api/edit_queue.h"
 #include "ddpm/serving/api/edit_routes.h"
+#include "serving/edit_images.h"
 #include "serving/test_service.h"
 
 namespace ddpm {
 namespace {
 
 using nlohmann::json;
+using testing::coloured_image;
 using testing::eventually;
 using testing::fake_answer;
 using testing::fake_schedule;
 using testing::FakeCalls;
 using ::testing::HasSubstr;
+using testing::picture_in;
+using testing::png_of;
 using testing::TestForm;
 using testing::TestServer;
 using testing::TestService;
 using Fields = std::vector<std::pair<std::string, std::string>>;
-
-std::string png_of(const Image& image) {
-  const std::vector<uint8_t> bytes = encode_png(image);
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-/// 8x8 pixels of many colours.
-Image coloured_image(int64_t size = 8) {
-  Image image = Image::filled(size, size, 3);
-  for (int64_t y = 0; y < size; ++y) {
-    for (int64_t x = 0; x < size; ++x) {
-      image.at(x, y)[0] = static_cast<uint8_t>(60 + 20 * x);
-      image.at(x, y)[1] = static_cast<uint8_t>(200 - 15 * y);
-      image.at(x, y)[2] = static_cast<uint8_t>(90 + 9 * (x + y));
-    }
-  }
-  return image;
-}
 
 /// White in the left half.
 Image half_mask() {
@@ -55,10 +40,6 @@ Image half_mask() {
     for (int64_t x = 0; x < 4; ++x) *mask.at(x, y) = 255;
   }
   return mask;
-}
-
-Image picture_in(const std::string& bytes) {
-  return decode_image({bytes.begin(), bytes.end()}, "answer", 1 << 20);
 }
 
 /// Of `ddpm edit`'s default: 100 steps of ddpm in blocks of 10; the first block begins with noise

@@ -1,10 +1,12 @@
 #include <ATen/ATen.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <map>
 #include <mutex>
 
+#include "ddpm/pipeline/network_denoise_fn.h"
 #include "ddpm/pipeline/pipeline.h"
 #include "ddpm/serving/engine/engine.h"
 #include "pipeline/small_model.h"
@@ -13,20 +15,28 @@
 namespace ddpm {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::small_model;
 using testing::tensors_near;
+using ::testing::ThrowsMessage;
 
 /// Convolutions of another batch size add in another order: a network's rounding, over 12 steps.
 constexpr double kNetworkTolerance = 2e-4;
 
-/// A folder with a model of 3 classes and a null class, in its place among temporary files.
-std::filesystem::path saved_model() {
-  ModelFolder folder = small_model(4);
+std::filesystem::path saved(const std::string& name, ModelFolder folder) {
   folder.extras.class_names.pop_back();
   folder.extras.null_class = 3;
-  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_unet_model";
+  const auto path = std::filesystem::path(::testing::TempDir()) / name;
   write_model_folder(path, folder, /*overwrite=*/true);
   return path;
+}
+
+/// A folder with a model of 3 classes and a null class, in its place among temporary files.
+std::filesystem::path saved_model() { return saved("engine_unet_model", small_model(4)); }
+
+/// The same, self-conditioned.
+std::filesystem::path saved_guessing_model() {
+  return saved("engine_guessing_model", small_model(4, /*self_conditioning=*/true));
 }
 
 PipelineOptions on_cpu() { return {.device = "cpu"}; }
@@ -49,21 +59,27 @@ Tensor sampled_alone(const Pipeline& pipeline, const EngineRequest& request) {
        .guidance = request.guidance});
 }
 
-TEST(EngineUnetTest, MixedRequestsDrawWhatSampleImagesDraws) {
-  const auto path = saved_model();
-  const Pipeline pipeline = load_pipeline(path, on_cpu());
+/// Ten requests of these samplers, of one to three images in six steps and more; each second one
+/// is guided, some of them only at middle levels.
+std::vector<EngineRequest> mixed_requests(const std::vector<SamplerKind>& kinds) {
   std::vector<EngineRequest> requests;
-  const SamplerKind kinds[] = {SamplerKind::kDdpm, SamplerKind::kDpmpp2m, SamplerKind::kUnipc,
-                               SamplerKind::kHeun, SamplerKind::kDpmpp2mSde};
   for (size_t i = 0; i < 10; ++i) {
     EngineRequest request{.model = "unet",
                           .seed = i,
                           .num_images = 1 + static_cast<int64_t>(i % 3),
-                          .sampler = {.kind = kinds[i % 5], .steps = 6 + int64_t(i % 7)},
+                          .sampler = {.kind = kinds[i % kinds.size()], .steps = 6 + int64_t(i % 7)},
                           .class_labels = {static_cast<int64_t>(i % 3)}};
     if (i % 2 == 1) request.guidance.scale = 2.5;
+    if (i % 4 == 1) request.guidance.interval = {0.3, 3};
     requests.push_back(request);
   }
+  return requests;
+}
+
+/// An engine draws for all of the requests at once what sample_images draws for each.
+void expect_the_images_of_sample_images(const std::filesystem::path& path,
+                                        const std::vector<EngineRequest>& requests) {
+  const Pipeline pipeline = load_pipeline(path, on_cpu());
   std::vector<Drawn> drawn(requests.size());
   const auto model = std::make_shared<EngineModel>(engine_model("unet", path, on_cpu()));
   Engine engine({model}, {.max_batch = 8});
@@ -78,6 +94,18 @@ TEST(EngineUnetTest, MixedRequestsDrawWhatSampleImagesDraws) {
   }
 }
 
+TEST(EngineUnetTest, MixedRequestsDrawWhatSampleImagesDraws) {
+  expect_the_images_of_sample_images(
+      saved_model(), mixed_requests({SamplerKind::kDdpm, SamplerKind::kDpmpp2m, SamplerKind::kUnipc,
+                                     SamplerKind::kHeun, SamplerKind::kDpmpp2mSde}));
+}
+
+TEST(EngineUnetTest, MixedRequestsOfASelfConditionedModelDrawWhatSampleImagesDraws) {
+  expect_the_images_of_sample_images(saved_guessing_model(),
+                                     mixed_requests({SamplerKind::kDdpm, SamplerKind::kDdim,
+                                                     SamplerKind::kDpmpp2m, SamplerKind::kUnipc}));
+}
+
 TEST(EngineUnetTest, AModelSaysItselfBeforeItsWeightsAreRead) {
   const EngineModel model = engine_model("unet", saved_model(), on_cpu());
   EXPECT_EQ(model.image_shape, (std::vector<int64_t>{1, 8, 8}));
@@ -87,13 +115,35 @@ TEST(EngineUnetTest, AModelSaysItselfBeforeItsWeightsAreRead) {
   EXPECT_GT(model.size_bytes, 10'000);
 }
 
-TEST(EngineUnetTest, ModelsThatNeedMoreThanNoiseAreRefused) {
-  ModelFolder folder = small_model();
-  folder.extras.self_conditioning = true;
-  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_self_conditioned";
-  write_model_folder(path, folder, /*overwrite=*/true);
-  EXPECT_THROW(engine_model("unet", path, on_cpu()), std::invalid_argument);
+TEST(EngineUnetTest, WhatDrawsNoImagesIsNoModel) {
+  const std::filesystem::path path = saved_model();
+  ModelFolder classifier = small_model();
+  classifier.model.kind = ModelKind::kClassifier;
+  EXPECT_THROW(engine_model("unet", classifier, path, on_cpu()), std::invalid_argument);
   EXPECT_THROW(engine_model("unet", path / "absent", on_cpu()), std::invalid_argument);
+}
+
+TEST(EngineUnetTest, AModelThatEnlargesIsLentWithAllThatItSeesAndDrawsForNoRequest) {
+  const auto path = std::filesystem::path(::testing::TempDir()) / "engine_enlarging";
+  const ModelFolder folder = small_model(0, /*self_conditioning=*/true, /*super_resolution=*/2);
+  write_model_folder(path, folder, /*overwrite=*/true);
+  const auto model = std::make_shared<EngineModel>(engine_model("unet", path, on_cpu()));
+  Engine engine({model}, {});
+  EXPECT_THAT([&] { engine.submit({.model = "unet"}, {}); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("enlarges images 2 times")));
+  const Pipeline pipeline = load_pipeline(path, on_cpu());
+  const Tensor small = at::rand({1, 1, 4, 4}) * 2 - 1;
+  const auto drawn_by = [&](const DenoiseFn& denoise) {
+    return sample(pipeline.schedule, PredictionType::kEpsilon, denoise,
+                  {.kind = SamplerKind::kDdim, .steps = 5},
+                  {.num_images = 2, .image_shape = {1, 8, 8}});
+  };
+  const NetworkView view{.schedule = pipeline.schedule,
+                         .self_conditioning = model->self_conditioning,
+                         .super_resolution = model->super_resolution,
+                         .low_resolution = small};
+  EXPECT_TRUE(tensors_near(drawn_by(network_denoise_fn(engine.lend_network(model), view)),
+                           drawn_by(make_denoise_fn(pipeline, {}, small)), kNetworkTolerance));
 }
 
 }  // namespace

@@ -25,6 +25,15 @@ inline Tensor fake_answer(const Tensor& x, const Tensor& t, const Tensor& labels
   return variance ? at::cat({eps, (x * 0.5).tanh()}, /*dim=*/1) : eps;
 }
 
+/// The same of a network whose x holds more behind x_t: its last guess, or an enlarged image.
+inline Tensor fake_wide_answer(const Tensor& x, const Tensor& t, const Tensor& labels,
+                               bool variance) {
+  const auto parts = x.chunk(2, /*dim=*/1);
+  const Tensor eps = parts[0] * 0.1 - (parts[1] * 2).sin() * 0.3;
+  const Tensor answer = fake_answer(parts[0], t, labels, variance);
+  return variance ? answer + at::cat({eps, at::zeros_like(eps)}, /*dim=*/1) : answer + eps;
+}
+
 /// What fake networks were called with.
 struct FakeCalls {
   std::atomic<int64_t> loads = 0;
@@ -38,6 +47,8 @@ struct FakeOptions {
   int64_t num_classes = 0;  ///< With a null class beside them.
   VarianceType variance = VarianceType::kFixedSmall;
   int64_t size_bytes = 100;
+  bool self_conditioning = false;
+  int64_t super_resolution = 0;
 };
 
 inline NoiseSchedule fake_schedule(VarianceType variance = VarianceType::kFixedSmall) {
@@ -56,14 +67,18 @@ inline std::shared_ptr<EngineModel> fake_model(const std::shared_ptr<FakeCalls>&
   model->image_shape = {2, 4, 4};
   model->num_labels = options.num_classes > 0 ? options.num_classes + 1 : 0;
   model->null_class = options.num_classes > 0 ? options.num_classes : -1;
+  model->self_conditioning = options.self_conditioning;
+  model->super_resolution = options.super_resolution;
   model->size_bytes = options.size_bytes;
-  model->load = [calls, has_variance] {
+  const bool is_wide = options.self_conditioning || options.super_resolution > 0;
+  const auto answer = is_wide ? fake_wide_answer : fake_answer;
+  model->load = [calls, answer, has_variance] {
     ++calls->loads;
-    return [calls, has_variance](const Tensor& x, const Tensor& t, const Tensor& labels) {
+    return [calls, answer, has_variance](const Tensor& x, const Tensor& t, const Tensor& labels) {
       calls->batches.push_back(x.size(0));
       calls->dtypes_of_t.push_back(t.scalar_type());
       if (calls->before) calls->before(x, t, labels);
-      return fake_answer(x, t, labels, has_variance);
+      return answer(x, t, labels, has_variance);
     };
   };
   return model;

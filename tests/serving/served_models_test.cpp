@@ -66,20 +66,42 @@ TEST_F(ServedModelsTest, AFolderThatIsAModelIsServedAlone) {
   EXPECT_THAT(ids(models), ElementsAre("faces"));
 }
 
-TEST_F(ServedModelsTest, ModelsThatTheEngineCantBatchAreNamedWithTheReason) {
-  ModelFolder enlarging = small_model();
-  enlarging.extras.super_resolution = 2;
-  write("enlarging", enlarging);
-  ModelFolder guessing = small_model();
-  guessing.extras.self_conditioning = true;
-  write("guessing", guessing);
+TEST_F(ServedModelsTest, AClassifierIsNamedWithTheReason) {
+  ModelFolder classifier;
+  classifier.model.kind = ModelKind::kClassifier;
+  classifier.model.classifier = {.in_channels = 1,
+                                 .num_classes = 2,
+                                 .block_out_channels = {8, 16},
+                                 .attention_head_dim = 8,
+                                 .norm_num_groups = 4};
+  classifier.extras.image_size = 8;
+  const auto network = make_network(classifier.model);
+  for (const auto& item : network->named_parameters()) {
+    classifier.weights.emplace_back(item.key(), item.value().detach());
+  }
+  write("classifier", classifier);
   const ServedModels models = served();
   EXPECT_THAT(ids(models), ElementsAre("digits", "faces"));
   const auto refused = models.refused();
-  ASSERT_EQ(refused.size(), 2U);
-  EXPECT_EQ(refused[0].id, "enlarging");
-  EXPECT_THAT(refused[0].reason, HasSubstr("enlarges"));
-  EXPECT_THAT(refused[1].reason, HasSubstr("self-conditioned"));
+  ASSERT_EQ(refused.size(), 1U);
+  EXPECT_EQ(refused[0].id, "classifier");
+  EXPECT_THAT(refused[0].reason, HasSubstr("draws no images"));
+}
+
+TEST_F(ServedModelsTest, ASelfConditionedModelIsServedWithTheImagesItDraws) {
+  write("guessing", small_model(/*num_classes=*/0, /*self_conditioning=*/true));
+  const auto model = served().find("guessing");
+  ASSERT_NE(model, nullptr);
+  EXPECT_EQ(model->image_shape, (std::vector<int64_t>{1, 8, 8}));
+  EXPECT_TRUE(model->engine->self_conditioning);
+}
+
+TEST_F(ServedModelsTest, AModelThatEnlargesIsServedWithItsFactor) {
+  write("enlarging", small_model(0, /*self_conditioning=*/false, /*super_resolution=*/2));
+  const auto model = served().find("enlarging");
+  ASSERT_NE(model, nullptr);
+  EXPECT_EQ(model->image_shape, (std::vector<int64_t>{1, 8, 8}));
+  EXPECT_EQ(model->super_resolution, 2);
 }
 
 TEST_F(ServedModelsTest, AModelLargerThanTheRoomForModelsIsRefused) {

@@ -18,11 +18,13 @@
 namespace ddpm::testing {
 
 /// Everything behind the routes, with one model: "fake", 3x8x8 images of the classes boot and
-/// shirt.
+/// shirt, unless others are given.
 struct TestService {
   explicit TestService(const std::shared_ptr<FakeCalls>& fake_calls, JobsOptions jobs_options = {})
-      : calls(fake_calls),
-        models({served_fake({.num_classes = 2, .channels = 3, .calls = calls})}),
+      : TestService({served_fake({.num_classes = 2, .channels = 3, .calls = fake_calls})},
+                    std::move(jobs_options)) {}
+  explicit TestService(std::vector<ServedModel> served, JobsOptions jobs_options = {})
+      : models(std::move(served)),
         engine(models.engine_models(), {}),
         jobs(engine, encode_job_image, std::move(jobs_options)),
         watcher(jobs) {
@@ -30,7 +32,6 @@ struct TestService {
   }
   ~TestService() { engine.drain(EngineClock::now()); }
 
-  std::shared_ptr<FakeCalls> calls;
   MetricsRegistry metrics;
   ServedModels models;
   Engine engine;

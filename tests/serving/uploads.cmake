@@ -1,6 +1,6 @@
 # Routes beside the native ones: health and metrics, the forward process and edits of what clients send.
 ddpm_add_test(api NAME uploads_test LABELS fast
-  SOURCES all_routes_test.cpp edits_test.cpp forward_test.cpp ops_test.cpp)
+  SOURCES all_routes_test.cpp edits_conditioned_test.cpp edits_test.cpp forward_test.cpp ops_test.cpp)
 if(DDPM_BUILD_APPS)
   add_test(NAME serve_uploads_test COMMAND ${PROJECT_SOURCE_DIR}/.venv/bin/python
            ${PROJECT_SOURCE_DIR}/tests/e2e/serve_uploads_test.py $<TARGET_FILE:ddpm_app>)

@@ -16,6 +16,25 @@ afterEach(async () => {
 const textOf = async (page: Page, url: string) =>
   readPngText(new Uint8Array(await (await page.request.get(bench.origin + url)).body()));
 
+describe('the models', () => {
+  it('are those that draw from noise alone, and a line says where the others are asked', async () => {
+    const page = await bench.open();
+    await page
+      .getByText('Models that enlarge images are asked by POST /v1/edits/superres.')
+      .waitFor();
+    const offered = await page.getByLabel('Model').locator('option').allTextContents();
+    assert.deepEqual(offered, ['shapes', 'fashion_mnist', 'landscapes_64']);
+    await page.route('**/v1/models', async (route) => {
+      const body = await (await route.fetch()).json();
+      const data = body.data.filter((model: { id: string }) => model.id === 'garments_4x');
+      await route.fulfill({ json: { ...body, data } });
+    });
+    await page.reload();
+    await page.getByRole('heading', { name: /^This server's models enlarge images/ }).waitFor();
+    await page.context().close();
+  });
+});
+
 describe('a generation', () => {
   it('waits in the queue, is drawn before the eyes and ends in the gallery', async () => {
     const kAhead = { stepMs: 2, ahead: 2, queueMs: 5 };

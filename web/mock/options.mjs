@@ -27,9 +27,18 @@ export const kModels = [
     T: 300,
     sampler: { kind: 'ddpm', steps: 0, clip: 'clip', spacing: 'trailing' },
   },
+  {
+    id: 'garments_4x',
+    shape: [1, 28, 28],
+    classes: null,
+    enlarges: 4,
+    hash: hash('d'),
+    T: 1000,
+    sampler: { kind: 'ddim', steps: 0, clip: 'clip', spacing: 'trailing' },
+  },
 ];
 
-export function modelJson({ id, shape, classes, hash: modelHash, T, sampler }) {
+export function modelJson({ id, shape, classes, enlarges = 0, hash: modelHash, T, sampler }) {
   return {
     id,
     object: 'model',
@@ -38,6 +47,7 @@ export function modelJson({ id, shape, classes, hash: modelHash, T, sampler }) {
     ddpm: {
       image_shape: shape,
       classes,
+      super_resolution: enlarges,
       num_timesteps: T,
       prediction: 'epsilon',
       default_sampler: sampler,

@@ -86,6 +86,11 @@ export function resolve(body) {
   const model = kModels.find((m) => m.id === body.model);
   if (!model)
     throw new Refusal(404, 'unknown_model', `[model] no model '${body.model}' here`, 'model');
+  if (model.enlarges)
+    throw invalid(
+      'model',
+      `expected one that draws from noise alone, got '${model.id}', which enlarges images ${model.enlarges} times: POST /v1/edits/superres asks it`,
+    );
   const num_images = body.num_images ?? 1;
   if (!Number.isInteger(num_images) || num_images < 1 || num_images > kLimits.max_images) {
     throw invalid('num_images', `expected 1 to ${kLimits.max_images} images, got ${num_images}`);

@@ -42,7 +42,16 @@ describe('against the mock', () => {
     const [models, caps] = await Promise.all([client().models(), client().capabilities()]);
     assert.deepEqual(models[0]!.imageShape, [3, 32, 32]);
     assert.equal(models[2]!.classes, null);
+    assert.deepEqual(
+      models.map((model) => model.superResolution),
+      [0, 0, 0, 4],
+    );
     assert.ok(caps.samplers.length > 10 && caps.samplerOptions.some((o) => o.name === 's_churn'));
+  });
+
+  it('a model that enlarges images draws no job', async () => {
+    const refused = client().createJob({ ...request, model: 'garments_4x' }, 'none');
+    await assert.rejects(refused, { status: 422, field: 'model' });
   });
 
   it('a job is followed from the queue to its images, with its seed whole', async () => {

@@ -4,6 +4,7 @@ import { parseJson, stringifyRequest } from '../src/lib/api/json.ts';
 import {
   decodeSettings,
   defaultSteps,
+  drawsFromNoise,
   fitToServer,
   fromRequest,
   initialSettings,
@@ -96,6 +97,13 @@ describe('seeds', () => {
     assert.deepEqual(parseJson('{"note":"\\"seed\\": 12345678901234567890,"}'), {
       note: '"seed": 12345678901234567890,',
     });
+  });
+});
+
+describe('drawsFromNoise', () => {
+  it('leaves out models that want an image', () => {
+    const enlarging = { ...models[0]!, id: 'large', superResolution: 4 };
+    assert.deepEqual([...models, enlarging].filter(drawsFromNoise), models);
   });
 });
 

@@ -50,6 +50,20 @@ AttentionImpl::AttentionImpl(int64_t channels, const AttentionOptions& options)
 void AttentionImpl::prepare_for_sampling() {
   packed_qkv_ = PackedWeight::of_linear({to_q_->weight(), to_k_->weight(), to_v_->weight()});
   qkv_bias_ = at::cat({to_q_->bias(), to_k_->bias(), to_v_->bias()}).detach();
+  if (to_q_->weight().is_cuda() && is_one_wide_head()) {
+    folded_ = pack_attention(weights());
+  }
+}
+
+AttentionWeights AttentionImpl::weights() const {
+  return {.q = to_q_->weight(),
+          .k = to_k_->weight(),
+          .v = to_v_->weight(),
+          .out = to_out_->weight(),
+          .q_bias = to_q_->bias(),
+          .k_bias = to_k_->bias(),
+          .v_bias = to_v_->bias(),
+          .out_bias = to_out_->bias()};
 }
 
 bool AttentionImpl::has_packed_weights() const {
@@ -83,21 +97,30 @@ Tensor AttentionImpl::run_in_few_passes(const Conv2dArgs& projection) {
                  .residual = x});
 }
 
+bool AttentionImpl::is_one_wide_head() const {
+  const Tensor& q = to_q_->weight();
+  return num_heads_ == 1 && q.size(0) == q.size(1) && options_.output_scale_factor == 1.0;
+}
+
 Tensor AttentionImpl::run(const Tensor& x) {
+  GroupNormSiluArgs norm;
+  if (group_norm_) {
+    norm = group_norm_->args(x);
+    norm.silu = false;
+  }
+  if (group_norm_ && is_one_wide_head() && has_map_attention(x, norm)) {
+    const bool is_packed = !at::GradMode::is_enabled() && folded_.state.is_of(weights().all());
+    const FoldedAttention folded = is_packed ? folded_ : fold_attention(weights());
+    return map_attention({.x = x, .norm = &norm, .weights = &folded});
+  }
   if (group_norm_ && has_packed_weights() && packed_qkv_.joined().defined() &&
       options_.output_scale_factor == 1.0) {
-    GroupNormSiluArgs norm = group_norm_->args(x);
-    norm.silu = false;
     const Conv2dArgs projection{
         .x = x, .weight = pixel_weight(packed_qkv_.joined()), .bias = qkv_bias_, .norm = &norm};
     if (conv2d_is_one_pass(projection)) return run_in_few_passes(projection);
   }
   GroupNormFork fork{.y = x, .x = x, .x_rest = {}};
-  if (group_norm_) {
-    GroupNormSiluArgs args = group_norm_->args(x);
-    args.silu = false;
-    fork = group_norm_silu_fork(args);
-  }
+  if (group_norm_) fork = group_norm_silu_fork(norm);
   const Tensor attended = attention(project(sequence_of(fork.y)), num_heads_);
   const Tensor sum = map_of(to_out_->forward(attended, sequence_of(fork.x)), x);
   return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;

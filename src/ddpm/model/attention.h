@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/kernels/map_attention.h"
 #include "ddpm/model/gradient_checkpoint.h"
 #include "ddpm/model/layers.h"
 
@@ -34,6 +35,9 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
 
  private:
   Tensor run(const Tensor& x);
+  AttentionWeights weights() const;
+  /// One head of as many channels as the map, and nothing behind the residual sum.
+  bool is_one_wide_head() const;
   /// run() where queries, keys and values are one pass with the norm before them.
   Tensor run_in_few_passes(const Conv2dArgs& projection);
   /// Whether packed_qkv_ and qkv_bias_ are of use.
@@ -46,7 +50,8 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
   GroupNorm group_norm_{nullptr};
   Linear to_q_{nullptr}, to_k_{nullptr}, to_v_{nullptr}, to_out_{nullptr};
   PackedWeight packed_qkv_;
-  Tensor qkv_bias_;  ///< of packed_qkv_.
+  Tensor qkv_bias_;         ///< of packed_qkv_.
+  FoldedAttention folded_;  ///< of one head on a GPU.
 };
 TORCH_MODULE(Attention);
 

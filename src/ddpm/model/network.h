@@ -32,6 +32,11 @@ class NetworkImpl : public torch::nn::Module {
   /// @throws std::invalid_argument if a shape does not fit, class labels are missing, or labels are
   ///         given to a network without such labels.
   virtual Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) = 0;
+
+  /// Computes what int64 t from 0 to num_timesteps - 1 alone decide, for many calls without
+  /// gradients, where that pays: on a GPU. Such t must then be less than num_timesteps, as long as
+  /// the weights stay as they are.
+  virtual void prepare_timesteps(int64_t num_timesteps) { static_cast<void>(num_timesteps); }
 };
 
 /// What every U-Net's forward asks of its input.

@@ -23,14 +23,27 @@ Tensor TimeProjections::bias() const {
   return of_convolutions.empty() ? bias : bias + at::cat(of_convolutions);
 }
 
-TimeRows TimeProjections::operator()(const Tensor& e) const {
+Tensor TimeProjections::rows_of(const Tensor& e) const {
   const std::vector<Tensor> all = weights();
-  std::vector<int64_t> channels;
-  for (const Tensor& weight : all) channels.push_back(weight.size(0));
   const bool is_packed = !at::GradMode::is_enabled() && packed_.is_of(all);
-  const Tensor rows = is_packed ? packed_linear(e, packed_, packed_bias_, /*residual=*/{})
-                                : linear({.x = e, .weight = at::cat(all), .bias = bias()});
+  return is_packed ? packed_linear(e, packed_, packed_bias_, /*residual=*/{})
+                   : linear({.x = e, .weight = at::cat(all), .bias = bias()});
+}
+
+TimeRows TimeProjections::split(const Tensor& rows) const {
+  std::vector<int64_t> channels;
+  for (const Tensor& weight : weights()) channels.push_back(weight.size(0));
   return TimeRows(rows.split_with_sizes(channels, /*dim=*/1));
+}
+
+std::vector<Tensor> TimeProjections::parameters() const {
+  std::vector<Tensor> all;
+  for (const ResnetBlock& block : blocks_) {
+    all.push_back(block->time_projection().weight());
+    all.push_back(block->time_projection().bias());
+    if (block->added_to_time().defined()) all.push_back(block->added_to_time());
+  }
+  return all;
 }
 
 void TimeProjections::prepare_for_sampling() {

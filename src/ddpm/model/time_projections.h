@@ -30,10 +30,17 @@ class TimeProjections {
   void set(std::vector<ResnetBlock> blocks) { blocks_ = std::move(blocks); }
 
   /// @param e [N, time_channels], SiLU taken.
-  TimeRows operator()(const Tensor& e) const;
+  TimeRows operator()(const Tensor& e) const { return split(rows_of(e)); }
+  /// What all blocks take, side by side: [N, the sum of their channels].
+  Tensor rows_of(const Tensor& e) const;
+  /// Such rows in the blocks' turn.
+  TimeRows split(const Tensor& rows) const;
 
   /// As PreparableModule's.
   void prepare_for_sampling();
+
+  /// Every tensor that the rows depend on.
+  std::vector<Tensor> parameters() const;
 
  private:
   std::vector<Tensor> weights() const;

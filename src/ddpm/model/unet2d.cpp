@@ -1,118 +1,17 @@
 #include "ddpm/model/unet2d.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <stdexcept>
 #include <string>
 
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/model/unet2d_options.h"
 
 namespace ddpm {
-namespace {
-
-constexpr int64_t kTimeChannelsPerChannel = 4;
-
-LevelResampling resampling_of(ResampleType type) {
-  return type == ResampleType::kConv ? LevelResampling::kConv : LevelResampling::kResnet;
-}
-
-int64_t conv_in_channels(const UNet2DConfig& config) {
-  return config.conv_in_channels == 0 ? config.block_out_channels.front() : config.conv_in_channels;
-}
-
-int64_t time_embed_channels(const UNet2DConfig& config) {
-  return config.time_embed_channels == 0 ? config.block_out_channels.front()
-                                         : config.time_embed_channels;
-}
-
-ResnetOptions resnet_options(const UNet2DConfig& config) {
-  return {.time_channels = kTimeChannelsPerChannel * time_embed_channels(config),
-          .norm_num_groups = config.norm_num_groups,
-          .norm_eps = config.norm_eps,
-          .dropout = config.dropout,
-          .time_scale_shift = config.resnet_time_scale_shift,
-          .output_scale_factor = 1.0 / config.skip_scale,
-          .resample_projection = config.resample_projection,
-          .weight_init = config.weight_init};
-}
-
-AttentionOptions attention_options(const UNet2DConfig& config) {
-  return {.head_channels = config.attention_head_dim,
-          .num_heads = config.attention_num_heads,
-          .norm_num_groups = config.norm_num_groups,
-          .norm_eps = config.norm_eps,
-          .output_scale_factor = 1.0 / config.skip_scale,
-          .weight_init = config.weight_init};
-}
-
-/// Options of the two ways but for attention and resampling, which each block type sets.
-LevelOptions level_options(const UNet2DConfig& config) {
-  return {.num_layers = config.layers_per_block,
-          .attention_last_up_only = config.attention_last_up_only,
-          .downsample_padding = config.downsample_padding,
-          .resnet = resnet_options(config),
-          .attention_options = attention_options(config)};
-}
-
-/// The resampling after a level; `is_last` levels of a way have none.
-LevelResampling level_resampling(const UNet2DConfig& config, LevelResampling wanted, bool is_last) {
-  if (is_last) return LevelResampling::kNone;
-  const bool plain = wanted == LevelResampling::kConv && !config.conv_resample;
-  return plain ? LevelResampling::kPlain : wanted;
-}
-
-LevelOptions down_options(const UNet2DConfig& config, DownBlockType type) {
-  LevelOptions options = level_options(config);
-  switch (type) {
-    case DownBlockType::kDown:
-      return options;
-    case DownBlockType::kAttnDown:
-      options.attention = true;
-      options.resampling = resampling_of(config.downsample_type);
-      return options;
-    case DownBlockType::kResnetDown:
-      options.resampling = LevelResampling::kResnet;
-      return options;
-  }
-  throw std::logic_error("[UNet2D] not a DownBlockType");
-}
-
-LevelOptions up_options(const UNet2DConfig& config, UpBlockType type) {
-  LevelOptions options = level_options(config);
-  options.num_layers += 1;
-  switch (type) {
-    case UpBlockType::kUp:
-      return options;
-    case UpBlockType::kAttnUp:
-      options.attention = true;
-      options.resampling = resampling_of(config.upsample_type);
-      return options;
-    case UpBlockType::kResnetUp:
-      options.resampling = LevelResampling::kResnet;
-      return options;
-  }
-  throw std::logic_error("[UNet2D] not an UpBlockType");
-}
-
-MidBlock make_mid_block(const UNet2DConfig& config) {
-  ResnetOptions resnet = resnet_options(config);
-  resnet.output_scale_factor *= config.mid_block_scale_factor;
-  AttentionOptions attention = attention_options(config);
-  attention.output_scale_factor *= config.mid_block_scale_factor;
-  // diffusers leaves the middle's norm out with scale_shift, unless its groups are given.
-  if (config.attn_norm_num_groups > 0) {
-    attention.norm_num_groups = config.attn_norm_num_groups;
-  } else if (config.resnet_time_scale_shift == TimeScaleShift::kScaleShift) {
-    attention.norm_num_groups = 0;
-  }
-  return MidBlock(config.block_out_channels.back(), config.add_attention, resnet, attention);
-}
-
-}  // namespace
-
 UNet2DImpl::UNet2DImpl(const UNet2DConfig& config) : config_(config) {
   const int64_t first = config.block_out_channels.front();
   const int64_t wave_channels = time_embed_channels(config);
@@ -231,10 +130,36 @@ Tensor UNet2DImpl::embed(const Tensor& t, const NetworkLabels& labels, at::Scala
   return at::silu(e);
 }
 
+std::vector<Tensor> UNet2DImpl::time_parameters() const {
+  std::vector<Tensor> all = time_embedding_->parameters();
+  const std::vector<Tensor> projections = time_projections_.parameters();
+  all.insert(all.end(), projections.begin(), projections.end());
+  return all;
+}
+
+void UNet2DImpl::prepare_timesteps(int64_t num_timesteps) {
+  const Tensor weight = time_embedding_->parameters().front();
+  const bool has_labels =
+      class_embedding_ || augment_embedding_ || config_.class_embed_type != ClassEmbedType::kNone;
+  if (!weight.is_cuda() || has_labels) return;
+  const at::NoGradGuard no_grad;
+  const Tensor t = at::arange(num_timesteps, weight.options().dtype(at::kLong));
+  time_table_ = time_projections_.rows_of(embed(t, /*labels=*/{}, weight.scalar_type()));
+  time_state_ = WeightState(time_parameters());
+}
+
+TimeRows UNet2DImpl::time_rows(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype) {
+  const bool is_prepared = !at::GradMode::is_enabled() && t.scalar_type() == at::kLong &&
+                           time_table_.defined() && !labels.class_labels.defined() &&
+                           !labels.augment_labels.defined() && time_state_.is_of(time_parameters());
+  return is_prepared ? time_projections_.split(time_table_.index_select(/*dim=*/0, t))
+                     : time_projections_(embed(t, labels, dtype));
+}
+
 Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {
   check_network_input("UNet2D", x, t, config_.in_channels,
                       int64_t{1} << (config_.block_out_channels.size() - 1));
-  TimeRows time = time_projections_(embed(t, labels, x.scalar_type()));
+  TimeRows time = time_rows(t, labels, x.scalar_type());
   const Tensor input = config_.center_input_sample ? 2 * x - 1 : x;
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));
   std::vector<Tensor> skips{h};

@@ -4,6 +4,7 @@
 
 #include "ddpm/config/model_config.h"
 #include "ddpm/core/tensor.h"
+#include "ddpm/kernels/weight_state.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/time_projections.h"
 #include "ddpm/model/timestep_embedding.h"
@@ -21,11 +22,15 @@ class UNet2DImpl : public NetworkImpl, public PreparableModule {
   /// H and W must be multiples of 2^(levels - 1). The timestep embedding is computed in float32.
   Tensor forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) override;
   void prepare_for_sampling() override { time_projections_.prepare_for_sampling(); }
+  void prepare_timesteps(int64_t num_timesteps) override;
 
  private:
   void add_levels();
   /// In the order in which they run.
   std::vector<ResnetBlock> res_blocks() const;
+  TimeRows time_rows(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype);
+  /// Every tensor that the rows of an image without labels depend on.
+  std::vector<Tensor> time_parameters() const;
   /// [N, time channels], SiLU taken.
   Tensor embed(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype);
   Tensor embed_classes(const Tensor& class_labels, int64_t images, at::ScalarType dtype);
@@ -43,6 +48,8 @@ class UNet2DImpl : public NetworkImpl, public PreparableModule {
   MidBlock mid_block_{nullptr};
   TimeProjections time_projections_;
   GroupNorm conv_norm_out_{nullptr};
+  Tensor time_table_;       ///< [num_timesteps, ...] of TimeProjections::rows_of(), if prepared.
+  WeightState time_state_;  ///< Of time_parameters(), when it was.
 };
 
 }  // namespace ddpm

@@ -94,15 +94,16 @@ DenoiseFn guided_by_model(const Pipeline& pipeline, const Conditioning& conditio
 DenoiseFn guided_by_null_class(const Pipeline& pipeline, const Conditioning& conditioning) {
   const Tensor& labels = conditioning.class_labels;
   const Tensor& low = conditioning.low_resolution;
-  const DenoiseFn conditional = make_denoise_fn(pipeline, labels, low);
-  if (conditioning.guidance.scale == 1) return conditional;
+  if (conditioning.guidance.scale == 1) return make_denoise_fn(pipeline, labels, low);
   const int64_t null_class = pipeline.folder.extras.null_class;
   check_arg(null_class >= 0,
             "[make_denoiser] guidance: expected a model trained with train.class_dropout, or a "
             "weaker model to guide with, got one that knows no null class");
   const Tensor both = at::cat({labels, at::full_like(labels, null_class)});
-  return classifier_free_guidance(pipeline.schedule, conditioning.guidance, conditional,
-                                  make_denoise_fn(pipeline, both, low));
+  // One function for both, so that a self-conditioned network keeps its guesses at an interval's
+  // ends.
+  const DenoiseFn denoise = make_denoise_fn(pipeline, both, low);
+  return classifier_free_guidance(pipeline.schedule, conditioning.guidance, denoise, denoise);
 }
 
 void check_classifier(const Pipeline& pipeline, const ClassifierGuide& guide) {

@@ -5,36 +5,82 @@
 #include "ddpm/core/check.h"
 #include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/prediction.h"
+#include "ddpm/model/low_resolution.h"
 #include "ddpm/sampling/classifier_guidance.h"
 
 namespace ddpm {
 namespace {
 
-Tensor with_low_resolution(const Tensor& x, const Tensor& low_resolution) {
-  if (!low_resolution.defined()) return x;
-  const int64_t times = x.size(0) / low_resolution.size(0);
-  check_arg(times * low_resolution.size(0) == x.size(0),
-            "[network_denoise_fn] low_resolution: expected a batch of a multiple of ",
-            low_resolution.size(0), " images, got ", x.size(0));
-  return at::cat({x, low_resolution.repeat({times, 1, 1, 1})}, /*dim=*/1);
+/// Images in the network's input: x_t, the guess, the enlarged one.
+int64_t count_parts(const NetworkView& view) {
+  return 1 + int64_t{view.self_conditioning} + int64_t{view.super_resolution > 0};
 }
 
-/// The network's answer, a pure function. x holds a guess's channels where the network sees one.
+/// The network's answer, a pure function. x holds all that it sees.
 LabelledDenoiseFn answer_of(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
                             at::ScalarType dtype) {
-  const auto answer = [network, dtype, low_resolution = view.low_resolution](
-                          const Tensor& x, const Tensor& t, const Tensor& class_labels) {
+  const auto answer = [network, dtype](const Tensor& x, const Tensor& t,
+                                       const Tensor& class_labels) {
     const auto like_weights =
         x.options().dtype(dtype).memory_format(at::MemoryFormat::ChannelsLast);
-    return network->forward(with_low_resolution(x, low_resolution).to(like_weights), t,
-                            {.class_labels = class_labels});
+    return network->forward(x.to(like_weights), t, {.class_labels = class_labels});
   };
   if (view.prediction != PredictionType::kEdm) return answer;
-  return [answer, schedule = view.schedule](const Tensor& x_t, const Tensor& t,
-                                            const Tensor& class_labels) {
-    const EdmInput input = edm_input(schedule.sigma_data, x_t, alpha_bars_at(schedule, t));
-    return answer(input.x, input.c_noise, class_labels);
+  return [answer, schedule = view.schedule, parts = count_parts(view)](
+             const Tensor& x, const Tensor& t, const Tensor& class_labels) {
+    const int64_t channels = x.size(1) / parts;
+    const EdmInput input = edm_input(schedule.sigma_data, x.narrow(/*dim=*/1, 0, channels),
+                                     alpha_bars_at(schedule, t));
+    if (parts == 1) return answer(input.x, input.c_noise, class_labels);
+    const Tensor beside = x.narrow(/*dim=*/1, channels, x.size(1) - channels);
+    return answer(at::cat({input.x, beside}, /*dim=*/1), input.c_noise, class_labels);
   };
+}
+
+/// Of what is known of a batch, the part of its first images.
+Tensor first_rows(const Tensor& batch, int64_t rows) {
+  return batch.defined() && batch.size(0) > rows ? batch.narrow(/*dim=*/0, 0, rows) : batch;
+}
+
+/// The last guesses of a batch's images.
+class LastGuesses {
+ public:
+  /// Of the images of a call; zeros for those that had none yet.
+  Tensor of(const Tensor& x_t) const {
+    const int64_t known = guesses_.defined() ? guesses_.size(0) : 0;
+    if (known >= x_t.size(0)) return first_rows(guesses_, x_t.size(0));
+    const Tensor none = at::zeros_like(x_t.narrow(/*dim=*/0, known, x_t.size(0) - known));
+    return known == 0 ? none : at::cat({guesses_, none});
+  }
+
+  /// Takes those of the first images.
+  void set(const Tensor& guesses) {
+    const int64_t rows = guesses.size(0);
+    const int64_t others = guesses_.defined() ? guesses_.size(0) - rows : 0;
+    guesses_ = others <= 0 ? guesses : at::cat({guesses, guesses_.narrow(/*dim=*/0, rows, others)});
+  }
+
+ private:
+  Tensor guesses_;
+};
+
+/// The enlarged images of a view, for batches.
+Tensor enlarged_of(const NetworkView& view) {
+  check_arg(view.low_resolution.defined() == (view.super_resolution > 0),
+            "[network_denoise_fn] low_resolution: expected ",
+            view.super_resolution > 0 ? "images to enlarge, got none"
+                                      : "none for a network that enlarges nothing, got some");
+  if (view.super_resolution == 0) return {};
+  return enlarge_images(view.low_resolution, view.super_resolution);
+}
+
+Tensor with_enlarged(const Tensor& x, const Tensor& enlarged) {
+  if (!enlarged.defined()) return x;
+  const int64_t times = x.size(0) / enlarged.size(0);
+  check_arg(times * enlarged.size(0) == x.size(0),
+            "[network_denoise_fn] low_resolution: expected a batch of a multiple of ",
+            enlarged.size(0), " images, got ", x.size(0));
+  return at::cat({x, enlarged.repeat({times, 1, 1, 1})}, /*dim=*/1);
 }
 
 LabelledDenoiseFn captured_if_asked(const LabelledDenoiseFn& denoise, const NetworkView& view,
@@ -67,18 +113,19 @@ DenoiseFn network_denoise_fn(const std::shared_ptr<NetworkImpl>& network, const 
 
 DenoiseFn network_denoise_fn(const LabelledDenoiseFn& answers, const NetworkView& view,
                              const Tensor& class_labels) {
-  const DenoiseFn answer = [answers, class_labels](const Tensor& x_t, const Tensor& t) {
-    return answers(x_t, t, class_labels);
+  const DenoiseFn answer = [answers, class_labels, enlarged = enlarged_of(view)](const Tensor& x,
+                                                                                 const Tensor& t) {
+    return answers(with_enlarged(x, enlarged), t, first_rows(class_labels, x.size(0)));
   };
   if (!view.self_conditioning) return answer;
-  return [answer, view, guess = Tensor()](const Tensor& x_t, const Tensor& t) mutable {
+  return [answer, view, guesses = std::make_shared<LastGuesses>()](const Tensor& x_t,
+                                                                   const Tensor& t) {
     check_arg(
         t.scalar_type() == at::kLong,
         "[network_denoise_fn] a self-conditioned network needs a sampler of whole timesteps: ",
         "expected Long, got ", t.scalar_type());
-    if (!guess.defined()) guess = at::zeros_like(x_t);
-    const Tensor output = answer(at::cat({x_t, guess}, /*dim=*/1), t);
-    guess = self_condition(view.schedule, view.prediction, x_t, t, output);
+    const Tensor output = answer(at::cat({x_t, guesses->of(x_t)}, /*dim=*/1), t);
+    guesses->set(self_condition(view.schedule, view.prediction, x_t, t, output));
     return output;
   };
 }

@@ -9,7 +9,6 @@
 #include "ddpm/core/check.h"
 #include "ddpm/core/device.h"
 #include "ddpm/model/layers.h"
-#include "ddpm/model/low_resolution.h"
 #include "ddpm/model/network.h"
 #include "ddpm/model/state_dict.h"
 #include "ddpm/pipeline/guided_denoiser.h"
@@ -64,15 +63,16 @@ Tensor of_batch(const Tensor& rows, int64_t first, int64_t count) {
 NetworkView view_of(const Pipeline& pipeline) {
   return {.schedule = pipeline.schedule,
           .prediction = pipeline.folder.diffusion.prediction,
-          .self_conditioning = pipeline.folder.extras.self_conditioning};
+          .self_conditioning = pipeline.folder.extras.self_conditioning,
+          .super_resolution = pipeline.folder.extras.super_resolution};
 }
 
 at::ScalarType dtype_of(const Pipeline& pipeline) {
   return pipeline.network->parameters().front().scalar_type();
 }
 
-/// What the network sees of the images to enlarge, on its device.
-Tensor enlarged(const Pipeline& pipeline, const Tensor& low_resolution) {
+/// The images to enlarge, on the network's device.
+Tensor checked_low_resolution(const Pipeline& pipeline, const Tensor& low_resolution) {
   const int64_t factor = pipeline.folder.extras.super_resolution;
   if (factor == 0) {
     check_arg(!low_resolution.defined(), "[make_denoise_fn] low_resolution: expected none, this ",
@@ -87,7 +87,7 @@ Tensor enlarged(const Pipeline& pipeline, const Tensor& low_resolution) {
       low_resolution.dim() == 4 && low_resolution.sizes().slice(1) == at::IntArrayRef(expected),
       "[make_denoise_fn] low_resolution: expected images ", at::IntArrayRef(expected), ", got ",
       low_resolution.sizes());
-  return enlarge_images(low_resolution.to(pipeline.device), factor);
+  return low_resolution.to(pipeline.device);
 }
 
 }  // namespace
@@ -140,10 +140,9 @@ Pipeline load_pipeline(const fs::path& path, const PipelineOptions& options) {
                        dtype_of(resolve_precision(options.precision, pipeline.device)));
   pipeline.network->eval();
   prepare_for_sampling(*pipeline.network);
+  pipeline.network->prepare_timesteps(pipeline.folder.diffusion.num_timesteps);
   pipeline.schedule = make_noise_schedule(pipeline.folder.diffusion).to(pipeline.device);
-  if (pipeline.folder.extras.super_resolution == 0) {
-    pipeline.answers = network_answer_fn(pipeline.network, view_of(pipeline), dtype_of(pipeline));
-  }
+  pipeline.answers = network_answer_fn(pipeline.network, view_of(pipeline), dtype_of(pipeline));
   return pipeline;
 }
 
@@ -156,7 +155,7 @@ DenoiseFn make_denoise_fn(const Pipeline& pipeline, const Tensor& class_labels,
   check_draws_images(pipeline.folder);
   const Tensor labels = class_labels.defined() ? class_labels.to(pipeline.device) : Tensor();
   NetworkView view = view_of(pipeline);
-  view.low_resolution = enlarged(pipeline, low_resolution);
+  view.low_resolution = checked_low_resolution(pipeline, low_resolution);
   return pipeline.answers ? network_denoise_fn(pipeline.answers, view, labels)
                           : network_denoise_fn(pipeline.network, view, dtype_of(pipeline), labels);
 }

@@ -34,9 +34,8 @@ struct Pipeline {
   NoiseSchedule schedule;
   std::shared_ptr<NetworkImpl> network;  ///< In eval mode, on `device`.
   at::Device device = at::kCPU;
-  /// network_answer_fn of a model that sees x_t alone, or with its guess: what all of its
-  /// make_denoise_fn share, so that batches share their captured graphs. It serves one thread.
-  /// Empty: each make_denoise_fn has its own.
+  /// network_answer_fn: what all of the model's make_denoise_fn share, so that batches share their
+  /// captured graphs. It serves one thread. Empty: each make_denoise_fn has its own.
   LabelledDenoiseFn answers = {};
 
   /// [C, H, W] of the images that the model makes.

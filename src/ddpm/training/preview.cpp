@@ -19,7 +19,7 @@ PreviewInputs preview_inputs(const RunConfig& config, const ImageSet& images, at
   if (factor > 0) {
     const Tensor pixels = images.images.index_select(/*dim=*/0, first).to(device);
     const Tensor x_start = x_start_of_pixels(pixels, /*flip=*/{});
-    inputs.low_resolution = enlarge_images(reduce_images(x_start, factor), factor);
+    inputs.low_resolution = reduce_images(x_start, factor);
   }
   if (config.train.class_conditional) {
     const auto classes = static_cast<int64_t>(images.class_names.size());

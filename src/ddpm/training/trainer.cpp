@@ -255,6 +255,7 @@ void Trainer::write_preview() {
     const NetworkView view{.schedule = train_step_.schedule(),
                            .prediction = config_.diffusion.prediction,
                            .self_conditioning = config_.train.self_conditioning,
+                           .super_resolution = config_.train.super_resolution,
                            .low_resolution = given.low_resolution};
     const DenoiseFn denoise =
         network_denoise_fn(network_, view, dtype_of(config_.train.precision), given.class_labels);

@@ -15,6 +15,7 @@
 #include "ddpm/core/device.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/linear.h"
+#include "ddpm/kernels/weight_state.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
 #endif
@@ -91,26 +92,15 @@ OptionalTensor given(const Tensor& tensor) {
 }  // namespace
 
 struct PackedWeight::Forms {
-  /// A state of a weight: its memory, which is held so that nothing else can take its place, and
-  /// LibTorch's count of what was written there.
-  struct Source {
-    Tensor memory;
-    int64_t version = 0;
-  };
-
-  explicit Forms(const std::vector<Tensor>& weights) {
-    for (const Tensor& weight : weights) sources.push_back({weight.detach(), weight._version()});
-  }
+  explicit Forms(const std::vector<Tensor>& weights) : state(weights) {}
 
   /// [O, C, k, k]
   Tensor whole() const {
-    std::vector<Tensor> parts;
-    for (const Source& source : sources) parts.push_back(source.memory);
-    const Tensor all = at::cat(parts);
+    const Tensor all = at::cat(state.weights());
     return is_linear ? all.unsqueeze(2).unsqueeze(3) : all;
   }
 
-  std::vector<Source> sources;
+  WeightState state;
   bool is_linear = false;
   int64_t stride = 1;
   int64_t padding = 0;
@@ -149,25 +139,17 @@ PackedWeight PackedWeight::of_linear(const std::vector<Tensor>& weights) {
 }
 
 bool PackedWeight::is_of(const std::vector<Tensor>& weights) const {
-  if (!forms_ || weights.size() != forms_->sources.size()) return false;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const auto& [memory, version] = forms_->sources[i];
-    if (weights[i].const_data_ptr() != memory.const_data_ptr() ||
-        weights[i].scalar_type() != memory.scalar_type() || weights[i]._version() != version) {
-      return false;
-    }
-  }
-  return true;
+  return forms_ && forms_->state.is_of(weights);
 }
 
 int64_t PackedWeight::out_channels() const {
   int64_t channels = 0;
-  for (const Forms::Source& source : forms_->sources) channels += source.memory.size(0);
+  for (const Tensor& weight : forms_->state.weights()) channels += weight.size(0);
   return channels;
 }
 
 bool PackedWeight::prefers_blocks(int64_t pixels) const {
-  const Tensor& weight = forms_->sources.front().memory;
+  const Tensor& weight = forms_->state.weights().front();
   if (!cpu::has_bf16_blocks(weight)) return false;
   const int64_t products =
       pixels * (weight.numel() / weight.size(0)) * std::max(kFewestChannels, out_channels());

@@ -38,7 +38,7 @@ bool is_alone(const Conv2dArgs& args) {
 bool takes_pixels_out(const Conv2dArgs& args) {
   return args.norm != nullptr && args.norm->weight.sizes() == at::IntArrayRef({args.x.size(1)}) &&
          args.norm->bias.sizes() == args.norm->weight.sizes() && !args.norm->scale.defined() &&
-         !args.norm->time_embedding.defined() && has_norm_rows(*args.norm, args.x.size(1)) &&
+         args.norm->silu && !args.norm->time_embedding.defined() && has_norm_rows(*args.norm, args.x.size(1)) &&
          is_conv2d_to_pixels(few_channels_shape(args));
 }
 

@@ -22,7 +22,7 @@ __device__ void prepare(Shared<Form>& shared) {
       init_barrier(&shared.weights_empty[i], kMultiplierWarps);
     }
     init_barrier(&shared.result_full, kPixelThreads);
-    init_barrier(&shared.result_empty, kMultiplierWarps);
+    init_barrier(&shared.result_written, kMultiplierWarps);
   }
   if constexpr (Form::kSmall) {  // the zeros between images stay
     auto* slots = &shared.pixels[0][0][0];
@@ -115,7 +115,8 @@ Tiles tiles_of(const WarpgroupConv& conv) {
           .columns = Divisor(all_columns),
           .phase_columns = Divisor(columns),
           .whole = Divisor(whole),
-          .wide = Divisor(wide)};
+          .wide = Divisor(wide),
+          .all_chunks = Divisor(chunks_in(conv))};
 }
 
 template <typename Form>

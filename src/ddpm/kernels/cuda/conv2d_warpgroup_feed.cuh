@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ddpm/kernels/cuda/conv2d_warpgroup_result.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_tile.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/norm_silu.cuh"
@@ -34,12 +35,15 @@ struct WeightFeeder {
           static_cast<const unsigned char*>(t.weight) + column * chunks * Form::kTaps * kRowBytes;
       const auto* side =
           static_cast<const unsigned char*>(t.side_weight) + column * side_chunks * kTapBytes;
-      const int end = min(share.end(), chunks);
-      for (int row = share.begin() * Form::kTaps; row < end * Form::kTaps; ++row) {
-        feed(weight + row * kRowBytes, kRowBytes);
-      }
-      for (int chunk = max(share.begin() - chunks, 0); chunk < share.end() - chunks; ++chunk) {
-        feed(side + chunk * kTapBytes, kTapBytes);
+      for (int i = share.begin(); i < share.end(); ++i) {
+        const ChunkAt<Form> chunk(conv, tiles, i);
+        if (chunk.is_side) {
+          feed(side + chunk.index * kTapBytes, kTapBytes);
+          continue;
+        }
+        for (int row = 0; row < Form::kTaps; ++row) {
+          feed(weight + (chunk.index * Form::kTaps + row) * kRowBytes, kRowBytes);
+        }
       }
     }
   }
@@ -94,13 +98,14 @@ struct PixelFeeder {
   }
 
   /// Begins to copy a chunk into its stage, once that is free.
-  __device__ Chunk begin(const Tile<Form>& tile, int chunk, const Ring<kPixelStages>& ring) const {
+  __device__ Chunk begin(const Tile<Form>& tile, const ChunkAt<Form>& chunk,
+                         const Ring<kPixelStages>& ring) const {
     wait_for_phase(&shared.pixels_empty[ring.stage], ring.phase ^ 1);
     const int image = image_of(tile);
     if (image >= conv.images) return {};
-    const bool is_side = chunk >= chunks_of(conv);
+    const bool is_side = chunk.is_side;
     const int first_channels = is_side ? conv.side_channels : conv.channels;
-    int channel = (is_side ? chunk - chunks_of(conv) : chunk) * kChunk;
+    int channel = chunk.index * kChunk;
     Chunk begun;
     if (t.norm != nullptr && !is_side) {
       const int64_t row = static_cast<int64_t>(image) * (conv.channels + conv.rest_channels);
@@ -129,23 +134,22 @@ struct PixelFeeder {
     return begun;
   }
 
-  /// Puts the residual of some rows where the result will stand.
-  __device__ void begin_residual(const Tile<Form>& tile, uint32_t phase, int first_row,
-                                 int end) const {
-    constexpr int kVectors = kOut / kPart;  // of a row
-    static_assert(kPixelThreads % kVectors == 0);
-    wait_for_phase(&shared.result_empty, phase);
-    const int vector = threadIdx.x % kVectors;
-    const auto* residual = static_cast<const bf16*>(t.residual) + tile.out() + vector * kPart;
-#pragma unroll 2
-    for (int row = first_row + (static_cast<int>(threadIdx.x) - kWarpThreads) / kVectors; row < end;
-         row += kPixelThreads / kVectors) {
-      const bool is_there = tile.image_of(row / kPatchPixels) < conv.images;
-      const int64_t place = tile.place(conv, row / kPatchPixels, row % kPatchPixels);
-      copy_async_or_zero(shared.result[row] + vector * 16,
-                         residual + (is_there ? place * conv.out_channels : 0), is_there);
+  /// Makes room for the tile's result and puts the residual there: a warp for each patch.
+  __device__ void begin_result(const Tile<Form>& tile, const Share<Form>& share) const {
+    const int own = static_cast<int>(threadIdx.x) / kWarpThreads - 1;
+    if (t.residual != nullptr && own < share.patches()) {
+      ResultSender<Form>(conv, t, shared, tile, share.first_patch() + own).take_residual();
     }
     arrive_after_copies(&shared.result_full);
+  }
+
+  /// Sends the result of a tile, once it is written.
+  __device__ void end_result(int index, uint32_t phase) const {
+    wait_for_phase(&shared.result_written, phase);
+    const int own = static_cast<int>(threadIdx.x) / kWarpThreads - 1;
+    if (own < Form::kPatches) {
+      ResultSender<Form>(conv, t, shared, Tile<Form>(tiles, index), own).send();
+    }
   }
 
   /// Takes the norm of a chunk that has come and hands it over.
@@ -172,13 +176,14 @@ struct PixelFeeder {
 
   __device__ void feed_all(const Share<Form>& share) const {
     constexpr int kAhead = 2;  // chunks under way; of four stages the multipliers hold two
-    const int residual_chunk = Form::kSplit > 1 ? share.begin() : kAhead + 1;
+    // By then the tile before is as good as written.
+    const int result_chunk = Form::kManyTiles ? kAhead + 1 : share.begin();
     const int own_tiles = (tiles.count - share.tile() + share.step() - 1) / share.step();
     const int own = own_tiles * (share.end() - share.begin());
     int index = share.tile(), chunk = share.begin();
     Tile<Form> tile(tiles, index);
     Ring<kPixelStages> ring;
-    uint32_t result_phase = 1;
+    uint32_t result_phase = 0;
     Chunk older, newer;
     NormOfEight norm;
     wait_for_previous_kernel();
@@ -190,13 +195,17 @@ struct PixelFeeder {
       older = newer;
       if (older.norm != nullptr) norm.load(older.norm);
       if (n < own) {
-        if (chunk == residual_chunk && t.residual != nullptr) {
-          const int row = share.first_patch() * kPatchPixels;
-          begin_residual(tile, result_phase, row, row + share.patches() * kPatchPixels);
-          result_phase ^= 1;
-        }
-        newer = begin(tile, chunk, ring);
+        newer = begin(tile, ChunkAt<Form>(conv, tiles, chunk), ring);
         ring.advance();
+        if (chunk == result_chunk) {
+          if (Form::kManyTiles && index != share.tile()) {
+            end_result(index - share.step(), result_phase);
+            result_phase ^= 1;
+            norm = {};  // its registers were lent meanwhile
+            if (older.norm != nullptr) norm.load(older.norm);
+          }
+          begin_result(tile, share);
+        }
         if (++chunk == share.end()) {
           chunk = share.begin();
           index += share.step();
@@ -205,6 +214,7 @@ struct PixelFeeder {
       }
       commit_copies();
     }
+    if constexpr (Form::kManyTiles) end_result(index - share.step(), result_phase);
   }
 };
 

@@ -100,7 +100,7 @@ bool is_warpgroup_conv2d(const Conv2dArgs& args) {
   if (args.bias.defined() && args.image_bias.defined()) return false;
   if (args.image_bias.defined() && args.image_bias.stride(1) != 1) return false;
   if (args.norm != nullptr &&
-      (args.upsampled ||
+      (args.upsampled || !args.norm->silu ||
        !has_norm_rows(*args.norm, channels_in(args.x) + channels_in(args.x_rest)))) {
     return false;
   }

@@ -49,15 +49,15 @@ struct Multiplier {
     }
   }
 
-  __device__ void multiply_all(Sums& sums, const Share<Form>& share, int phase) {
-    const int chunks = chunks_of(conv);
+  __device__ void multiply_all(Sums& sums, const Tiles& tiles, const Share<Form>& share,
+                               int phase) {
     int pixels_before = 0, weights_before = 0;
-    for (int chunk = share.begin(); chunk < share.end(); ++chunk) {
+    for (int i = share.begin(); i < share.end(); ++i) {
       wait_for_phase(&shared.pixels_full[pixels.stage], pixels.phase);
-      const bool is_side = chunk >= chunks;
+      const bool is_side = ChunkAt<Form>(conv, tiles, i).is_side;
       for (int row = 0; row < (is_side ? 1 : Form::kTaps); ++row) {
         wait_for_phase(&shared.weights_full[weights.stage], weights.phase);
-        const bool is_first = chunk == share.begin() && row == 0;
+        const bool is_first = i == share.begin() && row == 0;
         begin_products();
         if (is_side) {
           multiply(sums, 1, 1, 0, !is_first);
@@ -108,12 +108,8 @@ struct Multiplier {
 
   /// Puts the group's patches with bias and residual into shared memory.
   __device__ void write_result(const Sums& sums, const Bias& bias, const Share<Form>& share) {
-    if (t.residual != nullptr) {
-      wait_for_phase(&shared.result_full, result_phase);
-      result_phase ^= 1;
-    } else {
-      meet(1 + group, kGroupThreads);  // all have read the last one
-    }
+    wait_for_phase(&shared.result_full, result_phase);
+    result_phase ^= 1;
 #pragma unroll
     for (int p = 0; p < kPatches; ++p) {
       if (!writes(share, p)) continue;
@@ -188,18 +184,21 @@ struct Multiplier {
     for (int index = share.tile(); index < tiles.count; index += share.step()) {
       const Tile<Form> tile(tiles, index);
       if constexpr (Form::kSplit == 1) load_bias(tile, bias);  // on its way meanwhile
-      multiply_all(sums, share, tile.phase);
+      multiply_all(sums, tiles, share, tile.phase);
       if constexpr (Form::kSplit > 1) {
         add_parts_of_cluster<Form>(sums, &shared, {share.rank(), group, thread});
         if (group != share.first_patch() / kPatches) return;
         load_bias(tile, bias);
       }
       write_result(sums, bias, share);
-      meet(1 + group, kGroupThreads);
-      send_result(tile, share);
-      if (t.sums != nullptr) sum_result(tile, share);
-      __syncwarp();
-      if (t.residual != nullptr) release(&shared.result_empty);
+      if constexpr (Form::kManyTiles) {  // the feeders send it meanwhile
+        __syncwarp();
+        release(&shared.result_written);
+      } else {
+        meet(1 + group, kGroupThreads);
+        send_result(tile, share);
+        if (t.sums != nullptr) sum_result(tile, share);
+      }
     }
   }
 };

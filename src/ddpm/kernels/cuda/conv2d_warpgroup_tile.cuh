@@ -38,6 +38,7 @@ struct FormOf {
   static constexpr bool kPhases = kTaps == 2;
   static constexpr int kGroupPatches = kPatchesOfGroup, kPatches = 2 * kGroupPatches;  // of a tile
   static constexpr int kPixels = kPatches * kPatchPixels;
+  static constexpr bool kManyTiles = kSplit == 1;  // of a block, one after the other
   static_assert(kSmall || kPatches == 4);
   static_assert(kPatches % kSplit == 0);
 };
@@ -68,7 +69,8 @@ struct Shared {
   unsigned char result[Form::kPixels][kRowBytes];
   uint64_t pixels_full[kPixelStages], pixels_empty[kPixelStages];
   uint64_t weights_full[kWeightStages], weights_empty[kWeightStages];
-  uint64_t result_full, result_empty;
+  uint64_t result_full;     // there is room for a tile's result, and its residual stands in it
+  uint64_t result_written;  // by the multipliers
 };
 
 template <int kStages>
@@ -102,7 +104,7 @@ struct Divisor {
 /// The tiles of a result: channels first, then columns, rows and images.
 struct Tiles {
   int count;
-  Divisor columns, phase_columns, whole, wide;
+  Divisor columns, phase_columns, whole, wide, all_chunks;
 };
 
 /// Which part of the result a tile is.
@@ -154,6 +156,27 @@ __device__ __forceinline__ int chunks_of(const WarpgroupConv& conv) {
 __device__ __forceinline__ int side_chunks_of(const WarpgroupConv& conv) {
   return (conv.side_channels + conv.side_rest) / kChunk;
 }
+
+/// The chunk that a tile's sums take i-th: those of the shortcut, of one tap each, last; or, where
+/// blocks share a tile, spread among the others, so that all have as much to multiply.
+template <typename Form>
+struct ChunkAt {
+  bool is_side;
+  int index;  // among the shortcut's, or among the others
+
+  __device__ ChunkAt(const WarpgroupConv& conv, const Tiles& tiles, int i) {
+    const int chunks = chunks_of(conv);
+    if constexpr (Form::kSplit == 1) {
+      is_side = i >= chunks;
+      index = is_side ? i - chunks : i;
+    } else {
+      const int last = static_cast<int>(tiles.all_chunks.divisor) - 1;
+      const int before = tiles.all_chunks.divide(i * chunks + last);  // ceil(i chunks / all)
+      is_side = tiles.all_chunks.divide((i + 1) * chunks + last) == before;
+      index = is_side ? i - before : before;
+    }
+  }
+};
 
 /// What a block does: some tiles, of which it multiplies all chunks of channels; or, where there
 /// are few, a part of the chunks of one tile, whose rest fall to the other blocks of its cluster.

@@ -50,7 +50,7 @@ bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels) {
        {&norm.weight, &norm.bias, &norm.time_embedding, &norm.scale, &norm.shift}) {
     if (tensor->defined() && tensor->scalar_type() != at::kBFloat16) return false;
   }
-  return norm.silu && !(norm.training && norm.dropout > 0) && channels <= kMostNormChannels &&
+  return !(norm.training && norm.dropout > 0) && channels <= kMostNormChannels &&
          channels % norm.num_groups == 0;
 }
 

@@ -26,7 +26,7 @@ Tensor any_part_sums(const Tensor& map);
 /// at most 2048.
 bool can_sum_parts(const Tensor& map);
 
-/// Whether norm_rows() takes the norm: SiLU with it, no dropout, all of bf16.
+/// Whether norm_rows() takes the norm: no dropout, all of bf16.
 bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels);
 
 /// Of a group norm: [N, groups] float32 each.

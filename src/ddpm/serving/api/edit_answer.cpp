@@ -36,7 +36,7 @@ TextChunks edit_text(const EditTask& task) {
     for (auto& chunk : seed_text(request.seed, request.first_image)) text.push_back(chunk);
   }
   text.emplace_back("ddpm.edit", enum_word(fields.kind));
-  if (restores(fields.kind)) {
+  if (restores(task)) {
     text.emplace_back("ddpm.jump_length", std::to_string(fields.restore.jump_length));
     text.emplace_back("ddpm.resamples", std::to_string(fields.restore.resamples));
     if (fields.restore.sigma_y > 0) {

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ddpm/pipeline/network_denoise_fn.h"
 #include "ddpm/sampling/guidance.h"
 #include "ddpm/sampling/image_to_image.h"
 #include "ddpm/sampling/interpolate.h"
@@ -30,6 +31,10 @@ class EditDrawing {
         on_call_(std::move(on_call)) {}
 
   Tensor draw() const {
+    if (enlarges()) {
+      const Denoiser model = denoiser(num_images());
+      return sample(schedule_, model.prediction, model.denoise, sampler_, batch());
+    }
     switch (task_.fields.kind) {
       case EditKind::kInpaint:
       case EditKind::kSuperres:
@@ -46,6 +51,7 @@ class EditDrawing {
   }
 
   void check() const {
+    check_timesteps();
     const int64_t calls = count_calls();
     if (calls <= kMaxCalls) return;
     refuse_form("sampler.steps", "[sampler.steps] expected at most " + std::to_string(kMaxCalls) +
@@ -53,6 +59,8 @@ class EditDrawing {
   }
 
  private:
+  /// Whether the network sees the image.
+  bool enlarges() const { return task_.model->super_resolution > 0; }
   int64_t num_images() const { return task_.request.engine.num_images; }
   Tensor source(size_t i) const { return task_.sources.at(i).to(device_); }
 
@@ -63,11 +71,20 @@ class EditDrawing {
             .device = device_};
   }
 
+  /// Of one batch: it remembers the guesses of a self-conditioned network.
   DenoiseFn labelled(const Tensor& labels) const {
-    return [network = network_, on_call = on_call_, labels](const Tensor& x_t, const Tensor& t) {
+    const LabelledDenoiseFn answers = [network = network_, on_call = on_call_](
+                                          const Tensor& x, const Tensor& t, const Tensor& of_rows) {
       if (on_call) on_call();
-      return network(x_t, t, labels);
+      return network(x, t, of_rows);
     };
+    return network_denoise_fn(answers,
+                              {.schedule = schedule_,
+                               .prediction = task_.model->prediction,
+                               .self_conditioning = task_.model->engine->self_conditioning,
+                               .super_resolution = task_.model->super_resolution,
+                               .low_resolution = enlarges() ? source(0) : Tensor()},
+                              labels);
   }
 
   /// The network for the first `count` labels, guided by its null class.
@@ -78,12 +95,11 @@ class EditDrawing {
     if (!given.empty()) {
       labels = at::tensor(given, at::kLong).narrow(/*dim=*/0, 0, count).to(device_);
     }
-    Denoiser denoiser{schedule_, task_.model->prediction, labelled(labels)};
-    if (guidance.scale == 1) return denoiser;
+    const PredictionType prediction = task_.model->prediction;
+    if (guidance.scale == 1) return {schedule_, prediction, labelled(labels)};
     const Tensor both = at::cat({labels, at::full_like(labels, task_.model->null_class)});
-    denoiser.denoise =
-        classifier_free_guidance(schedule_, guidance, denoiser.denoise, labelled(both));
-    return denoiser;
+    const DenoiseFn denoise = labelled(both);
+    return {schedule_, prediction, classifier_free_guidance(schedule_, guidance, denoise, denoise)};
   }
 
   LinearMeasurement measurement() const {
@@ -118,17 +134,29 @@ class EditDrawing {
 
   int64_t count_calls() const {
     const Denoiser denoiser{schedule_, task_.model->prediction, {}};
-    if (restores(task_.fields.kind)) {
+    if (restores(task_)) {
       return count_restore_calls(denoiser, sampler_, task_.fields.restore,
                                  measurement().op.singular_value);
     }
-    const bool is_whole = task_.fields.kind == EditKind::kInterpolate;
+    const bool is_path = task_.fields.kind == EditKind::kInterpolate;
+    const bool is_whole = is_path || enlarges();
     const SamplerPlan plan =
         is_whole ? make_sampler_plan(schedule_, denoiser.prediction, sampler_)
                  : make_sampler_plan(schedule_, denoiser.prediction, sampler_,
                                      last_levels(schedule_, sampler_, task_.fields.strength));
-    if (is_whole) decode_takes_no_noise(plan);
+    if (is_path) decode_takes_no_noise(plan);
     return static_cast<int64_t>(plan.calls.size());
+  }
+
+  void check_timesteps() const {
+    if (!task_.model->engine->self_conditioning) return;
+    const SamplerPlan plan = make_sampler_plan(schedule_, task_.model->prediction, sampler_);
+    if (plan.whole_timesteps) return;
+    refuse_form("sampler",
+                "[sampler] expected one of whole timesteps for a self-conditioned model, "
+                "got " +
+                    std::string(enum_word(sampler_.kind)) + " with levels " +
+                    std::string(enum_word(sampler_.levels)));
   }
 
   static void decode_takes_no_noise(const SamplerPlan& plan) {

@@ -53,7 +53,9 @@ struct EditFields {
       visit("seeds", seeds, "two, with a comma: from the sample of one to the other's");
     }
     if (kind == EditKind::kSuperres) {
-      visit("factor", factor, "how many times as wide and high", between(2, 1024));
+      visit("factor", factor,
+            "how many times as wide and high; where it is absent, the model's own, or 2",
+            between(2, 1024));
     }
   }
 };

@@ -61,15 +61,40 @@ JobRequest parse_request(EditTask& task, Form& form, const Service& service) {
   if (!is_path(kind)) body["seed"] = form_seed(form.take("seed"));
   assign_form(list_fields(task.fields), form);
   if (is_path(kind)) body["num_images"] = task.fields.frames;
-  if (restores(kind)) set_restore_sampler(body, named_model(service.models, body).get());
+  const auto named = named_model(service.models, body);
+  const bool sees_image = named != nullptr && named->super_resolution > 0;
+  if (restores(kind) && !sees_image) set_restore_sampler(body, named.get());
   GenerationLimits limits = service.limits;
   limits.max_images = is_path(kind) ? task.fields.frames : kMaxEditImages;
-  JobRequest request = parse_generation(body, service.models, limits);
+  JobRequest request = parse_generation(body, service.models, limits, /*with_image=*/true);
   task.model = service.models.find(request.engine.model);
   if (task.model == nullptr) {
     throw HttpError(404, "unknown_model", "[model] expected a model that is served", "model");
   }
   return request;
+}
+
+/// A model that enlarges images does nothing else, and by its own factor, which the task takes.
+void check_enlarging(EditTask& task, const Form& form) {
+  const int64_t factor = task.model->super_resolution;
+  if (factor == 0) return;
+  EditFields& fields = task.fields;
+  if (fields.kind != EditKind::kSuperres) {
+    refuse_form("model", "[model] " + std::string(enum_word(fields.kind)) +
+                             ": expected one that draws from noise alone, got one that enlarges "
+                             "images " +
+                             std::to_string(factor) + " times");
+  }
+  if (form.fields.contains("factor") && fields.factor != factor) {
+    refuse_form("factor", "[factor] expected what the model was trained for, " +
+                              std::to_string(factor) + ", got " + std::to_string(fields.factor));
+  }
+  fields.factor = factor;
+  for (const std::string name : {"jump_length", "resamples", "sigma_y"}) {
+    if (!form.fields.contains(name)) continue;
+    refuse_form(name, "[" + name + "] expected with a model that was not trained to enlarge " +
+                          "images, this one was");
+  }
 }
 
 void check_restore(const EditTask& task) {
@@ -192,7 +217,8 @@ EditTask parse_edit(EditKind kind, Form form, const Service& service) {
     check_known(form, list_shared_fields(shared, kind), list_fields(own), kind);
   }
   task.request = parse_request(task, form, service);
-  if (restores(kind)) check_restore(task);
+  check_enlarging(task, form);
+  if (restores(task)) check_restore(task);
   if (is_path(kind)) check_path(task, given);
   if (kind == EditKind::kImg2img && task.fields.strength == 0) {
     refuse_form("strength", "[strength] expected more than 0, got 0");

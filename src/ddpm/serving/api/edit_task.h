@@ -21,6 +21,12 @@ struct EditTask {
   Tensor mask = {};                  ///< Of inpaint: [1, 1, H, W], 1 is painted.
 };
 
+/// Whether what is known of the images is put in at each step (sampling/restore.h). A model that
+/// was trained to enlarge images sees them instead.
+inline bool restores(const EditTask& task) {
+  return restores(task.fields.kind) && task.model->super_resolution == 0;
+}
+
 /// The task of a form, which has the fields of a request for images (sampler.steps, guidance.scale,
 /// class, seed, ..), those of EditFields, and files: image; mask of inpaint; two images of
 /// interpolate, unless it has seeds. Defaults are those of `ddpm edit`.

@@ -123,6 +123,13 @@ std::shared_ptr<const ServedModel> find_model(const ServedModels& models, const 
       "model");
 }
 
+void check_draws_from_noise(const ServedModel& model) {
+  if (model.super_resolution == 0) return;
+  refuse_field("model", "[model] expected one that draws from noise alone, got '" + model.id +
+                            "', which enlarges images " + std::to_string(model.super_resolution) +
+                            " times: POST /v1/edits/superres asks it");
+}
+
 uint64_t parse_unsigned(const json& body, const char* key, uint64_t otherwise) {
   const json& value = member(body, key);
   if (value.is_null()) return otherwise;
@@ -204,10 +211,11 @@ std::string resolved_text(const EngineRequest& request, const GenerationFields& 
 }  // namespace
 
 JobRequest parse_generation(const json& written, const ServedModels& models,
-                            const GenerationLimits& limits) {
+                            const GenerationLimits& limits, bool with_image) {
   const json body = with_whole_numbers(written);
   const GenerationFields fields = parse_fields(body, limits);
   const auto model = find_model(models, fields.model);
+  if (!with_image) check_draws_from_noise(*model);
   JobRequest request;
   EngineRequest& engine = request.engine;
   engine.model = model->id;

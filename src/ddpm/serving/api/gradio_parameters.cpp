@@ -11,9 +11,12 @@ using nlohmann::json;
 
 constexpr int64_t kDefaultImages = 4;
 
+/// Of the models that draw from noise alone: the endpoint takes no image.
 json model_ids(const Service& service) {
   json ids = json::array();
-  for (const auto& model : service.models.list()) ids.push_back(model->id);
+  for (const auto& model : service.models.list()) {
+    if (model->super_resolution == 0) ids.push_back(model->id);
+  }
   return ids;
 }
 

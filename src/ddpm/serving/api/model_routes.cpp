@@ -22,6 +22,8 @@ json model_json(const ServedModel& model) {
            {{"image_shape", model.image_shape},
             {"classes", model.num_classes > 0 ? json(model.class_names) : json(nullptr)},
             {"null_class", model.null_class >= 0},
+            {"self_conditioning", model.engine->self_conditioning},
+            {"super_resolution", model.super_resolution},
             {"num_timesteps", model.num_timesteps},
             {"prediction", enum_word(model.prediction)},
             {"default_sampler", config_to_json(model.default_sampler)},

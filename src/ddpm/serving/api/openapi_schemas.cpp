@@ -106,6 +106,8 @@ json model_schema() {
       {{"image_shape", list_of(integer_schema(1))},
        {"classes", {{"type", json::array({"array", "null"})}, {"items", text_schema()}}},
        {"null_class", {{"type", "boolean"}}},
+       {"self_conditioning", {{"type", "boolean"}}},
+       {"super_resolution", integer_schema(0)},
        {"num_timesteps", integer_schema(1)},
        {"prediction", text_schema()},
        {"default_sampler", reference("SamplerOptions")},

@@ -18,12 +18,6 @@ void check_can_serve(const ModelFolder& folder) {
   if (folder.model.kind == ModelKind::kClassifier) {
     throw UnusableModel("It is a classifier, which draws no images.");
   }
-  if (folder.extras.super_resolution > 0) {
-    throw UnusableModel("It enlarges images, and draws none from noise alone.");
-  }
-  if (folder.extras.self_conditioning) {
-    throw UnusableModel("It is self-conditioned, which the engine can't batch.");
-  }
 }
 
 void check_can_serve(const EngineModel& model, const ServedModelOptions& options) {
@@ -77,6 +71,7 @@ ServedModel read_served_model(const std::string& id, const fs::path& path,
                     .image_shape = known.image_shape(),
                     .num_classes = count_classes(folder),
                     .null_class = folder.extras.null_class,
+                    .super_resolution = folder.extras.super_resolution,
                     .prediction = folder.diffusion.prediction,
                     .default_sampler = default_sampler_options(known),
                     .created_s = seconds_of(fs::last_write_time(path)),

@@ -21,6 +21,8 @@ struct ServedModel {
   int64_t num_classes = 0;                    ///< Without the null class; 0: it has none.
   std::vector<std::string> class_names = {};  ///< num_classes of them: digits where none is known.
   int64_t null_class = -1;                    ///< The label of no class; -1: none was trained.
+  int64_t super_resolution =
+      0;  ///< How many times it enlarges images; 0: it draws from noise alone.
   int64_t num_timesteps = 0;
   PredictionType prediction = PredictionType::kEpsilon;
   SamplerOptions default_sampler;  ///< What its scheduler's file asks for.
@@ -41,8 +43,8 @@ class UnusableModel : public std::runtime_error {
 
 /// Reads what a model's files say; its weights are read by the engine, when they are needed.
 ///
-/// @throws UnusableModel         if it is a classifier, enlarges images, is self-conditioned, does
-///                               not draw grey or RGB images, or is too large.
+/// @throws UnusableModel         if it is a classifier, does not draw grey or RGB images, or is too
+///                               large.
 /// @throws std::invalid_argument if the path is no model; std::runtime_error if it is damaged.
 ServedModel read_served_model(const std::string& id, const std::filesystem::path& path,
                               const ServedModelOptions& options);

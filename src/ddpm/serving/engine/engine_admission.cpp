@@ -39,6 +39,10 @@ void check_labels(const EngineRequest& request, const EngineModel& model) {
 
 void check_request(const EngineRequest& request, const EngineModel& model,
                    const EngineOptions& options) {
+  check_arg(
+      model.super_resolution == 0,
+      "[engine] model: expected one that draws from noise alone, got one that enlarges images ",
+      model.super_resolution, " times");
   check_range("num_images", request.num_images, 1, options.max_images);
   check_range("priority", request.priority, -1, 1);
   check_range("trace_frames", request.trace_frames, 0, kMaxTraceFrames);
@@ -63,6 +67,9 @@ std::unique_ptr<OpenRequest> open_request(EngineRequest request, EngineEvents ev
   open->model = model;
   open->interval = guided_timesteps(model->schedule, request.guidance);
   open->plan = plans.find(*model, request.sampler);
+  check_arg(!model->self_conditioning || open->plan->whole_timesteps,
+            "[engine] sampler: expected one of whole timesteps for a self-conditioned model, got ",
+            enum_word(request.sampler.kind), " with levels ", enum_word(request.sampler.levels));
   open->num_steps = open->plan->num_steps();
   open->arrival = EngineClock::now();
   open->rank = open->arrival - request.priority * kPriorityHeadStart;

@@ -33,7 +33,8 @@ void check_request(const EngineRequest& request, const EngineModel& model,
 
 /// A checked request with its plan, from a model. It has no ticket yet.
 ///
-/// @throws std::invalid_argument as check_request, guided_timesteps and make_sampler_plan do.
+/// @throws std::invalid_argument as check_request, guided_timesteps and make_sampler_plan do, or if
+///         the sampler has fractional timesteps and the model is self-conditioned.
 std::unique_ptr<OpenRequest> open_request(EngineRequest request, EngineEvents events,
                                           const std::shared_ptr<const EngineModel>& model,
                                           const EngineOptions& options, EnginePlans& plans);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "ddpm/core/log.h"
+#include "ddpm/serving/engine/engine_guesses.h"
 #include "ddpm/serving/engine/engine_report.h"
 #include "ddpm/serving/engine/scheduler.h"
 
@@ -21,7 +22,8 @@ constexpr int64_t kRowsOfGuided = 2;
 constexpr double kSecondsSmoothing = 0.1;  // of seconds_per_call
 
 int64_t slot_capacity(const EngineModel& model, const EngineOptions& options) {
-  const int64_t by_bytes = options.max_state_bytes / max_slot_bytes(model.image_shape);
+  const int64_t by_bytes =
+      options.max_state_bytes / max_slot_bytes(model.image_shape, guesses_an_image(model));
   return std::clamp(by_bytes, int64_t{1}, options.max_in_flight);
 }
 
@@ -71,7 +73,7 @@ void begin_images(EngineLane& lane, const std::vector<Pick>& picks) {
     const auto image = static_cast<uint64_t>(request.in_flight.back().image);
     begun.push_back({.seed = request.request.seed, .number = request.request.first_image + image});
   }
-  if (!begun.empty()) lane.slots.set_x(slots, initial_noise(*lane.model, begun));
+  if (!begun.empty()) lane.slots.begin(slots, initial_noise(*lane.model, begun));
 }
 
 BatchImage batch_image(const OpenRequest& request, const ImageInFlight& image) {
@@ -107,7 +109,7 @@ std::vector<BatchRow> rows_of(EngineLane& lane, const std::vector<Pick>& picks) 
   return rows;
 }
 
-/// The network call of these rows; states lie in their slots again after it.
+/// The network call of these rows; states and guesses lie in their slots again after it.
 LaneCall call_network(EngineLane& lane, std::vector<BatchRow> rows, const EngineOptions& options,
                       EngineStats& stats) {
   std::vector<BatchImage> images;
@@ -121,8 +123,11 @@ LaneCall call_network(EngineLane& lane, std::vector<BatchRow> rows, const Engine
   const int64_t needed = count_rows(images);
   const int64_t padded = padded_size(needed, options.batch_sizes);
   LaneCall call{.rows = std::move(rows), .before = lane.slots.gather(slots, memories)};
-  call.result = advance_batch(*lane.model, *lane.network, images, padded, call.before);
+  CallGuesses guesses = gather_guesses(*lane.model, lane.slots, images, slots);
+  const EngineNetwork network = with_guesses(*lane.model, *lane.network, lane.schedule, guesses);
+  call.result = advance_batch(*lane.model, network, images, padded, call.before);
   lane.slots.scatter(slots, call.before, call.result.state);
+  if (!guesses.places.empty()) lane.slots.scatter_guesses(guesses.places, guesses.values);
   stats.rows += static_cast<uint64_t>(needed);
   stats.padded_rows += static_cast<uint64_t>(padded - needed);
   return call;
@@ -180,7 +185,9 @@ double seconds_since(EngineClock::time_point start) {
 
 EngineLane::EngineLane(std::shared_ptr<const EngineModel> served, const EngineOptions& options)
     : model(std::move(served)),
-      slots(model->image_shape, model->device, slot_capacity(*model, options)),
+      slots(model->image_shape, model->device, slot_capacity(*model, options),
+            guesses_an_image(*model)),
+      schedule(model->self_conditioning ? model->schedule.to(model->device) : NoiseSchedule()),
       lead(model->device),
       max_rows(options.max_batch) {}
 

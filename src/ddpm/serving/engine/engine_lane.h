@@ -21,6 +21,7 @@ struct EngineLane {
   std::shared_ptr<const EngineModel> model;
   std::shared_ptr<const EngineNetwork> network = {};  ///< Null until it is ready.
   EngineSlots slots;
+  NoiseSchedule schedule = {};  ///< On the model's device; empty unless it is self-conditioned.
   std::vector<std::unique_ptr<OpenRequest>> waiting = {};  ///< By rank, then ticket.
   std::vector<std::unique_ptr<OpenRequest>> running = {};  ///< At most one a slot.
   HostLead lead;     ///< Keeps the thread near a GPU's work: cancelling and joining stay prompt.

@@ -15,8 +15,12 @@ constexpr int64_t kFirstRows = 16;
 
 }  // namespace
 
-EngineSlots::EngineSlots(std::vector<int64_t> image_shape, at::Device device, int64_t capacity)
-    : image_shape_(std::move(image_shape)), device_(device), capacity_(capacity) {}
+EngineSlots::EngineSlots(std::vector<int64_t> image_shape, at::Device device, int64_t capacity,
+                         int64_t guesses)
+    : image_shape_(std::move(image_shape)),
+      device_(device),
+      capacity_(capacity),
+      guesses_an_image_(guesses) {}
 
 Tensor EngineSlots::new_rows(int64_t rows) const {
   std::vector<int64_t> shape{rows};
@@ -29,6 +33,7 @@ int64_t EngineSlots::size_bytes() const {
   for (const Tensor& memory : memory_) {
     if (memory.defined()) bytes += static_cast<int64_t>(memory.nbytes());
   }
+  if (guesses_.defined()) bytes += static_cast<int64_t>(guesses_.nbytes());
   return bytes;
 }
 
@@ -38,6 +43,10 @@ void EngineSlots::grow(int64_t rows) {
   x_ = x_.defined() ? at::cat({x_, more}) : more;
   for (Tensor& memory : memory_) {
     if (memory.defined()) memory = at::cat({memory, more});
+  }
+  if (guesses_an_image_ > 0) {
+    const Tensor new_guesses = new_rows((rows - old_rows) * guesses_an_image_);
+    guesses_ = guesses_.defined() ? at::cat({guesses_, new_guesses}) : new_guesses;
   }
   for (int64_t row = rows - 1; row >= old_rows; --row) free_.push_back(row);
 }
@@ -58,6 +67,15 @@ void EngineSlots::give_back(int64_t slot) {
 
 Tensor EngineSlots::index(const std::vector<int64_t>& slots) const {
   return send_to_device(at::tensor(slots, at::kLong), device_);
+}
+
+Tensor EngineSlots::index(const std::vector<GuessPlace>& places) const {
+  std::vector<int64_t> rows;
+  rows.reserve(places.size());
+  for (const GuessPlace& place : places) {
+    rows.push_back(place.slot * guesses_an_image_ + place.guess);
+  }
+  return index(rows);
 }
 
 SamplerState EngineSlots::gather(const std::vector<int64_t>& slots, MemoryMask memories) const {
@@ -81,12 +99,27 @@ void EngineSlots::scatter(const std::vector<int64_t>& slots, const SamplerState&
   }
 }
 
-void EngineSlots::set_x(const std::vector<int64_t>& slots, const Tensor& x) {
+void EngineSlots::begin(const std::vector<int64_t>& slots, const Tensor& x) {
   x_.index_copy_(/*dim=*/0, index(slots), x);
+  if (guesses_an_image_ == 0) return;
+  std::vector<GuessPlace> places;
+  for (const int64_t slot : slots) {
+    for (int64_t guess = 0; guess < guesses_an_image_; ++guess) places.push_back({slot, guess});
+  }
+  guesses_.index_fill_(/*dim=*/0, index(places), 0);
 }
 
-int64_t max_slot_bytes(const std::vector<int64_t>& image_shape) {
-  int64_t bytes = static_cast<int64_t>(sizeof(float)) * static_cast<int64_t>(1 + kMemorySlots);
+Tensor EngineSlots::gather_guesses(const std::vector<GuessPlace>& places) const {
+  return guesses_.index_select(/*dim=*/0, index(places));
+}
+
+void EngineSlots::scatter_guesses(const std::vector<GuessPlace>& places, const Tensor& guesses) {
+  guesses_.index_copy_(/*dim=*/0, index(places), guesses);
+}
+
+int64_t max_slot_bytes(const std::vector<int64_t>& image_shape, int64_t guesses) {
+  int64_t bytes =
+      static_cast<int64_t>(sizeof(float)) * (1 + static_cast<int64_t>(kMemorySlots) + guesses);
   for (const int64_t size : image_shape) bytes *= size;
   return bytes;
 }

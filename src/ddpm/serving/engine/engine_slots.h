@@ -13,13 +13,21 @@ namespace ddpm {
 /// Which memories of a sampler an image has.
 using MemoryMask = std::bitset<kMemorySlots>;
 
+/// One of an image's guesses of x_0.
+struct GuessPlace {
+  int64_t slot = 0;
+  int64_t guess = 0;  ///< 0: for the image's class; 1: for no class, as guidance asks.
+};
+
 /// The states of a model's images in flight: a row of one tensor each, so that a batch is gathered
 /// and put back by one operation a tensor. Memories take room from when some image writes them.
 class EngineSlots {
  public:
   /// @param image_shape [C, H, W]
   /// @param capacity    images, 1 or more; the tensors grow up to it.
-  EngineSlots(std::vector<int64_t> image_shape, at::Device device, int64_t capacity);
+  /// @param guesses     that an image has: 0 to 2.
+  EngineSlots(std::vector<int64_t> image_shape, at::Device device, int64_t capacity,
+              int64_t guesses = 0);
 
   int64_t num_free() const { return capacity_ - num_taken_; }
   int64_t capacity() const { return capacity_; }
@@ -38,24 +46,31 @@ class EngineSlots {
   void scatter(const std::vector<int64_t>& slots, const SamplerState& before,
                const SamplerState& after);
 
-  /// Sets x of slots [N] alone.
-  void set_x(const std::vector<int64_t>& slots, const Tensor& x);
+  /// Puts new images into slots [N]: their x, and zeros for their guesses.
+  void begin(const std::vector<int64_t>& slots, const Tensor& x);
+
+  /// Guesses [places, C, H, W].
+  Tensor gather_guesses(const std::vector<GuessPlace>& places) const;
+  void scatter_guesses(const std::vector<GuessPlace>& places, const Tensor& guesses);
 
  private:
   void grow(int64_t rows);
   Tensor new_rows(int64_t rows) const;
   Tensor index(const std::vector<int64_t>& slots) const;
+  Tensor index(const std::vector<GuessPlace>& places) const;
 
   std::vector<int64_t> image_shape_;
   at::Device device_;
   int64_t capacity_;
+  int64_t guesses_an_image_;
   int64_t num_taken_ = 0;
   std::vector<int64_t> free_;  ///< Rows that exist and are not taken.
   Tensor x_;
   std::array<Tensor, kMemorySlots> memory_;
+  Tensor guesses_;  ///< [slots * guesses_an_image_, C, H, W]; undefined without.
 };
 
-/// Bytes that one image in flight may take, with every memory.
-int64_t max_slot_bytes(const std::vector<int64_t>& image_shape);
+/// Bytes that one image in flight may take, with every memory and its guesses.
+int64_t max_slot_bytes(const std::vector<int64_t>& image_shape, int64_t guesses = 0);
 
 }  // namespace ddpm

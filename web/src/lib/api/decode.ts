@@ -15,6 +15,7 @@ function decodeModel(json: unknown): api.ModelInfo {
     id: asString(model['id']),
     imageShape: shape.length === 3 ? [shape[0] ?? 0, shape[1] ?? 0, shape[2] ?? 0] : null,
     classes: Array.isArray(classes) && classes.length > 0 ? classes.map((c) => asString(c)) : null,
+    superResolution: asNumber(own['super_resolution'], 0),
     numTimesteps: asNumber(own['num_timesteps'], 1000),
     prediction: asString(own['prediction']),
     defaultSampler: decodeOptions(own['default_sampler']),

@@ -9,6 +9,8 @@ export interface ModelInfo {
   id: string;
   imageShape: [channels: number, height: number, width: number] | null;
   classes: string[] | null;
+  /** How many times it enlarges the image that it wants; 0: it draws from noise alone. */
+  superResolution: number;
   numTimesteps: number;
   prediction: string;
   defaultSampler: Record<string, OptionValue>;

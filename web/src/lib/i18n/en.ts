@@ -88,6 +88,8 @@ export const en = {
     retry: 'Try again',
     noModels: 'This server has no models yet.',
     noModelsHint: 'Put a model folder into the folder that ddpm serve was started with.',
+    onlyEnlarging: "This server's models enlarge images, and this page gives them none.",
+    onlyEnlargingHint: 'POST /v1/edits/superres asks them.',
     reconnecting: 'Connection lost, reconnecting…',
   },
   key: {
@@ -104,6 +106,7 @@ export const en = {
     model: 'Model',
     modelFacts: (width: number, height: number, channels: number, t: number, prediction: string) =>
       `${width} × ${height} pixels, ${kinds[channels] ?? plural(channels, 'channel', 'channels')} · T = ${t} · ${prediction}`,
+    enlargingHint: 'Models that enlarge images are asked by POST /v1/edits/superres.',
     class: 'Class',
     className: (name: string) => name.replaceAll('_', ' '),
     anyClass: 'Each in turn',

@@ -1,6 +1,7 @@
 /** The server as the page sees it: reachable or not, its key, its models and what it can do. */
 import { ApiClient, ApiError, OfflineError } from '../api/client.ts';
 import type { Capabilities, ModelInfo } from '../api/types.ts';
+import { drawsFromNoise } from './settings.ts';
 
 export type Status = 'loading' | 'ready' | 'offline' | 'unauthorized' | 'error';
 
@@ -14,7 +15,10 @@ class App {
   message = $state('');
   keyRefused = $state(false);
   key = $state(readKey());
+  /** Those that draw from noise alone. */
   models = $state.raw<ModelInfo[]>([]);
+  /** Whether there are others, which enlarge images. */
+  hasEnlarging = $state(false);
   caps = $state.raw<Capabilities | null>(null);
   readonly client = new ApiClient({ key: () => this.key });
 
@@ -25,7 +29,8 @@ class App {
     clearTimeout(this.timer);
     try {
       const [models, caps] = await Promise.all([this.client.models(), this.client.capabilities()]);
-      this.models = models;
+      this.models = models.filter(drawsFromNoise);
+      this.hasEnlarging = this.models.length < models.length;
       this.caps = caps;
       this.status = 'ready';
       this.keyRefused = false;

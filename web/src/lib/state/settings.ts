@@ -64,6 +64,11 @@ export function parseSeed(text: string): Seed | null {
   return value > kMaxSeed ? null : value.toString();
 }
 
+/** Jobs take no image, so the studio offers no model that wants one. */
+export function drawsFromNoise(model: ModelInfo): boolean {
+  return model.superResolution === 0;
+}
+
 export function findModel(models: ModelInfo[], id: string): ModelInfo | null {
   return models.find((model) => model.id === id) ?? null;
 }

@@ -1,0 +1,122 @@
+#include "ddpm/kernels/map_attention.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <stdexcept>
+
+#ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/conv2d_tiles.h"
+#include "ddpm/kernels/cuda/fold_attention.h"
+#include "ddpm/kernels/cuda/map_attention_function.h"
+#include "ddpm/kernels/cuda/map_attention_training.h"
+#endif
+
+namespace ddpm {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+variable_list fold(const AttentionWeights& w) {
+#ifdef DDPM_CUDA
+  if (cuda::folds_attention_at_once(w)) return cuda::fold_attention_at_once(w);
+#endif
+  const Tensor to_channels = w.k.t();
+  return {to_channels.mm(w.q), to_channels.mv(w.q_bias), w.out.mm(w.v),
+          at::addmv(w.out_bias, w.out, w.v_bias)};
+}
+
+variable_list unfold_gradients(const AttentionWeights& w, const variable_list& d_folded) {
+#ifdef DDPM_CUDA
+  if (cuda::folds_attention_at_once(w)) return cuda::unfold_gradients_at_once(w, d_folded);
+#endif
+  const Tensor &d_score_weight = d_folded[0], &d_score_bias = d_folded[1];
+  const Tensor &d_out_weight = d_folded[2], &d_out_bias = d_folded[3];
+  return {w.k.mm(d_score_weight),     at::addr(w.q.mm(d_score_weight.t()), w.q_bias, d_score_bias),
+          w.out.t().mm(d_out_weight), at::addr(d_out_weight.mm(w.v.t()), d_out_bias, w.v_bias),
+          w.k.mv(d_score_bias),       at::zeros_like(w.k_bias),
+          w.out.t().mv(d_out_bias),   d_out_bias};
+}
+
+/// By the order of AttentionWeights::all().
+AttentionWeights weights_of(const variable_list& all) {
+  return {.q = all[0],
+          .k = all[1],
+          .v = all[2],
+          .out = all[3],
+          .q_bias = all[4],
+          .k_bias = all[5],
+          .v_bias = all[6],
+          .out_bias = all[7]};
+}
+
+/// In one node, so that each gradient is written once.
+class FoldWeights : public torch::autograd::Function<FoldWeights> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const Tensor& q, const Tensor& k,
+                               const Tensor& v, const Tensor& out, const Tensor& q_bias,
+                               const Tensor& k_bias, const Tensor& v_bias, const Tensor& out_bias) {
+    const variable_list all{q, k, v, out, q_bias, k_bias, v_bias, out_bias};
+    ctx->save_for_backward(all);
+    return fold(weights_of(all));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& d_folded) {
+    return unfold_gradients(weights_of(ctx->get_saved_variables()), d_folded);
+  }
+};
+
+#ifdef DDPM_CUDA
+Tensor tiles_of_linear(const Tensor& weight) {
+  return cuda::warpgroup_tiles(weight.unsqueeze(2).unsqueeze(3));
+}
+#endif
+
+}  // namespace
+
+FoldedAttention fold_attention(const AttentionWeights& weights) {
+  const variable_list folded =
+      FoldWeights::apply(weights.q, weights.k, weights.v, weights.out, weights.q_bias,
+                         weights.k_bias, weights.v_bias, weights.out_bias);
+  return {.score_weight = folded[0],
+          .score_bias = folded[1],
+          .out_weight = folded[2],
+          .out_bias = folded[3],
+          .score_tiles = {},
+          .out_tiles = {},
+          .state = {}};
+}
+
+FoldedAttention pack_attention(const AttentionWeights& weights) {
+  const at::NoGradGuard no_grad;
+  FoldedAttention folded = fold_attention(weights);
+  folded.state = WeightState(weights.all());
+#ifdef DDPM_CUDA
+  folded.score_tiles = tiles_of_linear(folded.score_weight);
+  folded.out_tiles = tiles_of_linear(folded.out_weight);
+#endif
+  return folded;
+}
+
+bool has_map_attention(const Tensor& x, const GroupNormSiluArgs& norm) {
+#ifdef DDPM_CUDA
+  return cuda::takes_map_attention(x, norm);
+#else
+  static_cast<void>(x), static_cast<void>(norm);
+  return false;
+#endif
+}
+
+Tensor map_attention(const MapAttentionArgs& args) {
+#ifdef DDPM_CUDA
+  return at::GradMode::is_enabled() ? cuda::trained_map_attention(args)
+                                    : cuda::run_map_attention(args);
+#else
+  static_cast<void>(args);
+  throw std::logic_error("[map_attention] there is no kernel: expected has_map_attention()");
+#endif
+}
+
+}  // namespace ddpm
