@@ -62,7 +62,8 @@ std::vector<Tensor> results_of(GroupNormSiluArgs args, Tensor x_rest, const Tens
   for (Tensor* input : inputs) *input = input->detach().requires_grad_(true);
   const GroupNormFork fork = group_norm_silu_fork(args, x_rest);
   const Tensor maps = fork.x_rest.defined() ? at::cat({fork.x, fork.x_rest}, 1) : fork.x;
-  ((fork.y * d_y).sum() + (maps * d_maps).sum()).backward();
+  const Tensor d_later = d_maps.narrow(/*dim=*/1, 0, args.x.size(1)) * 2;
+  ((fork.y * d_y).sum() + (maps * d_maps).sum() + (fork.x_later * d_later).sum()).backward();
   std::vector<Tensor> results{fork.y.detach().to(at::kCPU, at::kDouble)};
   for (Tensor* input : inputs) results.push_back(input->grad().to(at::kCPU, at::kDouble));
   return results;

@@ -166,6 +166,7 @@ TEST(GroupNormSiluTest, ForkOfOneMapGivesItBack) {
   const GroupNormFork fork = group_norm_silu_fork(args);
   EXPECT_TRUE(at::equal(fork.y, group_norm_silu(args)));
   EXPECT_TRUE(at::equal(fork.x, args.x));
+  EXPECT_TRUE(at::equal(fork.x_later, args.x));
   EXPECT_FALSE(fork.x_rest.defined());
 }
 

@@ -53,7 +53,7 @@ struct NormConv {
   GroupNormSiluArgs norm;
   Conv2dArgs args, shortcut;
   bool has_shortcut = false;
-  Tensor d_y, d_x, d_x_rest;
+  Tensor d_y, d_x, d_x_rest, d_later;
 
   explicit NormConv(const NormConvCase& c) : has_shortcut(c.shortcut_channels > 0) {
     const int64_t in = c.channels + c.rest_channels;
@@ -81,6 +81,7 @@ struct NormConv {
     }
     d_y = drawn_map(c.images, c.out_channels, c.side);
     d_x = drawn_map(c.images, c.channels, c.side);
+    d_later = drawn_map(c.images, c.channels, c.side);
     if (c.rest_channels > 0) d_x_rest = drawn_map(c.images, c.rest_channels, c.side);
   }
 
@@ -107,7 +108,7 @@ std::vector<Tensor> norm_conv_results(NormConv c) {
   const Conv2dFork fork = c.run();
   const Tensor maps = fork.x_rest.defined() ? at::cat({fork.x, fork.x_rest}, /*dim=*/1) : fork.x;
   const Tensor d_maps = c.d_x_rest.defined() ? at::cat({c.d_x, c.d_x_rest}, /*dim=*/1) : c.d_x;
-  torch::autograd::backward({fork.y, maps}, {c.d_y, d_maps});
+  torch::autograd::backward({fork.y, maps, fork.x_later}, {c.d_y, d_maps, c.d_later});
   std::vector<Tensor> results{fork.y.detach()};
   for (Tensor* input : c.inputs()) results.push_back(input->grad());
   return results;
@@ -116,7 +117,7 @@ std::vector<Tensor> norm_conv_results(NormConv c) {
 /// The same by the plain body in float64.
 std::vector<Tensor> exact_norm_conv_results(NormConv c) {
   for (Tensor* tensor : c.inputs()) *tensor = tensor->to(at::kDouble);
-  for (Tensor* tensor : {&c.d_y, &c.d_x, &c.d_x_rest}) {
+  for (Tensor* tensor : {&c.d_y, &c.d_x, &c.d_x_rest, &c.d_later}) {
     if (tensor->defined()) *tensor = tensor->to(at::kDouble);
   }
   return norm_conv_results(c);

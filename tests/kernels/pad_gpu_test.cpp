@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <vector>
 
@@ -27,6 +28,24 @@ TEST(PadGpuTest, OutputAndGradientAreThoseOfTheCpu) {
       expected.backward(d_y.to(at::kCPU));
       EXPECT_TRUE(at::equal(x.grad().to(at::kCPU), on_cpu.grad())) << at::IntArrayRef(shape);
     }
+  }
+}
+
+TEST(PadGpuTest, GradientOfTheMapThatIsReadAgainIsAdded) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  at::manual_seed(0);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensor x = at::randn({3, 64, 5, 6}, at::TensorOptions(at::kCUDA).dtype(dtype))
+                         .contiguous(at::MemoryFormat::ChannelsLast)
+                         .requires_grad_(true);
+    const PadFork fork = pad_right_and_bottom_fork(x);
+    const Tensor d_y = at::randn_like(fork.y), d_x = at::randn_like(fork.x);
+    torch::autograd::backward({fork.y, fork.x}, {d_y, d_x});
+    const Tensor cut = d_y.slice(/*dim=*/2, 0, 5).slice(/*dim=*/3, 0, 6);
+    EXPECT_TRUE(at::equal(x.grad(), cut + d_x));
+    x.mutable_grad() = Tensor();
+    torch::autograd::backward({pad_right_and_bottom_fork(x).x}, {d_x});
+    EXPECT_TRUE(at::equal(x.grad(), d_x));
   }
 }
 

@@ -17,5 +17,12 @@ TEST(PadTest, ZerosStandToTheRightAndAtTheBottomAlone) {
   EXPECT_EQ(y.select(3, 5).count_nonzero().item<int64_t>(), 0);
 }
 
+TEST(PadTest, ForkGivesTheMapBack) {
+  const Tensor x = at::randn({2, 3, 4, 5}, at::kDouble);
+  const PadFork fork = pad_right_and_bottom_fork(x);
+  EXPECT_TRUE(at::equal(fork.y, pad_right_and_bottom(x)));
+  EXPECT_TRUE(at::equal(fork.x, x));
+}
+
 }  // namespace
 }  // namespace ddpm

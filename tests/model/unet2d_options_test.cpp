@@ -143,10 +143,12 @@ TEST_F(UNet2DOptionsTest, SkipScaleMultipliesEverySum) {
   const Tensor h = at::randn({2, 32, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);
   const Tensor rows = at::randn({2, 32});
   TimeRows time({rows, rows});
+  std::vector<Tensor> skips;
   const auto modules = network->named_modules("", /*include_self=*/false);
   auto* mid = modules["mid_block"]->as<MidBlockImpl>();
   ASSERT_NE(mid, nullptr);
-  EXPECT_TRUE(tensors_near(mid->forward(h, time), h / 64, 1e-7));  // three sums, each x 0.5 / 2
+  EXPECT_TRUE(
+      tensors_near(mid->forward(h, time, skips), h / 64, 1e-7));  // three sums, each x 0.5 / 2
   auto* down = modules["down_blocks.1.resnets.0"]->as<ResnetBlockImpl>();
   ASSERT_NE(down, nullptr);
   pass_first_channels(*down);

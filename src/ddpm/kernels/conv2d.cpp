@@ -71,7 +71,7 @@ Conv2dFork conv2d_after_norm(Conv2dArgs args) {
   norm.x = args.x;
   const GroupNormFork fork = group_norm_silu_fork(norm, std::exchange(args.x_rest, {}));
   args.x = fork.y;
-  return {.y = conv2d(args), .x = fork.x, .x_rest = fork.x_rest};
+  return {.y = conv2d(args), .x = fork.x, .x_rest = fork.x_rest, .x_later = fork.x_later};
 }
 
 Tensor with_image_bias(Conv2dArgs args) {
@@ -103,7 +103,9 @@ bool conv2d_is_one_pass(const Conv2dArgs& args) {
 Conv2dFork conv2d_fork(const Conv2dArgs& args) {
   check_arg(args.norm != nullptr, "[conv2d_fork] the arguments have no norm: expected one");
 #ifdef DDPM_CUDA
-  if (conv2d_is_one_pass(args)) return {.y = conv2d(args), .x = args.x, .x_rest = args.x_rest};
+  if (conv2d_is_one_pass(args)) {
+    return {.y = conv2d(args), .x = args.x, .x_rest = args.x_rest, .x_later = args.x};
+  }
   if (at::GradMode::is_enabled() && cuda::norm_conv2d_is_fused(args)) {
     return cuda::fused_norm_conv2d(args);
   }

@@ -43,9 +43,10 @@ Tensor conv2d(const Conv2dArgs& args);
 
 /// What conv2d_fork answers.
 struct Conv2dFork {
-  Tensor y;       ///< [N, O, H', W'] conv2d of the arguments.
-  Tensor x;       ///< args.x again; or both maps side by side, and then x_rest is undefined.
-  Tensor x_rest;  ///< args.x_rest again.
+  Tensor y;             ///< [N, O, H', W'] conv2d of the arguments.
+  Tensor x;             ///< args.x again; or both maps side by side, and then x_rest is undefined.
+  Tensor x_rest;        ///< args.x_rest again.
+  Tensor x_later = {};  ///< args.x once more, for a second reader.
 };
 
 /// conv2d of arguments with a norm, for callers that read the maps again: as group_norm_silu_fork.

@@ -89,7 +89,7 @@ GroupNormFork group_norm_silu_fork(const GroupNormSiluArgs& args, const Tensor& 
 #endif
   GroupNormSiluArgs whole = args;
   if (x_rest.defined()) whole.x = at::cat({args.x, x_rest}, /*dim=*/1);
-  return {.y = group_norm_silu(whole), .x = whole.x, .x_rest = {}};
+  return {.y = group_norm_silu(whole), .x = whole.x, .x_rest = {}, .x_later = args.x};
 }
 
 }  // namespace ddpm

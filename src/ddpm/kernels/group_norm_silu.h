@@ -34,9 +34,10 @@ Tensor group_norm_silu(const GroupNormSiluArgs& args);
 
 /// What group_norm_silu_fork answers.
 struct GroupNormFork {
-  Tensor y;       ///< [N, C + C', H, W] group_norm_silu of both maps' channels.
-  Tensor x;       ///< args.x again; or both maps side by side, and then x_rest is undefined.
-  Tensor x_rest;  ///< x_rest again.
+  Tensor y;             ///< [N, C + C', H, W] group_norm_silu of both maps' channels.
+  Tensor x;             ///< args.x again; or both maps side by side, and then x_rest is undefined.
+  Tensor x_rest;        ///< x_rest again.
+  Tensor x_later = {};  ///< args.x once more, for a second reader.
 };
 
 /// group_norm_silu of args.x with x_rest's channels behind its own, for callers that read the maps

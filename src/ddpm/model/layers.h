@@ -14,6 +14,12 @@
 
 namespace ddpm {
 
+/// A layer's result, and its input again for a caller that reads that later: a GPU adds the
+/// gradient of what is taken from here in the layer's own pass.
+struct MapFork {
+  Tensor y, x;
+};
+
 /// A module that can make its weights ready for many calls without gradients.
 class PreparableModule {
  public:

@@ -36,8 +36,10 @@ DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding, WeightInit wei
   conv_ = register_module("conv", Conv2d(channels, channels, options));
 }
 
-Tensor DownsampleImpl::forward(const Tensor& x) {
-  return conv_->forward(padding_ == 0 ? pad_right_and_bottom(x) : x);
+MapFork DownsampleImpl::forward_fork(const Tensor& x) {
+  if (padding_ != 0) return {.y = conv_->forward(x), .x = x};
+  const PadFork padded = pad_right_and_bottom_fork(x);
+  return {.y = conv_->forward(padded.y), .x = padded.x};
 }
 
 UpsampleImpl::UpsampleImpl(int64_t channels, WeightInit weight_init) {

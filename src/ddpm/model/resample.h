@@ -20,7 +20,7 @@ class DownsampleImpl : public torch::nn::Module {
  public:
   /// @param padding 1: on all sides; 0: on the right and at the bottom only.
   DownsampleImpl(int64_t channels, int64_t padding, WeightInit weight_init);
-  Tensor forward(const Tensor& x);
+  MapFork forward_fork(const Tensor& x);
 
  private:
   int64_t padding_;

@@ -53,15 +53,20 @@ Tensor ResnetBlockImpl::added_to_time() const {
 }
 
 Tensor ResnetBlockImpl::forward(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
-  if (!checkpoints(*this)) return run(x, time, x_rest);
+  if (!checkpoints(*this)) return run(x, time, x_rest).y;
   std::vector<Tensor> inputs{x, time};
   if (x_rest.defined()) inputs.push_back(x_rest);
   const auto self = std::static_pointer_cast<ResnetBlockImpl>(shared_from_this());
   return gradient_checkpoint(
       [self](const std::vector<Tensor>& again) {
-        return self->run(again[0], again[1], again.size() > 2 ? again[2] : Tensor());
+        return self->run(again[0], again[1], again.size() > 2 ? again[2] : Tensor()).y;
       },
       inputs, /*draws=*/options_.dropout > 0);
+}
+
+MapFork ResnetBlockImpl::forward_fork(const Tensor& x, const Tensor& time) {
+  if (checkpoints(*this)) return {.y = forward(x, time), .x = x};
+  return run(x, time, /*x_rest=*/{});
 }
 
 GroupNormSiluArgs ResnetBlockImpl::second_norm(const Tensor& h, const Tensor& time) const {
@@ -97,7 +102,8 @@ Conv2dFork ResnetBlockImpl::first_conv_alone(const GroupNormSiluArgs& norm, cons
   const GroupNormFork fork = group_norm_silu_fork(norm, x_rest);
   return {.y = conv1_->forward_without_bias(resample(fork.y)),
           .x = resample(fork.x),
-          .x_rest = fork.x_rest.defined() ? resample(fork.x_rest) : Tensor()};
+          .x_rest = fork.x_rest.defined() ? resample(fork.x_rest) : Tensor(),
+          .x_later = fork.x_later};
 }
 
 Tensor ResnetBlockImpl::second_conv(const GroupNormSiluArgs& norm, const Tensor& x,
@@ -116,12 +122,12 @@ Tensor ResnetBlockImpl::second_conv(const GroupNormSiluArgs& norm, const Tensor&
   return conv2d(conv);
 }
 
-Tensor ResnetBlockImpl::run(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
+MapFork ResnetBlockImpl::run(const Tensor& x, const Tensor& time, const Tensor& x_rest) {
   const GroupNormSiluArgs norm = norm1_->args(x);
   if (resampling_ == Resampling::kNone && options_.output_scale_factor == 1.0) {
     const Conv2dArgs conv = first_conv(norm, time, x_rest);
     if (conv2d_is_one_pass(conv)) {
-      return second_conv(second_norm(conv2d(conv), time), x, x_rest);
+      return {.y = second_conv(second_norm(conv2d(conv), time), x, x_rest), .x = x};
     }
   }
   const Conv2dFork first = first_conv_alone(norm, x_rest);
@@ -130,7 +136,8 @@ Tensor ResnetBlockImpl::run(const Tensor& x, const Tensor& time, const Tensor& x
                               ? time
                               : conv1_->bias().expand({x.size(0), first.y.size(1)});
   const Tensor sum = second_conv(second, first.x, first.x_rest);
-  return options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor;
+  return {.y = options_.output_scale_factor == 1.0 ? sum : sum / options_.output_scale_factor,
+          .x = first.x_later};
 }
 
 }  // namespace ddpm

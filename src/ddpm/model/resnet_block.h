@@ -46,6 +46,7 @@ class ResnetBlockImpl : public torch::nn::Module, public CheckpointedModule {
   ///               none.
   /// @return       [N, out_channels, H', W'] channels_last.
   Tensor forward(const Tensor& x, const Tensor& time, const Tensor& x_rest = {});
+  MapFork forward_fork(const Tensor& x, const Tensor& time);  ///< Of one map.
 
   /// time_emb_proj: [N, time_channels] to [N, C_t].
   const LinearImpl& time_projection() const { return *time_emb_proj_; }
@@ -54,7 +55,7 @@ class ResnetBlockImpl : public torch::nn::Module, public CheckpointedModule {
   Tensor added_to_time() const;
 
  private:
-  Tensor run(const Tensor& x, const Tensor& time, const Tensor& x_rest);
+  MapFork run(const Tensor& x, const Tensor& time, const Tensor& x_rest);
   /// The first convolution, with norm1 before it and what the time adds to it behind it.
   Conv2dArgs first_conv(const GroupNormSiluArgs& norm, const Tensor& time,
                         const Tensor& x_rest) const;

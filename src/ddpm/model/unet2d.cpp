@@ -164,7 +164,7 @@ Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));
   std::vector<Tensor> skips{h};
   for (DownBlock& block : down_blocks_) h = block->forward(h, time, skips);
-  h = mid_block_->forward(h, time);
+  h = mid_block_->forward(h, time, skips);
   for (UpBlock& block : up_blocks_) h = block->forward(h, time, skips);
   const GroupNormSiluArgs norm = conv_norm_out_->args(h);
   Conv2dArgs last = conv_out_->args_without_bias(h);

@@ -39,6 +39,12 @@ std::vector<ResnetBlock> with_last(std::vector<ResnetBlock> blocks, const Resnet
   return blocks;
 }
 
+/// The way up reads what a skip's first reader gave back.
+Tensor result_of(const MapFork& fork, std::vector<Tensor>& skips) {
+  if (!skips.empty()) skips.back() = fork.x;
+  return fork.y;
+}
+
 }  // namespace
 
 DownBlockImpl::DownBlockImpl(int64_t in_channels, int64_t out_channels, const LevelOptions& options)
@@ -74,7 +80,7 @@ std::vector<ResnetBlock> DownBlockImpl::res_blocks() const {
 Tensor DownBlockImpl::forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips) {
   Tensor h = x;
   for (size_t i = 0; i < resnets_.size(); ++i) {
-    h = resnets_[i]->forward(h, time.next());
+    h = result_of(resnets_[i]->forward_fork(h, time.next()), skips);
     if (!attentions_.empty()) h = attentions_[i]->forward(h);
     skips.push_back(h);
   }
@@ -85,10 +91,10 @@ Tensor DownBlockImpl::forward(const Tensor& x, TimeRows& time, std::vector<Tenso
       h = downsample_mean(h);
       break;
     case LevelResampling::kConv:
-      h = conv_downsampler_->forward(h);
+      h = result_of(conv_downsampler_->forward_fork(h), skips);
       break;
     case LevelResampling::kResnet:
-      h = resnet_downsampler_->forward(h, time.next());
+      h = result_of(resnet_downsampler_->forward_fork(h, time.next()), skips);
       break;
   }
   skips.push_back(h);
@@ -160,8 +166,8 @@ MidBlockImpl::MidBlockImpl(int64_t channels, bool attention, const ResnetOptions
   second_ = list->register_module("1", ResnetBlock(channels, channels, resnet));
 }
 
-Tensor MidBlockImpl::forward(const Tensor& x, TimeRows& time) {
-  Tensor h = first_->forward(x, time.next());
+Tensor MidBlockImpl::forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips) {
+  Tensor h = result_of(first_->forward_fork(x, time.next()), skips);
   if (attention_) h = attention_->forward(h);
   return second_->forward(h, time.next());
 }

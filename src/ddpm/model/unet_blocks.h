@@ -40,7 +40,8 @@ class DownBlockImpl : public torch::nn::Module {
   DownBlockImpl(int64_t in_channels, int64_t out_channels, const LevelOptions& options);
 
   /// @param time  of the res blocks that come next.
-  /// @param skips every map that an up level will take over is appended.
+  /// @param skips every map that an up level will take over is appended. The last, if there is one,
+  ///              is x, in whose place comes what its first reader gives back.
   Tensor forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips);
   /// In the order in which they run.
   std::vector<ResnetBlock> res_blocks() const;
@@ -80,7 +81,8 @@ class MidBlockImpl : public torch::nn::Module {
  public:
   MidBlockImpl(int64_t channels, bool attention, const ResnetOptions& resnet,
                const AttentionOptions& attention_options);
-  Tensor forward(const Tensor& x, TimeRows& time);
+  /// @param skips of DownBlock, whose last is x, if there is one.
+  Tensor forward(const Tensor& x, TimeRows& time, std::vector<Tensor>& skips);
   std::vector<ResnetBlock> res_blocks() const { return {first_, second_}; }
 
  private:

@@ -23,12 +23,4 @@ struct MapAddends {
 cudaError_t add_bias_residual(const MapShape& shape, void* y, const MapAddends& addends,
                               cudaStream_t stream);
 
-/// Floats of scratch that sum_rows() needs.
-int64_t sum_rows_scratch(const MapShape& shape);
-
-/// sums[c] = sum of map[row, c] over rows, in float32 and in an order that depends on the shape
-/// alone. `sums` [channels] is of the map's type.
-cudaError_t sum_rows(const MapShape& shape, const void* map, void* sums, float* scratch,
-                     cudaStream_t stream);
-
 }  // namespace ddpm::cuda

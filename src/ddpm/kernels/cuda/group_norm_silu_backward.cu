@@ -147,37 +147,6 @@ __global__ void __launch_bounds__(kMaxThreads)
   });
 }
 
-constexpr int kSumColumns = 32;
-constexpr int kSumRows = 16;
-
-/// d_bias and d_weight: the sums of all images.
-template <typename T>
-__global__ void sum_images_kernel(int images, int channels, const float* sums, T* d_bias,
-                                  T* d_weight) {
-  __shared__ float partial[2][kSumRows][kSumColumns];
-  wait_for_previous_kernel();
-  const int channel = static_cast<int>(blockIdx.x) * kSumColumns + static_cast<int>(threadIdx.x);
-  const int row = static_cast<int>(threadIdx.y);
-  float total[2] = {0, 0};
-  if (channel < channels) {
-    for (int image = row; image < images; image += kSumRows) {
-      const int64_t at = static_cast<int64_t>(image) * channels + channel;
-      total[0] += sums[at];
-      total[1] += sums[static_cast<int64_t>(images) * channels + at];
-    }
-  }
-  partial[0][row][threadIdx.x] = total[0];
-  partial[1][row][threadIdx.x] = total[1];
-  __syncthreads();
-  if (row != 0 || channel >= channels) return;
-  for (int r = 1; r < kSumRows; ++r) {
-    total[0] += partial[0][r][threadIdx.x];
-    total[1] += partial[1][r][threadIdx.x];
-  }
-  if (d_bias != nullptr) d_bias[channel] = static_cast<T>(total[0]);
-  if (d_weight != nullptr) d_weight[channel] = static_cast<T>(total[1]);
-}
-
 template <typename T>
 cudaError_t backward(const GroupNormShape& shape, const GroupNormTensors& tensors,
                      const GroupNormGradients& gradients, cudaStream_t stream) {
@@ -190,18 +159,6 @@ cudaError_t backward(const GroupNormShape& shape, const GroupNormTensors& tensor
   });
 }
 
-template <typename T>
-cudaError_t sum_images(const GroupNormShape& shape, const GroupNormGradients& gradients,
-                       cudaStream_t stream) {
-  const int blocks = (shape.channels + kSumColumns - 1) / kSumColumns;
-  return launch_early({.blocks = dim3(static_cast<unsigned>(blocks)),
-                       .threads = dim3(kSumColumns, kSumRows),
-                       .shared_bytes = 0,
-                       .stream = stream},
-                      sum_images_kernel<T>, shape.images, shape.channels, gradients.sums,
-                      static_cast<T*>(gradients.d_bias), static_cast<T*>(gradients.d_weight));
-}
-
 }  // namespace
 
 cudaError_t group_norm_silu_backward(const GroupNormShape& shape, const GroupNormTensors& tensors,
@@ -211,13 +168,6 @@ cudaError_t group_norm_silu_backward(const GroupNormShape& shape, const GroupNor
                                    : backward<float>(shape, tensors, gradients, stream);
   if (launched != cudaSuccess) return launched;
   return group_norm_silu_sum_images(shape, gradients, stream);
-}
-
-cudaError_t group_norm_silu_sum_images(const GroupNormShape& shape,
-                                       const GroupNormGradients& gradients, cudaStream_t stream) {
-  if (gradients.d_weight == nullptr && gradients.d_bias == nullptr) return cudaSuccess;
-  return shape.bf16 ? sum_images<__nv_bfloat16>(shape, gradients, stream)
-                    : sum_images<float>(shape, gradients, stream);
 }
 
 }  // namespace ddpm::cuda

@@ -149,13 +149,15 @@ __device__ void write_channels(const GroupNormShape& shape, const ClusterPlan& p
       const float bias = entry_or<T>(tensors.bias, c, 0);
       static_cast<T*>(gradients.d_scale)[at] = static_cast<T>(weight * d_z_normed + bias * d_z);
     }
+    if (gradients.d_time_embedding == nullptr && !gradients.map_sums.are_wanted()) continue;
+    const auto pixels = static_cast<float>(shape.pixels);
+    const float d_added =  // d_x, summed over pixels
+        weight * stretch * rstd * d_z - scratch.group[group] * pixels -
+        scratch.group[shape.groups + group] * rstd * rstd * (sums[2] - pixels * centre);
     if (gradients.d_time_embedding != nullptr) {
-      const auto pixels = static_cast<float>(shape.pixels);
-      const float d_added =
-          weight * stretch * rstd * d_z - scratch.group[group] * pixels -
-          scratch.group[shape.groups + group] * rstd * rstd * (sums[2] - pixels * centre);
       static_cast<T*>(gradients.d_time_embedding)[at] = static_cast<T>(d_added);
     }
+    gradients.sums[static_cast<int64_t>(2 * shape.images) * shape.channels + at] = d_added;
   }
 }
 

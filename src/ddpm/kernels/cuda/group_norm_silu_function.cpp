@@ -10,6 +10,7 @@
 
 #include <mutex>
 
+#include "ddpm/kernels/cuda/group_norm_silu_gradients.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/optional_tensor.h"
 
@@ -21,7 +22,6 @@ using torch::autograd::variable_list;
 
 enum Input { kX, kWeight, kBias, kTimeEmbedding, kScale, kShift, kXRest, kNumInputs };
 enum Saved { kMean = kNumInputs, kRstd, kKept };
-enum Output { kY, kSkip, kSkipRest };
 
 constexpr uint64_t kDraws = 4;  // of an element: the generator counts in fours
 
@@ -124,8 +124,7 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
     variable_list saved{
         x, weight, bias, or_none(time_embedding), or_none(scale), or_none(shift), or_none(x_rest)};
     Statistics statistics;
-    variable_list outputs{run_forward(saved, options, /*saves=*/true, statistics), x.detach()};
-    if (x_rest) outputs.push_back(x_rest->detach());
+    const Tensor y = run_forward(saved, options, /*saves=*/true, statistics);
     saved.insert(saved.end(), {statistics.mean, statistics.rstd, statistics.kept});
     ctx->save_for_backward(saved);
     ctx->set_materialize_grads(false);
@@ -133,7 +132,7 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
     ctx->saved_data["eps"] = options.eps;
     ctx->saved_data["silu"] = options.silu;
     ctx->saved_data["dropout"] = options.dropout;
-    return outputs;
+    return fork_outputs(y, x, saved[kXRest]);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
@@ -157,8 +156,8 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
       ++edge;
     }
     const Tensor d_y = channels_last(
-        d_outputs[kY].defined()
-            ? d_outputs[kY]
+        d_outputs[kForkResult].defined()
+            ? d_outputs[kForkResult]
             : at::zeros({x.size(0), shape.channels, x.size(2), x.size(3)}, x.options()));
     run_backward(shape, inputs, d_y, d_outputs, d_inputs);
     return d_inputs;
@@ -168,29 +167,17 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
   static void run_backward(const GroupNormShape& shape, const variable_list& inputs,
                            const Tensor& d_y, const variable_list& d_outputs,
                            const variable_list& d_inputs) {
-    const Tensor d_skip = channels_last(d_outputs[kSkip]);
-    const Tensor d_skip_rest =
-        d_outputs.size() > kSkipRest ? channels_last(d_outputs[kSkipRest]) : Tensor();
-    const Tensor sums = at::empty({2, shape.images, shape.channels}, inputs[kMean].options());
     GroupNormTensors tensors = tensors_of(inputs);
     tensors.mean = inputs[kMean].mutable_data_ptr<float>();
     tensors.rstd = inputs[kRstd].mutable_data_ptr<float>();
     if (inputs[kKept].defined()) tensors.kept = inputs[kKept].mutable_data_ptr<uint8_t>();
-    const bool clusters = group_norm_silu_clusters(shape);
     const GroupNormGradients gradients{.d_y = data_of(d_y),
-                                       .d_skip = clusters ? data_of(d_skip) : nullptr,
-                                       .d_skip_rest = data_of(d_skip_rest),
-                                       .d_x = room_of(d_inputs[kX]),
-                                       .d_x_rest = room_of(d_inputs[kXRest]),
                                        .d_time_embedding = room_of(d_inputs[kTimeEmbedding]),
                                        .d_scale = room_of(d_inputs[kScale]),
                                        .d_shift = room_of(d_inputs[kShift]),
                                        .d_weight = room_of(d_inputs[kWeight]),
-                                       .d_bias = room_of(d_inputs[kBias]),
-                                       .sums = sums.mutable_data_ptr<float>()};
-    const auto launch = clusters ? group_norm_silu_cluster_backward : group_norm_silu_backward;
-    C10_CUDA_CHECK(launch(shape, tensors, gradients, c10::cuda::getCurrentCUDAStream()));
-    if (!clusters && d_skip.defined()) d_inputs[kX].add_(d_skip);
+                                       .d_bias = room_of(d_inputs[kBias])};
+    run_norm_backward(shape, tensors, gradients, {d_inputs[kX], d_inputs[kXRest], d_outputs});
   }
 };
 
@@ -229,12 +216,14 @@ GroupNormFork fused_group_norm_silu(const GroupNormSiluArgs& args, const Tensor&
                              channels_last(x_rest)};
   if (!at::GradMode::is_enabled()) {
     Statistics statistics;
-    return {run_forward(inputs, options, /*saves=*/false, statistics), inputs[kX], inputs[kXRest]};
+    return {run_forward(inputs, options, /*saves=*/false, statistics), inputs[kX], inputs[kXRest],
+            inputs[kX]};
   }
   const variable_list outputs = GroupNormSilu::apply(
       inputs[kX], args.weight, args.bias, if_defined(inputs[kTimeEmbedding]),
       if_defined(inputs[kScale]), if_defined(inputs[kShift]), if_defined(inputs[kXRest]), options);
-  return {outputs[kY], outputs[kSkip], x_rest.defined() ? outputs[kSkipRest] : Tensor()};
+  return {outputs[kForkResult], outputs[kForkX], x_rest.defined() ? outputs[kForkXRest] : Tensor(),
+          outputs[kForkXLater]};
 }
 
 }  // namespace ddpm::cuda

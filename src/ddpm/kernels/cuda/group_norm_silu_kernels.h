@@ -44,11 +44,24 @@ struct GroupNormTensors {
   RandomPlace random;       ///< Of dropout.
 };
 
+/// Sums of the maps' gradients over images and pixels, [2, channels of the map] of its type:
+/// rounded, and what rounding left. Null for those that nobody asks for, and for what adds nothing.
+struct MapGradientSums {
+  const void* d_skip = nullptr;  ///< Of what is added to d_x, as GroupNormGradients::d_skip.
+  const void* d_skip_rest = nullptr;
+  const void* d_later = nullptr;
+  void* d_x = nullptr;  ///< Written.
+  void* d_x_rest = nullptr;
+
+  __host__ __device__ bool are_wanted() const { return d_x != nullptr || d_x_rest != nullptr; }
+};
+
 /// Gradients; null for those that nobody asks for, but for d_x.
 struct GroupNormGradients {
   const void* d_y = nullptr;          ///< [images, pixels, channels]
   const void* d_skip = nullptr;       ///< like x, added to d_x.
   const void* d_skip_rest = nullptr;  ///< like x_rest, added to d_x_rest.
+  const void* d_later = nullptr;      ///< like x, added to d_x, too; of clusters with SiLU alone.
   void* d_x = nullptr;                ///< like x.
   void* d_x_rest = nullptr;           ///< like x_rest.
   void* d_time_embedding = nullptr;   ///< [images, channels] contiguous, as d_scale and d_shift.
@@ -56,9 +69,10 @@ struct GroupNormGradients {
   void* d_shift = nullptr;
   void* d_weight = nullptr;  ///< [channels], as d_bias.
   void* d_bias = nullptr;
-  float* sums = nullptr;   ///< [2, images, channels]: room for sums over pixels.
-  void* y = nullptr;       ///< The output again, if it is wanted; of clusters with SiLU alone.
-  void* y_rest = nullptr;  ///< Its last rest_channels, if they shall stand apart.
+  MapGradientSums map_sums;  ///< Of clusters alone.
+  float* sums = nullptr;     ///< [3, images, channels]: room for sums over pixels.
+  void* y = nullptr;         ///< The output again, if it is wanted; of clusters with SiLU alone.
+  void* y_rest = nullptr;    ///< Its last rest_channels, if they shall stand apart.
 };
 
 /// True if the kernels take the shape: groups divide channels, and bundles of whole groups hold a
@@ -93,7 +107,7 @@ cudaError_t group_norm_silu_cluster_backward(const GroupNormShape& shape,
                                              const GroupNormGradients& gradients,
                                              cudaStream_t stream);
 
-/// d_bias and d_weight from gradients.sums, which either backward pass has filled.
+/// d_bias, d_weight and map_sums from gradients.sums, which either backward pass has filled.
 cudaError_t group_norm_silu_sum_images(const GroupNormShape& shape,
                                        const GroupNormGradients& gradients, cudaStream_t stream);
 

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
+#include "ddpm/kernels/cuda/group_norm_silu_gradients.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/map_attention_function.h"
 #include "ddpm/kernels/cuda/map_attention_kernels.h"
@@ -163,22 +164,18 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                                .groups = static_cast<int>(ctx->saved_data["groups"].toInt()),
                                .silu = false,
                                .bf16 = true};
-    const Tensor sums = at::empty({2, x.size(0), kWidth}, saved[kAttentionMean].options());
-    C10_CUDA_CHECK(
-        group_norm_silu_cluster_backward(shape,
-                                         {.x = x.const_data_ptr(),
-                                          .weight = saved[kAttentionNormWeight].const_data_ptr(),
-                                          .bias = saved[kAttentionNormBias].const_data_ptr(),
-                                          .mean = saved[kAttentionMean].mutable_data_ptr<float>(),
-                                          .rstd = saved[kAttentionRstd].mutable_data_ptr<float>(),
-                                          .random = {}},
-                                         {.d_y = d_maps[0].const_data_ptr(),
-                                          .d_skip = d_maps[1].const_data_ptr(),
-                                          .d_x = d_inputs[kAttended].mutable_data_ptr(),
-                                          .d_weight = room_of(d_inputs[kAttentionNormWeight]),
-                                          .d_bias = room_of(d_inputs[kAttentionNormBias]),
-                                          .sums = sums.mutable_data_ptr<float>()},
-                                         c10::cuda::getCurrentCUDAStream()));
+    run_norm_backward(
+        shape,
+        {.x = x.const_data_ptr(),
+         .weight = saved[kAttentionNormWeight].const_data_ptr(),
+         .bias = saved[kAttentionNormBias].const_data_ptr(),
+         .mean = saved[kAttentionMean].mutable_data_ptr<float>(),
+         .rstd = saved[kAttentionRstd].mutable_data_ptr<float>(),
+         .random = {}},
+        {.d_y = d_maps[0].const_data_ptr(),
+         .d_weight = room_of(d_inputs[kAttentionNormWeight]),
+         .d_bias = room_of(d_inputs[kAttentionNormBias])},
+        {d_inputs[kAttended], /*x_rest_gradient=*/{}, {Tensor(), d_maps[1], Tensor()}});
   }
 };
 

@@ -5,30 +5,17 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include <utility>
-
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
+#include "ddpm/kernels/cuda/kept_tensor.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
 
-/// What LibTorch lets a backend keep with a tensor.
-struct KeptSums : c10::BackendMeta {
-  KeptSums(Tensor of, int64_t at) : sums(std::move(of)), version(at) {}
-  Tensor sums;
-  int64_t version;  // of the map, when they were its sums
-};
+struct KeptPartSums;
 
 constexpr int64_t kMostNormChannels = 2048;
-
-/// Undefined if there are none.
-Tensor kept_sums(const Tensor& map) {
-  const auto* kept = dynamic_cast<const KeptSums*>(map.unsafeGetTensorImpl()->get_backend_meta());
-  const bool count = kept != nullptr && kept->version == static_cast<int64_t>(map._version());
-  return count ? kept->sums : Tensor();
-}
 
 SumsShape sums_shape(const Tensor& map) {
   return {.images = static_cast<int>(map.size(0)),
@@ -38,7 +25,7 @@ SumsShape sums_shape(const Tensor& map) {
 
 /// Those that are kept, or computed now and kept, of parts of at most so many pixels.
 Tensor kept_or_new_sums(const Tensor& map, int most_pixels) {
-  const Tensor kept = kept_sums(map);
+  const Tensor kept = kept_with<KeptPartSums>(map);
   if (kept.defined()) return kept;
   const SumsShape shape = sums_shape(map);
   const int parts = parts_of_at_most(most_pixels, shape);
@@ -53,10 +40,7 @@ Tensor kept_or_new_sums(const Tensor& map, int most_pixels) {
 
 }  // namespace
 
-void keep_part_sums(const Tensor& map, const Tensor& sums) {
-  map.unsafeGetTensorImpl()->set_backend_meta(
-      c10::make_intrusive<KeptSums>(sums, static_cast<int64_t>(map._version())));
-}
+void keep_part_sums(const Tensor& map, const Tensor& sums) { keep_with<KeptPartSums>(map, sums); }
 
 Tensor part_sums(const Tensor& map) { return kept_or_new_sums(map, kSumPixels); }
 Tensor small_part_sums(const Tensor& map) { return kept_or_new_sums(map, kSmallSumPixels); }

@@ -1,9 +1,7 @@
 #include "ddpm/kernels/cuda/norm_conv2d_function.h"
 
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
@@ -11,6 +9,7 @@
 
 #include "ddpm/kernels/cuda/conv2d_gradients.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
+#include "ddpm/kernels/cuda/group_norm_silu_gradients.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
@@ -42,7 +41,6 @@ enum NormConvInput {
   kNumNormConvInputs
 };
 enum NormConvSaved { kNormMean = kNumKept, kNormRstd };
-enum NormConvOutput { kResult, kMapAgain, kMapRestAgain };
 
 /// By NormConvInput; undefined tensors take no part.
 variable_list inputs_of(const Conv2dArgs& args) {
@@ -149,15 +147,14 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       if (is_given(options.given, input)) inputs[input] = present[edge++];
     }
     NormStatistics statistics;
-    variable_list outputs{run_norm_conv(inputs, options, statistics), inputs[kMap].detach()};
-    if (is_given(options.given, kMapRest)) outputs.push_back(inputs[kMapRest].detach());
+    const Tensor y = run_norm_conv(inputs, options, statistics);
     variable_list saved(inputs.begin(), inputs.begin() + kNumKept);
     saved.insert(saved.end(), {statistics.mean, statistics.rstd});
     ctx->save_for_backward(saved);
     ctx->set_materialize_grads(false);
     ctx->saved_data["groups"] = options.groups;
     ctx->saved_data["given"] = options.given;
-    return outputs;
+    return fork_outputs(y, inputs[kMap], inputs[kMapRest]);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
@@ -169,10 +166,16 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       wanted[input] = is_given(given, input) && ctx->needs_input_grad(edge++);
     }
     variable_list d_inputs(kNumNormConvInputs);
-    const Tensor d_y =
-        channels_last(d_outputs[kResult].defined() ? d_outputs[kResult] : zero_gradient(saved));
+    const Tensor d_y = channels_last(d_outputs[kForkResult].defined() ? d_outputs[kForkResult]
+                                                                      : zero_gradient(saved));
     run_backward(saved, norm_shape(saved[kMap], saved[kMapRest], ctx->saved_data["groups"].toInt()),
                  wanted, d_y, d_outputs, d_inputs);
+    // Before the products of d_y, whose sums follow from its own.
+    if (wanted[kConvBias] || wanted[kConvResidualBias]) {
+      const Tensor sums = sum_of_pixels(d_y);
+      if (wanted[kConvBias]) d_inputs[kConvBias] = sums;
+      if (wanted[kConvResidualBias]) d_inputs[kConvResidualBias] = sums;
+    }
     if (saved[kSide].defined()) {
       const PixelProductGradients side = pixel_product_gradients(
           d_y, side_of(saved), {wanted[kSide], wanted[kSideRest], wanted[kSideWeight]});
@@ -180,12 +183,7 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       d_inputs[kSideRest] = side.x_rest;
       d_inputs[kSideWeight] = side.weight;
     }
-    if (wanted[kConvResidual]) d_inputs[kConvResidual] = d_outputs[kResult];
-    if (wanted[kConvBias] || wanted[kConvResidualBias]) {
-      const Tensor sums = sum_of_pixels(d_y);
-      if (wanted[kConvBias]) d_inputs[kConvBias] = sums;
-      if (wanted[kConvResidualBias]) d_inputs[kConvResidualBias] = sums;
-    }
+    if (wanted[kConvResidual]) d_inputs[kConvResidual] = d_outputs[kForkResult];
     variable_list d_arguments{Tensor()};  // the options have none
     for (size_t input = 0; input < kNumNormConvInputs; ++input) {
       if (is_given(given, input)) d_arguments.push_back(d_inputs[input]);
@@ -215,25 +213,16 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
     for (const size_t input : {kMap, kMapRest}) {
       if (saved[input].defined()) d_inputs[input] = at::empty_like(saved[input]);
     }
-    const Tensor d_skip = channels_last(d_outputs[kMapAgain]);
-    const Tensor d_skip_rest =
-        d_outputs.size() > kMapRestAgain ? channels_last(d_outputs[kMapRestAgain]) : Tensor();
-    const Tensor sums = at::empty({2, shape.images, shape.channels}, saved[kNormMean].options());
     const GroupNormGradients gradients{.d_y = data_of(d_normed),
-                                       .d_skip = data_of(d_skip),
-                                       .d_skip_rest = data_of(d_skip_rest),
-                                       .d_x = room_of(d_inputs[kMap]),
-                                       .d_x_rest = room_of(d_inputs[kMapRest]),
                                        .d_time_embedding = room_of(d_inputs[kNormTime]),
                                        .d_scale = room_of(d_inputs[kNormScale]),
                                        .d_shift = room_of(d_inputs[kNormShift]),
                                        .d_weight = room_of(d_inputs[kNormWeight]),
                                        .d_bias = room_of(d_inputs[kNormBias]),
-                                       .sums = sums.mutable_data_ptr<float>(),
                                        .y = room_of(normed.whole),
                                        .y_rest = room_of(normed.rest)};
-    C10_CUDA_CHECK(group_norm_silu_cluster_backward(shape, norm_tensors(saved), gradients,
-                                                    c10::cuda::getCurrentCUDAStream()));
+    run_norm_backward(shape, norm_tensors(saved), gradients,
+                      {d_inputs[kMap], d_inputs[kMapRest], d_outputs});
     if (wanted[kConvWeight]) {
       d_inputs[kConvWeight] = conv2d_weight_gradient(d_y, normed.whole, normed.rest, weight);
     }
@@ -265,8 +254,8 @@ Conv2dFork fused_norm_conv2d(const Conv2dArgs& args) {
     present.push_back(inputs[input]);
   }
   const variable_list outputs = NormConv2d::apply(options, at::TensorList(present));
-  return {outputs[kResult], outputs[kMapAgain],
-          alone.x_rest.defined() ? outputs[kMapRestAgain] : Tensor()};
+  return {outputs[kForkResult], outputs[kForkX],
+          alone.x_rest.defined() ? outputs[kForkXRest] : Tensor(), outputs[kForkXLater]};
 }
 
 }  // namespace ddpm::cuda

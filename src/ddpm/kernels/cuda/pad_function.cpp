@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "ddpm/kernels/cuda/pad_kernels.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -29,23 +30,25 @@ PadShape pad_shape(at::IntArrayRef sizes, at::ScalarType dtype) {
 
 class PadRightAndBottom : public torch::autograd::Function<PadRightAndBottom> {
  public:
-  static Tensor forward(AutogradContext* /*ctx*/, const Tensor& x) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x) {
+    ctx->set_materialize_grads(false);
     const c10::cuda::CUDAGuard guard(x.device());
     Tensor y = at::empty({x.size(0), x.size(1), x.size(2) + 1, x.size(3) + 1},
                          x.options().memory_format(at::MemoryFormat::ChannelsLast));
     C10_CUDA_CHECK(pad_right_and_bottom(pad_shape(x.sizes(), x.scalar_type()), x.const_data_ptr(),
                                         y.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
-    return y;
+    return {y, x.detach()};
   }
 
   static variable_list backward(AutogradContext* /*ctx*/, const variable_list& d_outputs) {
-    const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
+    if (!d_outputs[0].defined()) return {d_outputs[1]};
+    const Tensor d_y = channels_last(d_outputs[0]), d_skip = channels_last(d_outputs[1]);
     const c10::cuda::CUDAGuard guard(d_y.device());
     const Tensor d_x = at::empty({d_y.size(0), d_y.size(1), d_y.size(2) - 1, d_y.size(3) - 1},
                                  d_y.options().memory_format(at::MemoryFormat::ChannelsLast));
-    C10_CUDA_CHECK(pad_right_and_bottom_backward(pad_shape(d_x.sizes(), d_x.scalar_type()),
-                                                 d_y.const_data_ptr(), d_x.mutable_data_ptr(),
-                                                 c10::cuda::getCurrentCUDAStream()));
+    C10_CUDA_CHECK(pad_right_and_bottom_backward(
+        pad_shape(d_x.sizes(), d_x.scalar_type()), d_y.const_data_ptr(), data_of(d_skip),
+        d_x.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
     return {d_x};
   }
 };
@@ -59,8 +62,9 @@ bool pad_is_fused(const Tensor& x) {
                                             std::numeric_limits<int>::max();
 }
 
-Tensor fused_pad(const Tensor& x) {
-  return PadRightAndBottom::apply(x.contiguous(at::MemoryFormat::ChannelsLast));
+PadFork fused_pad(const Tensor& x) {
+  const variable_list outputs = PadRightAndBottom::apply(channels_last(x));
+  return {.y = outputs[0], .x = outputs[1]};
 }
 
 }  // namespace ddpm::cuda

@@ -91,6 +91,7 @@ PixelProductGradients pixel_product_gradients(const Tensor& d_y, const Conv2dArg
   PixelProductGradients gradients;
   if (needs_x) gradients.x = map_of(at::mm(d_rows, weights.main), x);
   if (needs_rest) gradients.x_rest = map_of(at::mm(d_rows, weights.rest), x);
+  keep_product_sums(d_y, weights.whole, gradients.x, gradients.x_rest);
   if (needs_weight) {
     ProductWeights d_weights(at::empty_like(product.weight), x, x_rest);
     at::mm_out(d_weights.main, d_rows.t(), rows_of(x));
