@@ -75,14 +75,17 @@ TEST_P(CapturedDenoiseFnGpuTest, PreparedTimestepsGiveWhatComputedOnesGive) {
   const Tensor t = mixed_timesteps();
   const Tensor expected = net->forward(x, t, {}), between = net->forward(x, t + 0.5, {});
   net->prepare_timesteps(folder.diffusion.num_timesteps);
-  const double tolerance = GetParam() == at::kFloat ? 1e-5 : 1e-2;
-  EXPECT_TRUE(at::allclose(net->forward(x, t, {}), expected, tolerance, tolerance));
+  const double tolerance = GetParam() == at::kFloat ? 1e-4 : 1e-2;
+  const auto error = [](const Tensor& got, const Tensor& wanted) {
+    return ((got - wanted).norm() / wanted.norm()).item<double>();
+  };
+  EXPECT_LT(error(net->forward(x, t, {}), expected), tolerance);
   EXPECT_TRUE(at::equal(net->forward(x, t + 0.5, {}), between));
   for (const Tensor& weight : net->parameters()) weight.mul_(1.25);
   const Tensor changed = net->forward(x, t, {});  // not by the old weights' rows
   net->prepare_timesteps(folder.diffusion.num_timesteps);
-  EXPECT_TRUE(at::allclose(net->forward(x, t, {}), changed, tolerance, tolerance));
-  EXPECT_FALSE(at::allclose(changed, expected, tolerance, tolerance));
+  EXPECT_LT(error(net->forward(x, t, {}), changed), tolerance);
+  EXPECT_GT(error(changed, expected), 10 * tolerance);
 }
 
 TEST_P(CapturedDenoiseFnGpuTest, LabelsMayDifferFromCallToCall) {

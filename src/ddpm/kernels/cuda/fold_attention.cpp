@@ -5,12 +5,14 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <cstdint>
+
 #include "ddpm/kernels/cuda/small_products_kernels.h"
 
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kSmallTile = 64, kMostFolded = 1024;
+constexpr int64_t kFewestFolded = 128, kMostFolded = 1024;
 
 SmallMatrix as_it_is(const Tensor& matrix) { return {.values = matrix.const_data_ptr()}; }
 SmallMatrix turned(const Tensor& matrix) {
@@ -21,11 +23,12 @@ SmallMatrix turned(const Tensor& matrix) {
 
 bool folds_attention_at_once(const AttentionWeights& weights) {
   const int64_t size = weights.q.size(0);
-  if (size % kSmallTile != 0 || size > kMostFolded || kMostFolded % size != 0) return false;
+  if (size < kFewestFolded || size > kMostFolded || kMostFolded % size != 0) return false;
   for (const Tensor& weight : weights.all()) {
     const bool is_square = weight.dim() == 1 || weight.size(0) == weight.size(1);
     if (!weight.is_cuda() || weight.scalar_type() != at::kBFloat16 || weight.size(0) != size ||
-        !is_square || !weight.is_contiguous()) {
+        !is_square || !weight.is_contiguous() ||
+        reinterpret_cast<uintptr_t>(weight.const_data_ptr()) % 16 != 0) {
       return false;
     }
   }

@@ -11,25 +11,51 @@ using bf16 = __nv_bfloat16;
 
 constexpr int kTile = 64;  // of a product, by one block
 constexpr int kThreads = 256, kWarp = 32, kWarps = kThreads / kWarp;
-constexpr int kDeep = 64;          // of both sides in shared memory at once
+constexpr int kDeep = 128;         // of both sides in shared memory at once
 constexpr int kPitch = kDeep + 8;  // so that rows differ in their banks
 constexpr int kStepK = 16;         // of a product of tensor cores
 
 /// Rows of a, or columns of b, along what is summed.
 using Side = bf16[kTile][kPitch];
 
-/// side[i][k] = matrix[first + i][deep + k]; of a turned matrix [deep + k][first + i].
-__device__ void load_side(Side& side, const bf16* matrix, bool along_rows, int first, int deep,
-                          int size) {
-  for (int i = static_cast<int>(threadIdx.x); i < kTile * kDeep; i += kThreads) {
-    const int outer = i / kTile, inner = i % kTile;
-    if (along_rows) {
-      side[outer][inner] = matrix[(first + outer) * size + deep + inner];
-    } else {
-      side[inner][outer] = matrix[(deep + outer) * size + first + inner];
+/// A thread's part of side[i][k] = matrix[first + i][deep + k], or [deep + k][first + i]: asked for
+/// at once, sixteen bytes each, and then put there.
+struct SideVectors {
+  static constexpr int kEight = 8, kCount = kTile * kDeep / kEight / kThreads;
+
+  uint4 vectors[kCount];
+  bool along_rows;
+
+  __device__ SideVectors(const void* matrix, bool is_along_rows, int first, int deep, int size)
+      : along_rows(is_along_rows) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int row = along_rows ? first + outer(i) : deep + outer(i);
+      const int column = along_rows ? deep + inner(i) : first + inner(i);
+      vectors[i] =
+          *reinterpret_cast<const uint4*>(static_cast<const bf16*>(matrix) + row * size + column);
     }
   }
-}
+  __device__ void put(Side& side) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (along_rows) {
+        *reinterpret_cast<uint4*>(&side[outer(i)][inner(i)]) = vectors[i];
+        continue;
+      }
+      const auto* values = reinterpret_cast<const bf16*>(&vectors[i]);
+#pragma unroll
+      for (int k = 0; k < kEight; ++k) side[inner(i) + k][outer(i)] = values[k];
+    }
+  }
+
+ private:
+  /// Of vector i: its row and column in what is read.
+  __device__ int outer(int i) const { return index(i) / width(); }
+  __device__ int inner(int i) const { return index(i) % width() * kEight; }
+  __device__ int width() const { return (along_rows ? kDeep : kTile) / kEight; }
+  static __device__ int index(int i) { return static_cast<int>(threadIdx.x) + i * kThreads; }
+};
 
 /// Of a warp: 16 rows of the tile, 32 columns.
 __device__ void multiply_sides(float (&sums)[4][4], const Side& a, const Side& b) {
@@ -55,11 +81,11 @@ __device__ void multiply_tile(const SmallProduct& product, int size, Side& a, Si
   const int first_row = tile / tiles * kTile, first_column = tile % tiles * kTile;
   float sums[4][4] = {};
   for (int deep = 0; deep < size; deep += kDeep) {
+    const SideVectors left(product.a.values, !product.a.turned, first_row, deep, size);
+    const SideVectors right(product.b.values, product.b.turned, first_column, deep, size);
     __syncthreads();
-    load_side(a, static_cast<const bf16*>(product.a.values), !product.a.turned, first_row, deep,
-              size);
-    load_side(b, static_cast<const bf16*>(product.b.values), product.b.turned, first_column, deep,
-              size);
+    left.put(a);
+    right.put(b);
     __syncthreads();
     multiply_sides(sums, a, b);
   }
@@ -90,6 +116,7 @@ __device__ void multiply_vector(const SmallVectorProduct& product, int size) {
   for (int i = static_cast<int>(threadIdx.x) / kWarp; i < rows; i += kWarps) {
     const int row = static_cast<int>(blockIdx.x) * rows + i;
     float sum = 0;
+#pragma unroll 8
     for (int k = lane; k < size; k += kWarp) {
       const bf16 value = product.matrix.turned ? matrix[k * size + row] : matrix[row * size + k];
       sum = fmaf(__bfloat162float(value), __bfloat162float(vector[k]), sum);

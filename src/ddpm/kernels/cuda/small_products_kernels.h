@@ -31,7 +31,7 @@ struct SmallVectorProduct {
 /// Products of square matrices, so small that to launch one for each takes longer than they do.
 /// All values are bf16, sums are float32 and rounded once.
 struct SmallProducts {
-  int size = 0;  ///< Of every matrix's sides: a multiple of 64.
+  int size = 0;  ///< Of every matrix's sides: 128, 256, 512 or 1024. Rows are aligned to 16 bytes.
   int count = 0, vector_count = 0;
   SmallProduct products[kMostProducts];
   SmallVectorProduct vector_products[kMostVectorProducts];
