@@ -75,7 +75,8 @@ TEST_P(CapturedDenoiseFnGpuTest, PreparedTimestepsGiveWhatComputedOnesGive) {
   const Tensor t = mixed_timesteps();
   const Tensor expected = net->forward(x, t, {}), between = net->forward(x, t + 0.5, {});
   net->prepare_timesteps(folder.diffusion.num_timesteps);
-  const double tolerance = GetParam() == at::kFloat ? 1e-4 : 1e-2;
+  // cuDNN rounds float32 to TF32: a last bit of a row decides where to.
+  const double tolerance = GetParam() == at::kFloat ? 2e-3 : 1e-2;
   const auto error = [](const Tensor& got, const Tensor& wanted) {
     return ((got - wanted).norm() / wanted.norm()).item<double>();
   };
