@@ -118,9 +118,10 @@ TEST_F(GradioTest, CancelledEventsCompleteWithoutOutput) {
 
 TEST_F(GradioTest, AClientThatLeavesTakesItsJobsAlong) {
   calls_->before = [](const Tensor&, const Tensor&, const Tensor&) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));  // 2 s in all
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   };
-  const std::string id = joined({"fake", 1, 7, 200, "ddpm"});
+  // 10 s in all, for which eventually() waits: the job is not over before.
+  const std::string id = joined({"fake", 1, 7, 1000, "ddpm"});
   {
     RawClient client(both_.port());
     client.send("GET /queue/data?session_hash=s1 HTTP/1.1\r\nHost: localhost\r\n" +

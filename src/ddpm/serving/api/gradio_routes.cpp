@@ -51,9 +51,10 @@ void join_queue(Service& service, GradioSessions& sessions, const HttpRequest& r
   JobRequest job_request = parse_gradio_call(service, gradio_data(request));
   sessions.make_room();
   const JobId id = submit_job(service, std::move(job_request)).id;
-  // First the id: what a stream that is open already tells means nothing to clients without it.
-  responder.send(json_response(200, json{{"event_id", id}}.dump()));
+  // A client may open its stream, and leave it, as soon as it has the answer.
   sessions.join(session, id, gradio_address(request));
+  responder.send(json_response(200, json{{"event_id", id}}.dump()));
+  sessions.tell(session, id);
 }
 
 HttpResponse event_stream(std::shared_ptr<HttpStream> stream, std::string ping) {

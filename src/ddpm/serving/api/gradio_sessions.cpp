@@ -84,9 +84,18 @@ void GradioSessions::make_room() {
 
 void GradioSessions::join(const std::string& name, const JobId& id, std::string address) {
   const std::lock_guard lock(mutex_);
-  Session& session = sessions_[name];
-  session.events[id].address = std::move(address);
-  if (session.stream) begin(name, session, id);
+  sessions_[name].events[id].address = std::move(address);
+}
+
+void GradioSessions::tell(const std::string& name, const JobId& id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(name);
+  if (found == sessions_.end() || !found->second.stream) return;
+  const auto event = found->second.events.find(id);
+  const bool is_told = event == found->second.events.end() || event->second.watch != nullptr;
+  if (is_told) return;  // by a stream that was opened since the job joined
+  begin(name, found->second, id);
+  close_if_done(name);
 }
 
 /// Tells the session's stream of the job from its begin on.

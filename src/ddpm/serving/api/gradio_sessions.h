@@ -26,10 +26,15 @@ class GradioSessions : public std::enable_shared_from_this<GradioSessions> {
   /// @throws HttpError 429 if there are too many sessions.
   void make_room();
 
-  /// Puts a job to the session of that name.
+  /// Puts a job to the session of that name: a stream that is opened now tells of it, and a reader
+  /// who leaves takes it along. So this comes before the client hears of the job.
   ///
   /// @param address of gradio_address().
   void join(const std::string& session, const JobId& id, std::string address);
+
+  /// Has the session's stream, if one was open, tell of a job that joined: once the client knows
+  /// the job's id, without which messages mean nothing to it.
+  void tell(const std::string& session, const JobId& id);
 
   /// The session's stream; one that is there is closed.
   std::shared_ptr<HttpStream> open(const std::string& session);
@@ -37,7 +42,7 @@ class GradioSessions : public std::enable_shared_from_this<GradioSessions> {
  private:
   struct Event {
     std::string address;
-    std::shared_ptr<JobWatcher::Watch> watch = {};  ///< Null until there is a stream.
+    std::shared_ptr<JobWatcher::Watch> watch = {};  ///< Null until a stream tells of it.
   };
   struct Session {
     std::shared_ptr<HttpStream> stream = {};  ///< Null until the client opens it.
