@@ -28,10 +28,12 @@ class GradioApi : public NativeApi {
     EXPECT_EQ(response.status, 200) << response.body;
     return json::parse(response.body).at("event_id");
   }
-  /// The messages of a session's stream up to its end. Each is one line of data, as Python's client
-  /// takes no other.
+  /// The messages of a session's stream up to its end.
   std::vector<json> messages(const std::string& session = "s1") {
-    const RawResponse response = both_.get("/gradio_api/queue/data?session_hash=" + session);
+    return messages_in(both_.get("/gradio_api/queue/data?session_hash=" + session));
+  }
+  /// Each message is one line of data, as Python's client takes no other.
+  static std::vector<json> messages_in(const RawResponse& response) {
     EXPECT_EQ(response.status, 200);
     EXPECT_EQ(response.field("Content-Type"), "text/event-stream");
     std::vector<json> all;

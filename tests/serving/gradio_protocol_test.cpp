@@ -69,9 +69,18 @@ TEST_F(GradioTest, TheQueueGivesTheImagesOfTheNativeApi) {
 }
 
 TEST_F(GradioTest, PreviewsComeInFullFirstAndThenAsEdits) {
+  count_calls();
+  allow_calls(20);  // The end takes previews away that are not told yet.
   joined({"fake", 2, 7, 200, "ddpm", "boot"});
-  const auto previews = named(messages(), "process_generating");
-  ASSERT_GE(previews.size(), 1U);
+  RawClient client(both_.port());
+  client.send(request_text("GET", "/queue/data?session_hash=s1"));
+  EXPECT_TRUE(client.receive_until("process_generating"));
+  std::this_thread::sleep_for(EngineOptions{}.preview_interval);  // No other comes before.
+  allow_calls(20);
+  EXPECT_TRUE(client.receive_until("replace"));
+  allow_calls(kAllCalls);
+  const auto previews = named(messages_in(client.read_response()), "process_generating");
+  ASSERT_GE(previews.size(), 2U);
   const json& first = previews[0].at("output").at("data");
   EXPECT_EQ(previews[0].at("success"), true);
   const json& item = first.at(0).at(0);

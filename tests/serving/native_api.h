@@ -6,6 +6,7 @@
 
 #include <latch>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,10 @@ inline std::vector<StreamEvent> events_in(const std::string& text) {
 class NativeApi : public ::testing::Test {
  protected:
   void SetUp() override { at::set_num_threads(1); }
-  void TearDown() override { release(); }
+  void TearDown() override {
+    release();
+    allow_calls(kAllCalls);
+  }
   /// Holds the network back until release().
   void hold() {
     calls_->before = [this](const Tensor&, const Tensor&, const Tensor&) { opened_.wait(); };
@@ -64,6 +68,11 @@ class NativeApi : public ::testing::Test {
     if (!is_open_) opened_.count_down();
     is_open_ = true;
   }
+  /// Lets the network be called only so often as allow_calls() says.
+  void count_calls() {
+    calls_->before = [this](const Tensor&, const Tensor&, const Tensor&) { allowed_.acquire(); };
+  }
+  void allow_calls(int num_calls) { allowed_.release(num_calls); }
 
   static std::string request_text(const std::string& method, const std::string& target,
                                   const std::string& fields = {}, const std::string& body = {}) {
@@ -109,6 +118,8 @@ class NativeApi : public ::testing::Test {
     return body;
   }
 
+  static constexpr int kAllCalls = 100'000;
+  std::counting_semaphore<> allowed_{0};
   std::latch opened_{1};
   bool is_open_ = false;
   std::shared_ptr<FakeCalls> calls_ = std::make_shared<FakeCalls>();
