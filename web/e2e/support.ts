@@ -15,7 +15,6 @@ export interface Faults {
   queueMs?: number;
   key?: string;
   down?: boolean;
-  cutEventsAfter?: number;
   maxQueued?: number;
   /** A job stays so many places from the front of the queue while this is set. */
   holdAhead?: number;
@@ -62,6 +61,11 @@ export class Bench {
   /** Sets the mock's faults; those that are not named are off. */
   async faults(faults: Faults) {
     await fetch(`${this.origin}/mock/control`, { method: 'POST', body: JSON.stringify(faults) });
+  }
+
+  /** Breaks the mock's streams of events. What the page has not read by then is lost: Chromium drops it. */
+  async cutStreams() {
+    await fetch(`${this.origin}/mock/cut`, { method: 'POST' });
   }
 
   async open(hash = '#/studio', options: BrowserContextOptions = {}): Promise<Page> {

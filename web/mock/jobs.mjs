@@ -11,7 +11,6 @@ export const kDefaults = {
   failWith: null,
   key: '',
   down: false,
-  cutEventsAfter: 0,
   maxQueued: 8,
   /** Jobs stay this many places from the front, and running ones at this step, until it is set anew. */
   holdAhead: 0,

@@ -1,5 +1,6 @@
 // A stand-in for `ddpm serve`, for developing and testing the page: the /v1 routes that the page uses, and the
-// built site with the content policy of the real one. `node mock/server.mjs [PORT]`; POST /mock/control sets faults.
+// built site with the content policy of the real one. `node mock/server.mjs [PORT]`; POST /mock/control sets faults, and
+// POST /mock/cut breaks the streams that are open.
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
@@ -78,24 +79,24 @@ function findJob(id) {
   return job;
 }
 
+/** Of events: those that are open. */
+const streams = new Set();
+
 function streamEvents(job, request, response) {
   response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-  let sent = 0,
-    cut = false;
   const write = ({ id, event, data }) => {
-    if (cut) return;
-    cut = control.cutEventsAfter > 0 && ++sent >= control.cutEventsAfter;
-    const flushed = cut ? () => response.destroy() : undefined;
-    response.write(`id: ${id}\nevent: ${event}\ndata: ${toJson(data)}\n\n`, flushed);
-    if (event === 'end' && !cut) response.end();
+    response.write(`id: ${id}\nevent: ${event}\ndata: ${toJson(data)}\n\n`);
+    if (event === 'end') response.end();
   };
   const last = Number(request.headers['last-event-id'] ?? 0);
   job.log.slice(last).forEach(write);
-  if (response.writableEnded || cut) return;
+  if (response.writableEnded) return;
   job.listeners.add(write);
+  streams.add(response);
   const ping = setInterval(() => response.write(': ping\n\n'), 15000);
   response.on('close', () => {
     job.listeners.delete(write);
+    streams.delete(response);
     clearInterval(ping);
   });
 }
@@ -185,6 +186,10 @@ export function makeServer() {
       if (path === '/mock/control') {
         Object.assign(control, kDefaults, await readBody(request));
         return send(response, 200, control);
+      }
+      if (path === '/mock/cut') {
+        for (const stream of streams) stream.destroy();
+        return send(response, 200, {});
       }
       if (control.down && path.startsWith('/v1')) return void response.destroy();
       if (path.startsWith('/v1/')) return await api(request, response, path);
