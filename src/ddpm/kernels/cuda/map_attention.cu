@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "ddpm/kernels/cuda/map_attention_block.cuh"
 #include "ddpm/kernels/cuda/vector_types.cuh"
 
