@@ -179,6 +179,27 @@ describe('the server', () => {
     await page.getByLabel('API key').waitFor();
     await page.context().close();
   });
+  it('is asked for the pictures of the gallery where they come near the screen', async () => {
+    await bench.faults({ key: 'right', stepMs: 2 });
+    const page = await bench.open();
+    await page.setViewportSize({ width: 360, height: 400 });
+    await enterKey(page, 'right');
+    await setSteps(page, 5);
+    for (const runs of [1, 2, 3]) {
+      await generate(page);
+      await page.getByText(`${4 * runs} pictures`, { exact: true }).waitFor();
+    }
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.reload();
+    await page.getByText('12 pictures', { exact: true }).waitFor();
+    await picture(page, /^Image 3,/).waitFor();
+    const places = page.locator('.gallery button:has(> span, > img)');
+    assert.equal(await places.count(), 12);
+    assert.equal(await page.locator('.gallery img').count(), 0, 'far below');
+    await places.last().scrollIntoViewIfNeeded();
+    await places.last().locator('img').waitFor();
+    await page.context().close();
+  });
   it('is asked for a picture once a place, where a key has it fetched', async () => {
     await bench.faults({ key: 'right', stepMs: 2 });
     const page = await bench.open();
