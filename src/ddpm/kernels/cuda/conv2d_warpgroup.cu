@@ -176,13 +176,8 @@ cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
   using Small = FormOf<Maps::kEight, 3, 1>;
   using HalfSmall = FormOf<Maps::kEight, 3, 1, 1>;
   using HalfSmallOfTwo = FormOf<Maps::kEight, 3, 2, 1>;
-  int device = 0, processors = 0;
-  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  if (const auto error =
-          cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-      error != cudaSuccess) {
-    return error;
-  }
+  int processors = 0;
+  if (const auto error = count_processors(processors); error != cudaSuccess) return error;
   const auto with = [&]<typename Form>(Form) {
     return launch_form<Form>(conv, tensors, processors, stream);
   };

@@ -26,4 +26,10 @@ bool device_has_clusters() {
          major >= kFirstMajor;
 }
 
+cudaError_t count_processors(int& processors) {
+  int device = 0;
+  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  return cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+}
+
 }  // namespace ddpm::cuda

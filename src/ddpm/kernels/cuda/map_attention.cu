@@ -6,10 +6,6 @@ namespace {
 
 using namespace map_attention;
 
-__device__ __forceinline__ int64_t map_at(int image) {
-  return static_cast<int64_t>(image) * kMapPixels * kMapChannels;
-}
-
 /// Brings a map into shared memory and normalises it there: each thread eight channels.
 struct Normaliser {
   static constexpr int kLoadGroups = 4, kGroupLoads = Multiplier::kLoads / kLoadGroups;
@@ -209,20 +205,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t attend_map(const MapAttention& attention, cudaStream_t stream) {
-  int blocks_of_image = 0;
-  if (const auto error = share_images(attention.images, blocks_of_image); error != cudaSuccess) {
-    return error;
-  }
-  if (const auto error = cudaFuncSetAttribute(
-          attend_map_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
-      error != cudaSuccess) {
-    return error;
-  }
-  return launch_early({.blocks = dim3(static_cast<unsigned>(attention.images * blocks_of_image)),
-                       .threads = dim3(kThreads),
-                       .shared_bytes = sizeof(Shared),
-                       .stream = stream},
-                      attend_map_kernel, attention, blocks_of_image);
+  return launch_for_images(attend_map_kernel, attention, stream);
 }
 
 }  // namespace ddpm::cuda

@@ -47,9 +47,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   let_next_kernel_begin();
   prepare_barriers(shared);
   __syncthreads();
-  const auto map_at = [](int image) {
-    return static_cast<int64_t>(image) * kMapPixels * kMapChannels;
-  };
   run_block(
       shared, g.out_weight, g.score_weight, blocks_of_image,
       [&](int image, int, int) { copy_pixels(g.normed, shared, map_at(image)); },
@@ -60,20 +57,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t attend_map_backward(const MapAttentionGradients& gradients, cudaStream_t stream) {
-  int blocks_of_image = 0;
-  if (const auto error = share_images(gradients.images, blocks_of_image); error != cudaSuccess) {
-    return error;
-  }
-  if (const auto error = cudaFuncSetAttribute(
-          attend_map_backward_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
-      error != cudaSuccess) {
-    return error;
-  }
-  return launch_early({.blocks = dim3(static_cast<unsigned>(gradients.images * blocks_of_image)),
-                       .threads = dim3(kThreads),
-                       .shared_bytes = sizeof(Shared),
-                       .stream = stream},
-                      attend_map_backward_kernel, gradients, blocks_of_image);
+  return launch_for_images(attend_map_backward_kernel, gradients, stream);
 }
 
 }  // namespace ddpm::cuda

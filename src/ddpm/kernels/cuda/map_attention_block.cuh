@@ -31,6 +31,11 @@ inline __device__ void feed_weights(const void* first, const void* second, Share
   }
 }
 
+/// Where an image's map begins, in values.
+__device__ __forceinline__ int64_t map_at(int image) {
+  return static_cast<int64_t>(image) * kMapPixels * kMapChannels;
+}
+
 /// One of the block's multipliers.
 struct Multiplier {
   Shared& shared;
@@ -147,14 +152,24 @@ __device__ __forceinline__ void prepare_barriers(Shared& shared) {
   show_writes_to_async_proxy();
 }
 
-/// How many blocks an image is given, so that a device is full.
-inline cudaError_t share_images(int images, int& blocks_of_image) {
-  int device = 0, processors = 0;
-  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
+/// Launches a kernel whose blocks run_block(): of as many for an image as fill the device.
+template <typename Arguments>
+cudaError_t launch_for_images(void (*kernel)(Arguments, int), const Arguments& arguments,
+                              cudaStream_t stream) {
+  int processors = 0;
+  if (const auto error = count_processors(processors); error != cudaSuccess) return error;
+  if (const auto error =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
+      error != cudaSuccess) {
+    return error;
+  }
   constexpr int kTiles = kMapPixels / kTileRows;
-  const auto error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  blocks_of_image = images * kTiles <= processors ? kTiles : 1;
-  return error;
+  const int blocks_of_image = arguments.images * kTiles <= processors ? kTiles : 1;
+  return launch_early({.blocks = dim3(static_cast<unsigned>(arguments.images * blocks_of_image)),
+                       .threads = dim3(kThreads),
+                       .shared_bytes = sizeof(Shared),
+                       .stream = stream},
+                      kernel, arguments, blocks_of_image);
 }
 
 }  // namespace ddpm::cuda::map_attention
