@@ -158,14 +158,8 @@ struct Multiplier {
       sum = {sum.x + value.x, sum.y + value.y};
       squares = {fmaf(value.x, value.x, squares.x), fmaf(value.y, value.y, squares.y)};
     }
-    const int of_phase = conv.height * conv.width / kPatchPixels;
-    const int parts = of_phase * (Form::kPhases ? 4 : 1);
-    const int part =
-        tile.phase * of_phase +
-        (Form::kSmall ? 0 : (tile.y / 16 * (conv.width / 16) + tile.x / 16) * 4 + patch);
     auto* to = reinterpret_cast<float4*>(
-        t.sums +
-        ((static_cast<int64_t>(image) * parts + part) * conv.out_channels + tile.out()) * 2);
+        t.sums + (tile.part(conv, patch) * conv.out_channels + tile.out()) * 2);
     to[pair] = {sum.x, squares.x, sum.y, squares.y};
   }
 

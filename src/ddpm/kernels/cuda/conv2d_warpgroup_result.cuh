@@ -79,14 +79,8 @@ struct ResultSender {
   }
 
   __device__ void leave_sums(float (&sums)[kPart], float (&squares)[kPart]) const {
-    const int of_phase = conv.height * conv.width / kPatchPixels;
-    const int parts = of_phase * kTimes * kTimes;
-    const int part =
-        tile.phase * of_phase +
-        (Form::kSmall ? 0 : (tile.y / 16 * (conv.width / 16) + tile.x / 16) * 4 + patch);
-    const int64_t row = static_cast<int64_t>(tile.image_of(patch)) * parts + part;
-    auto* to =
-        reinterpret_cast<float2*>(t.sums) + row * conv.out_channels + tile.out() + vector() * kPart;
+    auto* to = reinterpret_cast<float2*>(t.sums) + tile.part(conv, patch) * conv.out_channels +
+               tile.out() + vector() * kPart;
 #pragma unroll
     for (int c = 0; c < kPart; ++c) {
       sums[c] += __shfl_xor_sync(~0U, sums[c], kVectors);

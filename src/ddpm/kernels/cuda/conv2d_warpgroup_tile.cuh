@@ -97,6 +97,14 @@ struct Tile {
                conv.width +
            from_left;
   }
+  /// Of a patch's sums among those of all images' parts.
+  __device__ int64_t part(const WarpgroupConv& conv, int patch) const {
+    const int of_phase = conv.height * conv.width / kPatchPixels;
+    const int parts = of_phase * (Form::kPhases ? 4 : 1);
+    const int own =
+        phase * of_phase + (Form::kSmall ? 0 : (y / 16 * (conv.width / 16) + x / 16) * 4 + patch);
+    return static_cast<int64_t>(image_of(patch)) * parts + own;
+  }
 
  private:
   int out_column;
