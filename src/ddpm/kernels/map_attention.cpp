@@ -11,6 +11,7 @@
 #include "ddpm/kernels/cuda/fold_attention.h"
 #include "ddpm/kernels/cuda/map_attention_function.h"
 #include "ddpm/kernels/cuda/map_attention_training.h"
+#include "ddpm/kernels/map_rows.h"
 #endif
 
 namespace ddpm {
@@ -68,12 +69,6 @@ class FoldWeights : public torch::autograd::Function<FoldWeights> {
   }
 };
 
-#ifdef DDPM_CUDA
-Tensor tiles_of_linear(const Tensor& weight) {
-  return cuda::warpgroup_tiles(weight.unsqueeze(2).unsqueeze(3));
-}
-#endif
-
 }  // namespace
 
 FoldedAttention fold_attention(const AttentionWeights& weights) {
@@ -94,8 +89,8 @@ FoldedAttention pack_attention(const AttentionWeights& weights) {
   FoldedAttention folded = fold_attention(weights);
   folded.state = WeightState(weights.all());
 #ifdef DDPM_CUDA
-  folded.score_tiles = tiles_of_linear(folded.score_weight);
-  folded.out_tiles = tiles_of_linear(folded.out_weight);
+  folded.score_tiles = cuda::warpgroup_tiles(pixel_weight(folded.score_weight));
+  folded.out_tiles = cuda::warpgroup_tiles(pixel_weight(folded.out_weight));
 #endif
   return folded;
 }

@@ -10,6 +10,7 @@
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/linear.h"
+#include "ddpm/kernels/map_rows.h"
 
 namespace ddpm {
 namespace {
@@ -18,12 +19,6 @@ namespace {
 Tensor sequence_of(const Tensor& map) {
   return map.permute({0, 2, 3, 1}).reshape({map.size(0), map.size(2) * map.size(3), map.size(1)});
 }
-Tensor map_of(const Tensor& sequence, const Tensor& like) {
-  return sequence.view({like.size(0), like.size(2), like.size(3), sequence.size(2)})
-      .permute({0, 3, 1, 2});
-}
-/// [O, C] as a convolution's of single pixels.
-Tensor pixel_weight(const Tensor& weight) { return weight.unsqueeze(2).unsqueeze(3); }
 
 }  // namespace
 

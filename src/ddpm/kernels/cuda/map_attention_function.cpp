@@ -9,6 +9,7 @@
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/map_rows.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
@@ -24,7 +25,7 @@ bool is_norm_alone(const GroupNormSiluArgs& norm) {
 
 /// Packed now, unless they are.
 Tensor tiles_for(const Tensor& weight, const Tensor& packed) {
-  return packed.defined() ? packed : warpgroup_tiles(weight.unsqueeze(2).unsqueeze(3));
+  return packed.defined() ? packed : warpgroup_tiles(pixel_weight(weight));
 }
 
 }  // namespace

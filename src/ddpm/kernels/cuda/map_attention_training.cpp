@@ -13,6 +13,7 @@
 #include "ddpm/kernels/cuda/map_attention_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/map_rows.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
@@ -42,15 +43,9 @@ enum AttentionSaved {
 
 constexpr int64_t kLength = kMapPixels, kWidth = kMapChannels;
 
-Tensor rows_of_sequence(const Tensor& sequence) { return sequence.view({-1, kWidth}); }
-/// [N, C, H, W] channels_last as [N H W, C].
-Tensor rows_of_map(const Tensor& map) { return map.permute({0, 2, 3, 1}).view({-1, kWidth}); }
-Tensor map_of_sequence(const Tensor& sequence, const Tensor& like) {
-  return sequence.view({like.size(0), like.size(2), like.size(3), kWidth}).permute({0, 3, 1, 2});
-}
-Tensor turned_tiles(const Tensor& weight) {
-  return turned_warpgroup_tiles(weight.unsqueeze(2).unsqueeze(3));
-}
+/// [N, L, C] as [N L, C].
+Tensor rows_of_sequence(const Tensor& sequence) { return sequence.flatten(0, 1); }
+Tensor turned_tiles(const Tensor& weight) { return turned_warpgroup_tiles(pixel_weight(weight)); }
 
 /// Room for what the backward pass needs. Behind queries and probabilities it puts their
 /// counterparts, so that one product of [2 L, L] and [2 L, C] sums what pixels are as keys and as
@@ -60,7 +55,6 @@ struct AttentionRoom {
   Tensor pairs;             // [N, 2, L, L]: the scores' gradient, probabilities
   Tensor lefts;             // [N, 2, L, C]: queries, the gradient of what was weighted
 
-  AttentionRoom() = default;
   explicit AttentionRoom(const Tensor& x) {
     const int64_t images = x.size(0);
     const auto options = x.options().memory_format(std::nullopt);
@@ -86,11 +80,13 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                                  .bias = norm_bias,
                                  .eps = eps,
                                  .silu = false};
-    FoldedAttention weights;
-    weights.score_weight = score_weight;
-    weights.score_bias = score_bias;
-    weights.out_weight = out_weight;
-    weights.out_bias = out_bias;
+    const FoldedAttention weights{.score_weight = score_weight,
+                                  .score_bias = score_bias,
+                                  .out_weight = out_weight,
+                                  .out_bias = out_bias,
+                                  .score_tiles = {},
+                                  .out_tiles = {},
+                                  .state = {}};
     NormStatistics statistics;
     const MapAttentionSaved saved{.normed = room.normed.mutable_data_ptr(),
                                   .queries = room.lefts.mutable_data_ptr(),
@@ -122,13 +118,13 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
           rows_of_sequence(d_queries).t().mm(rows_of_sequence(saved[kNormedPixels]));
     }
     if (ctx->needs_input_grad(kScoreBias)) {
-      d_inputs[kScoreBias] = sum_of_pixels(map_of_sequence(d_queries, x));
+      d_inputs[kScoreBias] = sum_of_pixels(map_of(d_queries, x));
     }
     if (ctx->needs_input_grad(kOutWeight)) {
-      d_inputs[kOutWeight] = rows_of_map(d_y).t().mm(rows_of_sequence(saved[kWeighted]));
+      d_inputs[kOutWeight] = rows_of(d_y).t().mm(rows_of_sequence(saved[kWeighted]));
     }
     if (ctx->needs_input_grad(kOutBias)) d_inputs[kOutBias] = sum_of_pixels(d_y);
-    differentiate_norm(ctx, saved, {d_normed, d_y}, d_inputs);
+    differentiate_norm(ctx, saved, d_normed, d_y, d_inputs);
     return d_inputs;
   }
 
@@ -150,9 +146,10 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                                        c10::cuda::getCurrentCUDAStream()));
   }
 
-  /// @param d_maps of what the norm gives, and of x beside it.
+  /// @param d_y of the result, to which x is added.
   static void differentiate_norm(AutogradContext* ctx, const variable_list& saved,
-                                 const std::array<Tensor, 2>& d_maps, variable_list& d_inputs) {
+                                 const Tensor& d_normed, const Tensor& d_y,
+                                 variable_list& d_inputs) {
     const Tensor& x = saved[kAttended];
     d_inputs[kAttended] = at::empty_like(x);
     for (const size_t input : {kAttentionNormWeight, kAttentionNormBias}) {
@@ -164,18 +161,17 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                                .groups = static_cast<int>(ctx->saved_data["groups"].toInt()),
                                .silu = false,
                                .bf16 = true};
-    run_norm_backward(
-        shape,
-        {.x = x.const_data_ptr(),
-         .weight = saved[kAttentionNormWeight].const_data_ptr(),
-         .bias = saved[kAttentionNormBias].const_data_ptr(),
-         .mean = saved[kAttentionMean].mutable_data_ptr<float>(),
-         .rstd = saved[kAttentionRstd].mutable_data_ptr<float>(),
-         .random = {}},
-        {.d_y = d_maps[0].const_data_ptr(),
-         .d_weight = room_of(d_inputs[kAttentionNormWeight]),
-         .d_bias = room_of(d_inputs[kAttentionNormBias])},
-        {d_inputs[kAttended], /*x_rest_gradient=*/{}, {Tensor(), d_maps[1], Tensor()}});
+    run_norm_backward(shape,
+                      {.x = x.const_data_ptr(),
+                       .weight = saved[kAttentionNormWeight].const_data_ptr(),
+                       .bias = saved[kAttentionNormBias].const_data_ptr(),
+                       .mean = saved[kAttentionMean].mutable_data_ptr<float>(),
+                       .rstd = saved[kAttentionRstd].mutable_data_ptr<float>(),
+                       .random = {}},
+                      {.d_y = d_normed.const_data_ptr(),
+                       .d_weight = room_of(d_inputs[kAttentionNormWeight]),
+                       .d_bias = room_of(d_inputs[kAttentionNormBias])},
+                      {d_inputs[kAttended], /*x_rest_gradient=*/{}, {Tensor(), d_y, Tensor()}});
   }
 };
 

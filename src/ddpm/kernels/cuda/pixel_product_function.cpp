@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/map_rows.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
@@ -13,12 +14,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-/// [N, C, H, W] channels_last as [N H W, C].
-Tensor rows_of(const Tensor& map) { return map.permute({0, 2, 3, 1}).reshape({-1, map.size(1)}); }
-Tensor map_of(const Tensor& rows, const Tensor& like) {
-  return rows.view({like.size(0), like.size(2), like.size(3), rows.size(1)}).permute({0, 3, 1, 2});
-}
 
 /// The weight [O, C + C'] of x and of x_rest.
 struct ProductWeights {

@@ -16,9 +16,8 @@ namespace ddpm {
 /// The network as the engine calls it, for images that need not belong together
 /// (network_answer_fn).
 ///
-/// @param x            [N, C, H, W] float32: x_t; behind it, as many channels each, the last guess
-/// of
-///                     x_0 of a self-conditioned model and the enlarged image of one that enlarges.
+/// @param x            [N, C, H, W] float32: x_t; behind it, as many channels each, a
+///                     self-conditioned model's last guess of x_0 and the image that one enlarges.
 /// @param t            [N] int64, or float32 if some image of the batch has fractional timesteps.
 /// @param class_labels [N] int64 on the model's device; undefined for a model without classes.
 /// @return             [N, C, H, W], or [N, 2 C, H, W] with a learned variance; any floating dtype.
