@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "ddpm/training/ema_decay.h"
+#include "ddpm/training/learning_rate.h"
 #include "training/training_fixtures.h"
 
 namespace ddpm {
@@ -105,6 +107,30 @@ TEST(StepInputsTest, OffsetNoiseIsSharedByAChannelsPixels) {
   const Tensor within = inputs.noise - means.view({-1, 1, 1, 1});
   EXPECT_NEAR(within.std().item<double>(), std::sqrt(63.0 / 64), 0.02);
   EXPECT_FALSE(inputs.input_noise.defined());
+}
+
+TEST(StepInputsTest, BuffersKeepTheirStorageAndHoldTheirStep) {
+  RunConfig config = tiny_config();
+  config.optimizer.warmup_steps = 10;
+  config.train.input_perturbation = 0.1;
+  const Batch batch = grey_batch(config.train.batch_size);
+  StepInputs inputs = make_step_inputs(config, at::kCPU);
+  fill_step_inputs(config, batch, 2, inputs);
+  const StepInputs& same = inputs;
+  const Tensor noise = same.noise, t = same.t, lr = same.lr, step = same.step;
+  EXPECT_EQ(step.item<int64_t>(), 2);
+  EXPECT_EQ(lr.item<double>(), learning_rate(config.optimizer, 2, config.train.steps));
+  const Tensor first = noise.clone();
+  fill_step_inputs(config, batch, 5, inputs);
+  EXPECT_EQ(step.item<int64_t>(), 5);
+  EXPECT_EQ(lr.item<double>(), learning_rate(config.optimizer, 5, config.train.steps));
+  EXPECT_EQ(same.ema_decay.item<double>(), ema_decay(config.ema, 5));
+  EXPECT_TRUE(at::equal(t, draw_timesteps(config, 5)));
+  EXPECT_FALSE(at::equal(noise, first));
+  EXPECT_EQ(noise.data_ptr(), same.noise.data_ptr());
+  for (const Tensor& map : {same.noise, same.input_noise}) {
+    EXPECT_TRUE(map.is_contiguous(at::MemoryFormat::ChannelsLast));
+  }
 }
 
 TEST(StepInputsTest, AnotherBatchSizeIsRefused) {

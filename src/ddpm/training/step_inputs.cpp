@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 #include "ddpm/core/check.h"
@@ -11,19 +12,17 @@
 #include "ddpm/data/augment.h"
 #include "ddpm/data/permutation.h"
 #include "ddpm/diffusion/noise_schedule.h"
+#include "ddpm/training/ema_decay.h"
+#include "ddpm/training/learning_rate.h"
 
 namespace ddpm {
 namespace {
 
-// From pinned memory the copy runs while the host goes on; the allocator keeps it until then.
-void send(const Tensor& values, Tensor& buffer) {
-  buffer.copy_(buffer.is_cuda() && values.is_cpu() ? values.pin_memory() : values,
-               /*non_blocking=*/true);
-}
-
-Tensor empty_on(const Tensor& example, at::Device device) {
-  return at::empty(example.sizes(), example.options().device(device));
-}
+/// A value of the host, and what it becomes.
+struct HostValue {
+  Tensor StepInputs::*input;
+  Tensor value;
+};
 
 std::vector<uint64_t> samples_of(const RunConfig& config, int64_t step) {
   std::vector<uint64_t> samples(static_cast<size_t>(config.train.batch_size));
@@ -63,47 +62,80 @@ Tensor drop_labels(const RunConfig& config, const Tensor& labels, int64_t step) 
                    labels);
 }
 
+/// z + offset_noise * z_channel.
 Tensor draw_noise(const RunConfig& config, at::ArrayRef<uint64_t> samples,
-                  at::IntArrayRef image_shape, at::Device device) {
+                  at::IntArrayRef image_shape) {
   const uint64_t seed = config.train.seed;
-  Tensor noise =
-      normal_like_images({seed, RandomStream::kTrainNoise}, samples, 0, image_shape, device);
+  Tensor noise = normal_like_images({seed, RandomStream::kTrainNoise}, samples, 0, image_shape);
   if (config.train.offset_noise > 0) {
-    const Tensor offset = normal_like_images({seed, RandomStream::kOffsetNoise}, samples, 0,
-                                             {image_shape[0], 1, 1}, device);
+    const Tensor offset =
+        normal_like_images({seed, RandomStream::kOffsetNoise}, samples, 0, {image_shape[0], 1, 1});
     noise.add_(offset, config.train.offset_noise);
   }
   return noise;
 }
 
-void make_buffers(const RunConfig& config, const Batch& batch, StepInputs& inputs) {
-  const at::Device device = inputs.step.device();
-  inputs.images = empty_on(batch.images, device);
-  inputs.labels = empty_on(batch.labels, device);
-  inputs.flip = empty_on(batch.flip, device);
-  inputs.noise = at::empty(batch.images.sizes(), at::TensorOptions(at::kFloat).device(device))
-                     .contiguous(at::MemoryFormat::ChannelsLast);
-  if (config.augment.enabled) {
-    const auto numbers = inputs.noise.options().memory_format(at::MemoryFormat::Contiguous);
-    inputs.warp = at::empty({batch.images.size(0), 2, 3}, numbers);
-    inputs.augment_labels = at::empty({batch.images.size(0), config.augment.num_labels()}, numbers);
+void add_noise_values(const RunConfig& config, at::ArrayRef<uint64_t> samples,
+                      at::IntArrayRef image_shape, std::vector<HostValue>& values) {
+  const Tensor noise = draw_noise(config, samples, image_shape);
+  values.push_back({&StepInputs::noise, noise.contiguous(at::MemoryFormat::ChannelsLast)});
+  if (config.train.input_perturbation == 0) return;
+  const Tensor more = normal_like_images({config.train.seed, RandomStream::kInputNoise}, samples,
+                                         /*step=*/0, image_shape);
+  const Tensor input_noise = noise + config.train.input_perturbation * more;
+  values.push_back(
+      {&StepInputs::input_noise, input_noise.contiguous(at::MemoryFormat::ChannelsLast)});
+}
+
+HostValue timestep_value(const RunConfig& config, int64_t step, const Tensor& log_sigmas) {
+  switch (config.train.timestep_sampling) {
+    case TimestepSampling::kLossAware:
+      return {&StepInputs::t_draw, timestep_draws(config, step)};
+    case TimestepSampling::kLogNormal:
+      return {&StepInputs::t, draw_log_normal_timesteps(config, step, log_sigmas)};
+    case TimestepSampling::kUniform:
+    case TimestepSampling::kStratified:
+      return {&StepInputs::t, draw_timesteps(config, step)};
   }
-  if (config.train.input_perturbation > 0) inputs.input_noise = at::empty_like(inputs.noise);
+  throw std::logic_error("[fill_step_inputs] not a TimestepSampling");
+}
+
+std::vector<HostValue> host_values(const RunConfig& config, const Batch& batch, int64_t step,
+                                   const Tensor& log_sigmas) {
+  const std::vector<uint64_t> samples = samples_of(config, step);
+  std::vector<HostValue> values;
+  add_noise_values(config, samples, batch.images.sizes().slice(1), values);
+  values.push_back(timestep_value(config, step, log_sigmas));
+  if (config.augment.enabled) {
+    const AugmentParameters augmentation =
+        draw_augmentation(config.augment, config.train.seed, samples);
+    values.push_back({&StepInputs::warp, source_matrices(augmentation)});
+    values.push_back({&StepInputs::augment_labels, augment_labels(config.augment, augmentation)});
+  }
+  const bool drops = config.train.class_dropout > 0;
+  values.push_back({&StepInputs::images, batch.images});
+  values.push_back(
+      {&StepInputs::labels, drops ? drop_labels(config, batch.labels, step) : batch.labels});
+  values.push_back({&StepInputs::flip, batch.flip});
+  values.push_back({&StepInputs::step, at::scalar_tensor(step, at::kLong)});
+  const double lr = learning_rate(config.optimizer, step, config.train.steps);
+  values.push_back({&StepInputs::lr, at::scalar_tensor(lr, at::kDouble)});
+  values.push_back(
+      {&StepInputs::ema_decay, at::scalar_tensor(ema_decay(config.ema, step), at::kDouble)});
+  return values;
 }
 
 }  // namespace
 
 StepInputs make_step_inputs(const RunConfig& config, at::Device device) {
-  const auto numbers = at::TensorOptions(at::kLong).device(device);
   StepInputs inputs;
-  inputs.t = at::zeros({config.train.batch_size}, numbers);
+  inputs.upload = DeviceUpload(device);
   if (config.train.timestep_sampling == TimestepSampling::kLossAware) {
-    inputs.t_draw = at::zeros({config.train.batch_size}, numbers.dtype(at::kDouble));
+    inputs.t = at::zeros({config.train.batch_size}, at::device(device).dtype(at::kLong));
   }
   if (config.train.timestep_sampling == TimestepSampling::kLogNormal) {
     inputs.log_sigmas = log_sigma_table(config.diffusion);
   }
-  inputs.step = at::zeros({}, numbers);
   return inputs;
 }
 
@@ -126,35 +158,11 @@ void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
   check_arg(batch.images.size(0) == config.train.batch_size,
             "[TrainStep] a batch must have train.batch_size images: expected ",
             config.train.batch_size, ", got ", batch.images.size(0));
-  if (!inputs.images.defined()) make_buffers(config, batch, inputs);
-  const std::vector<uint64_t> samples = samples_of(config, step);
-  const auto image_shape = batch.images.sizes().slice(1);
-  const at::Device device = inputs.step.device();
-  const Tensor noise = draw_noise(config, samples, image_shape, device);
-  send(noise, inputs.noise);
-  if (inputs.input_noise.defined()) {
-    const Tensor more = normal_like_images({config.train.seed, RandomStream::kInputNoise}, samples,
-                                           /*step=*/0, image_shape, device);
-    send(noise + config.train.input_perturbation * more, inputs.input_noise);
-  }
-  if (inputs.t_draw.defined()) {
-    send(timestep_draws(config, step), inputs.t_draw);
-  } else if (inputs.log_sigmas.defined()) {
-    send(draw_log_normal_timesteps(config, step, inputs.log_sigmas), inputs.t);
-  } else {
-    send(draw_timesteps(config, step), inputs.t);
-  }
-  if (inputs.warp.defined()) {
-    const AugmentParameters augmentation =
-        draw_augmentation(config.augment, config.train.seed, samples);
-    send(source_matrices(augmentation), inputs.warp);
-    send(augment_labels(config.augment, augmentation), inputs.augment_labels);
-  }
-  send(batch.images, inputs.images);
-  const bool drops = config.train.class_dropout > 0;
-  send(drops ? drop_labels(config, batch.labels, step) : batch.labels, inputs.labels);
-  send(batch.flip, inputs.flip);
-  inputs.step.fill_(step);
+  const std::vector<HostValue> host = host_values(config, batch, step, inputs.log_sigmas);
+  std::vector<Tensor> values;
+  for (const HostValue& item : host) values.push_back(item.value);
+  const std::vector<Tensor>& sent = inputs.upload.send(values);
+  for (size_t i = 0; i < host.size(); ++i) inputs.*host[i].input = sent[i];
 }
 
 Tensor draw_timesteps(const RunConfig& config, int64_t step) {

@@ -3,12 +3,14 @@
 #include <cstdint>
 
 #include "ddpm/config/run_config.h"
+#include "ddpm/core/device_upload.h"
 #include "ddpm/core/tensor.h"
 #include "ddpm/data/batch_loader.h"
 
 namespace ddpm {
 
-/// What the host knows of a training step, in buffers on the device that keep their storage.
+/// What the host knows of a training step, in buffers on the device that keep their storage from
+/// the first fill_step_inputs on.
 ///
 /// Sample k of the run (k = step * batch_size + i) draws from Philox keyed by (seed, stream, k):
 /// its timestep, its noise, whether its label is dropped, how it is augmented.
@@ -23,19 +25,25 @@ struct StepInputs {
   Tensor t;               ///< [N] int64; with loss_aware the step writes it
   Tensor t_draw;          ///< [N] float64 uniform in [0, 1); defined for loss_aware alone
   Tensor step;            ///< [] int64
+  Tensor lr;              ///< [] float64, the step's learning rate
+  Tensor ema_decay;       ///< [] float64, of the step's average
   Tensor log_sigmas;      ///< [T] float64 on the CPU, ascending; defined for log_normal alone
+  DeviceUpload upload{at::kCPU};  ///< what fills them
 };
 
-/// The buffers whose size the config tells; the others are made by the first fill_step_inputs.
+/// Without the buffers that the first fill_step_inputs makes.
 StepInputs make_step_inputs(const RunConfig& config, at::Device device);
 
-/// Fills the buffers for a step; copies from pinned memory are not waited for.
+/// Fills the buffers for a step. On a GPU what it computes is not waited for: the values are on
+/// their way beside it (core/device_upload.h).
 ///
 ///     noise       = z + offset_noise * z_channel        (z_channel is one number a channel)
 ///     input_noise = noise + input_perturbation * z'     [Ning et al. 2023]
 ///
-/// @param batch         config.train.batch_size images.
-/// @param step          the step's number, from 0.
+/// Both are channels_last.
+///
+/// @param batch config.train.batch_size images.
+/// @param step  the step's number, from 0.
 /// @throws std::invalid_argument if the batch has another size.
 void fill_step_inputs(const RunConfig& config, const Batch& batch, int64_t step,
                       StepInputs& inputs);

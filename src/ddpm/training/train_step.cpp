@@ -98,13 +98,13 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
 }
 
 void TrainStep::prepare(const Batch& batch, int64_t step) {
-  lead_.wait();
   fill_step_inputs(config_, batch, step, inputs_);
+  lead_.wait();  // the draws are made by then
   step_ = step;
   lr_ = learning_rate(config_.optimizer, step, config_.train.steps);
   ema_decay_ = ddpm::ema_decay(config_.ema, step);
-  optimizer_.lr.fill_(lr_);
-  optimizer_.ema_decay.fill_(ema_decay_);
+  optimizer_.lr = inputs_.lr;
+  optimizer_.ema_decay = inputs_.ema_decay;
 }
 
 void TrainStep::run() {
