@@ -7,15 +7,16 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include <cstdint>
-#include <utility>
 
+#include "ddpm/kernels/cuda/conv2d_tiles_cache.h"
 #include "ddpm/kernels/cuda/conv2d_tiles_kernels.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
+#include "ddpm/kernels/cuda/empty_tiles.h"
 
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kPackedRows = 128, kPackedColumns = 32, kPackedParts = 4, kMostSide = 3;
+constexpr int64_t kPackedRows = 128, kPackedColumns = 32, kMostSide = 3;
 
 /// Channels last, at a place where 16 bytes can be read at once.
 Tensor aligned_weight(const Tensor& weight) {
@@ -27,17 +28,10 @@ Tensor aligned_weight(const Tensor& weight) {
 Tensor pack_tiles(const Tensor& weight, bool turned) {
   const c10::cuda::CUDAGuard guard(weight.device());
   const at::NoGradGuard no_grad;
+  if (const Tensor cached = cached_tiles(weight, turned); cached.defined()) return cached;
   const Tensor dense = aligned_weight(weight);
-  int64_t rows = weight.size(0), columns = weight.size(1);
-  const int64_t taps = weight.size(2) * weight.size(3);
-  const TilesShape shape{.out_channels = static_cast<int>(rows),
-                         .in_channels = static_cast<int>(columns),
-                         .taps = static_cast<int>(taps),
-                         .turned = turned};
-  if (turned) std::swap(rows, columns);
-  const Tensor tiles = at::empty({rows / kPackedRows, columns / kPackedColumns, taps, kPackedParts,
-                                  kPackedRows, kPackedColumns / kPackedParts},
-                                 weight.options().memory_format(std::nullopt));
+  const TilesShape shape = tiles_shape(weight, turned);
+  const Tensor tiles = empty_tiles(shape, weight);
   C10_CUDA_CHECK(pack_conv2d_tiles(shape, dense.const_data_ptr(), tiles.mutable_data_ptr(),
                                    c10::cuda::getCurrentCUDAStream()));
   return tiles;

@@ -11,6 +11,8 @@ struct TilesShape {
   int in_channels = 0;
   int taps = 0;         ///< k k
   bool turned = false;  ///< For the gradient of what comes in: [in, k, k, out], its taps backwards.
+
+  friend bool operator==(const TilesShape&, const TilesShape&) = default;
 };
 
 /// The weight as conv2d_warpgroup_kernels.h reads it.
@@ -20,5 +22,26 @@ struct TilesShape {
 /// 8].
 cudaError_t pack_conv2d_tiles(const TilesShape& shape, const void* weight, void* tiles,
                               cudaStream_t stream);
+
+/// A weight of several that are packed at once, as pack_conv2d_tiles takes it.
+struct TilesEntry {
+  TilesShape shape;
+  const void* weight = nullptr;
+  void* tiles = nullptr;
+  int first_block = 0;  ///< of conv2d_tiles_blocks() in a row that pack it.
+};
+
+/// Several weights; both arrays lie on the device.
+struct TilesTable {
+  const TilesEntry* entries = nullptr;
+  const int* entry_of_block = nullptr;  ///< [blocks]
+  int blocks = 0;                       ///< of all entries
+};
+
+/// Thread blocks that pack such a weight.
+int conv2d_tiles_blocks(const TilesShape& shape);
+
+/// pack_conv2d_tiles of all entries, in one launch.
+cudaError_t pack_all_conv2d_tiles(const TilesTable& table, cudaStream_t stream);
 
 }  // namespace ddpm::cuda
