@@ -108,10 +108,10 @@ inline EngineEvents telling(const std::shared_ptr<Told>& told) {
 
 /// A core whose models are read at once, and whose clock advances 10 ms a tick.
 struct FakeEngine {
-  explicit FakeEngine(EngineOptions engine_options = {})
+  explicit FakeEngine(EngineOptions engine_options = {}, PaceClock clock = {})
       : options(std::move(engine_options)),
         pool(options.max_model_bytes, [](const std::function<void()>& task) { task(); }),
-        core(options, pool) {}
+        core(options, pool, std::move(clock)) {}
 
   std::shared_ptr<Told> add(const std::shared_ptr<const EngineModel>& model,
                             EngineRequest request) {

@@ -164,6 +164,12 @@ bool Engine::drain(EngineClock::time_point deadline) {
   return was_in_time;
 }
 
+/// Until when the thread leaves the device to the call that it makes; nothing if not at all.
+std::optional<EngineClock::time_point> Engine::held_until() const {
+  const auto until = loans_.is_idle() ? core_.next_tick() : std::nullopt;
+  return until && EngineClock::now() < *until ? until : std::nullopt;
+}
+
 Engine::Mail Engine::take_mail(bool has_work) {
   std::unique_lock lock(mutex_);
   const auto has_mail = [this] {
@@ -175,6 +181,8 @@ Engine::Mail Engine::take_mail(bool has_work) {
   } else if (!has_work) {
     const auto latest = EngineClock::now() + kLongestWait;
     mail_came_.wait_until(lock, std::min(latest, core_.next_deadline()), has_mail);
+  } else if (const auto until = held_until()) {
+    mail_came_.wait_until(lock, *until, has_mail);
   }
   return std::exchange(mail_, Mail());
 }
@@ -216,6 +224,7 @@ void Engine::loop() {
     const bool quits = mail.quit;
     read(std::move(mail));
     if (quits) return;
+    if (has_work && held_until()) continue;  // what came joins the next call, and more may come
     const EngineClock::time_point now = EngineClock::now();
     has_work = core_.tick(now);
     if (loans_.serve(pool_, now)) has_work = true;

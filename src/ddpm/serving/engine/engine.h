@@ -90,6 +90,7 @@ class Engine {
   void forget(EngineTicket ticket);
   void loop();
   Mail take_mail(bool has_work);
+  std::optional<EngineClock::time_point> held_until() const;
   void read(Mail mail);
   void publish_stats(bool is_idle);
 

@@ -38,8 +38,8 @@ int64_t calls_left(const OpenRequest& request) {
 
 }  // namespace
 
-EngineCore::EngineCore(const EngineOptions& options, ModelPool& pool)
-    : options_(options), pool_(pool) {}
+EngineCore::EngineCore(const EngineOptions& options, ModelPool& pool, PaceClock clock)
+    : options_(options), pool_(pool), pace_(std::move(clock)) {}
 
 EngineLane& EngineCore::lane_of(const std::shared_ptr<const EngineModel>& model) {
   for (const auto& lane : lanes_) {
@@ -134,7 +134,7 @@ void EngineCore::begin_requests(EngineLane& lane) {
   lane.waiting.erase(lane.waiting.begin(), next);
 }
 
-EngineLane* EngineCore::next_lane() {
+EngineLane* EngineCore::next_lane() const {
   EngineLane* next = nullptr;
   double least = std::numeric_limits<double>::infinity();
   for (const auto& lane : lanes_) {
@@ -184,15 +184,20 @@ bool EngineCore::tick(EngineClock::time_point now) {
     if (lane->network != nullptr) begin_requests(*lane);
   }
   EngineLane* const lane = next_lane();
-  const bool works = lane != nullptr && run_lane(*lane, options_, now, stats_);
+  const bool works = lane != nullptr && run_lane(*lane, options_, now, pace_, stats_);
   if (works) tell_ends(lane->running);
   drop_idle_lanes();
   return works;
 }
 
+std::optional<EngineClock::time_point> EngineCore::next_tick() const {
+  const EngineLane* const lane = next_lane();
+  return lane != nullptr && has_room(*lane) ? pace_.next_call() : std::nullopt;
+}
+
 void EngineCore::stop() {
   for (const auto& lane : lanes_) {
-    tell_untold(*lane, stats_);
+    tell_untold(*lane, pace_, stats_);
     visit_requests(*lane, [&](OpenRequest& request) {
       if (!request.outcome) end_request(*lane, request, RequestOutcome::kStopped);
     });

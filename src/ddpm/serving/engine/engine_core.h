@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -19,7 +20,8 @@ namespace ddpm {
 /// model_patience, no later request begins, so that a model falls idle and makes room.
 class EngineCore {
  public:
-  EngineCore(const EngineOptions& options, ModelPool& pool);
+  /// @param clock of the pace of network calls.
+  EngineCore(const EngineOptions& options, ModelPool& pool, PaceClock clock = {});
 
   void accept(std::unique_ptr<OpenRequest> request);
   /// Ends the request at the next tick, if it is open.
@@ -29,6 +31,10 @@ class EngineCore {
   ///
   /// @return whether there was one to make.
   bool tick(EngineClock::time_point now);
+
+  /// Until when the next tick may wait for requests to come that can join its network call: the
+  /// device has work until then. Nothing if there is nothing to wait for.
+  std::optional<EngineClock::time_point> next_tick() const;
 
   /// Ends every request.
   void stop();
@@ -47,13 +53,14 @@ class EngineCore {
   void find_networks(EngineClock::time_point now);
   void find_network(EngineLane& lane, EngineClock::time_point now);
   void begin_requests(EngineLane& lane);
-  EngineLane* next_lane();
+  EngineLane* next_lane() const;
   void tell_ends();
   void tell_ends(Requests& requests);
   void drop_idle_lanes();
 
   const EngineOptions options_;
   ModelPool& pool_;
+  CallPace pace_;
   std::vector<std::unique_ptr<EngineLane>> lanes_;
   std::unordered_map<EngineTicket, OpenRequest*> open_;
   EngineClock::time_point next_deadline_ = EngineClock::time_point::max();

@@ -122,7 +122,8 @@ LaneCall call_network(EngineLane& lane, std::vector<BatchRow> rows, const Engine
   }
   const int64_t needed = count_rows(images);
   const int64_t padded = padded_size(needed, options.batch_sizes);
-  LaneCall call{.rows = std::move(rows), .before = lane.slots.gather(slots, memories)};
+  LaneCall call{
+      .rows = std::move(rows), .num_rows = padded, .before = lane.slots.gather(slots, memories)};
   CallGuesses guesses = gather_guesses(*lane.model, lane.slots, images, slots);
   const EngineNetwork network = with_guesses(*lane.model, *lane.network, lane.schedule, guesses);
   call.result = advance_batch(*lane.model, network, images, padded, call.before);
@@ -152,7 +153,8 @@ void fail_batch(EngineLane& lane, const std::vector<Pick>& picks, const std::str
   }
 }
 
-void count_call(std::size_t images, double seconds, EngineStats& stats) {
+void count_call(std::size_t images, EngineClock::duration time, EngineStats& stats) {
+  const double seconds = std::chrono::duration<double>(time).count();
   stats.failed_calls_in_row = 0;
   stats.batch_images.add(static_cast<double>(images));
   stats.step_seconds.add(seconds);
@@ -177,10 +179,6 @@ bool halve_batches(EngineLane& lane, int64_t rows, EngineStats& stats) {
   return true;
 }
 
-double seconds_since(EngineClock::time_point start) {
-  return std::chrono::duration<double>(EngineClock::now() - start).count();
-}
-
 }  // namespace
 
 EngineLane::EngineLane(std::shared_ptr<const EngineModel> served, const EngineOptions& options)
@@ -188,30 +186,28 @@ EngineLane::EngineLane(std::shared_ptr<const EngineModel> served, const EngineOp
       slots(model->image_shape, model->device, slot_capacity(*model, options),
             guesses_an_image(*model)),
       schedule(model->self_conditioning ? model->schedule.to(model->device) : NoiseSchedule()),
-      lead(model->device),
       max_rows(options.max_batch) {}
 
 bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_point now,
-              EngineStats& stats) {
+              CallPace& pace, EngineStats& stats) {
   const c10::NoGradGuard no_grad;
-  const EngineClock::time_point start = EngineClock::now();
+  const EngineClock::time_point began = EngineClock::now();
   const std::vector<Pick> picks = picks_of(lane, options);
   if (picks.empty()) {
     const bool was_untold = lane.untold.has_value();
-    tell_untold(lane, stats);
+    tell_untold(lane, pace, stats);
     return was_untold;
   }
   try {
-    lane.lead.wait();
     begin_images(lane, picks);
     const LaneCall call = call_network(lane, rows_of(lane, picks), options, stats);
-    lane.lead.mark();
     charge(lane, picks);
     CallReport report = begin_report(lane, call, options, now);
-    tell_untold(lane, stats);
+    report.began = began;
+    report.copied = pace.launch({lane.model->id, call.num_rows}, lane.model->device);
+    tell_untold(lane, pace, stats);
     lane.untold = std::move(report);
-    if (!options.tells_late.value_or(!lane.model->device.is_cpu())) tell_untold(lane, stats);
-    count_call(picks.size(), seconds_since(start), stats);
+    if (!options.tells_late.value_or(!lane.model->device.is_cpu())) tell_untold(lane, pace, stats);
   } catch (const c10::OutOfMemoryError& error) {
     if (!halve_batches(lane, rows_of_picks(picks), stats)) {
       fail_batch(lane, picks, error.what(), stats);
@@ -222,10 +218,28 @@ bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_
   return true;
 }
 
-void tell_untold(EngineLane& lane, EngineStats& stats) {
+bool has_room(const EngineLane& lane) {
+  int64_t rows = 0;
+  for (const auto* const requests : {&lane.waiting, &lane.running}) {
+    for (const auto& request : *requests) {
+      rows += (request->request.num_images - request->next_image) * rows_at(*request, 0);
+      for (const ImageInFlight& image : request->in_flight) {
+        rows += rows_at(*request, image.position);
+      }
+      if (rows >= lane.max_rows) return false;
+    }
+  }
+  return rows > 0 && lane.slots.num_free() > 0;
+}
+
+void tell_untold(EngineLane& lane, CallPace& pace, EngineStats& stats) {
   if (!lane.untold) return;
   const CallReport report = *std::exchange(lane.untold, std::nullopt);
+  if (report.copied != nullptr) pace.wait(*report.copied);
   finish_report(lane, report, stats);
+  const EngineClock::time_point now = EngineClock::now();
+  count_call(report.rows.size(), now - std::max(report.began, lane.told), stats);
+  lane.told = now;
 }
 
 void end_request(EngineLane& lane, OpenRequest& request, RequestOutcome outcome,

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "ddpm/core/host_lead.h"
+#include "ddpm/serving/engine/call_pace.h"
 #include "ddpm/serving/engine/engine_batch.h"
 #include "ddpm/serving/engine/engine_options.h"
 #include "ddpm/serving/engine/engine_report.h"
@@ -24,11 +24,11 @@ struct EngineLane {
   NoiseSchedule schedule = {};  ///< On the model's device; empty unless it is self-conditioned.
   std::vector<std::unique_ptr<OpenRequest>> waiting = {};  ///< By rank, then ticket.
   std::vector<std::unique_ptr<OpenRequest>> running = {};  ///< At most one a slot.
-  HostLead lead;     ///< Keeps the thread near a GPU's work: cancelling and joining stay prompt.
   int64_t max_rows;  ///< Of a network call; falls where memory runs out.
   uint64_t calls_unchecked =
       0;  ///< Network calls since one whose images were checked to be finite.
   std::optional<CallReport> untold = {};  ///< Of the last call, where calls are told of late.
+  EngineClock::time_point told = {};      ///< When the last one was told of.
 };
 
 /// Makes one network call for the lane's running requests, fairly (pick_batch), and tells their
@@ -40,10 +40,13 @@ struct EngineLane {
 ///
 /// @return false if no running request has an image to bring forward and all was told.
 bool run_lane(EngineLane& lane, const EngineOptions& options, EngineClock::time_point now,
-              EngineStats& stats);
+              CallPace& pace, EngineStats& stats);
 
-/// Tells what the last call has not been told of.
-void tell_untold(EngineLane& lane, EngineStats& stats);
+/// Whether the lane has images to bring forward, and its next call has room for more.
+bool has_room(const EngineLane& lane);
+
+/// Tells what the last call has not been told of, once it has ended.
+void tell_untold(EngineLane& lane, CallPace& pace, EngineStats& stats);
 
 /// Sets a request's outcome and frees its slots.
 void end_request(EngineLane& lane, OpenRequest& request, RequestOutcome outcome,

@@ -1,7 +1,6 @@
 #include "ddpm/serving/engine/engine_report.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 
@@ -199,17 +198,11 @@ CallReport begin_report(EngineLane& lane, const LaneCall& call, const EngineOpti
                     .previews = take_previews(call, options, now),
                     .images = copy_rows(call.result.state.x, rows_where(call.rows, is_drawn))};
   for (const BatchRow& row : call.rows) report.rows.push_back(reported(row));
-  if (!lane.model->device.is_cpu()) {
-    const c10::impl::VirtualGuardImpl device(lane.model->device.type());
-    report.copied.emplace(lane.model->device.type());
-    report.copied->record(device.getStream(lane.model->device));
-  }
   for (const BatchRow& row : call.rows) take_drawn_images(lane, *row.request);
   return report;
 }
 
 void finish_report(EngineLane& lane, const CallReport& report, EngineStats& stats) {
-  if (report.copied) report.copied->synchronize();
   for (std::size_t i = 0; i < report.rows.size(); ++i) tell_row(lane, report, i, stats);
   for (const ReportedRow& row : report.rows) {
     OpenRequest* const request = open_request(lane, row.ticket);

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <c10/core/Event.h>
-
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "ddpm/sampling/sampler_state.h"
+#include "ddpm/serving/engine/device_mark.h"
 #include "ddpm/serving/engine/engine_options.h"
 #include "ddpm/serving/engine/engine_stats.h"
 #include "ddpm/serving/engine/image_in_flight.h"
@@ -24,6 +23,7 @@ struct BatchRow {
 /// A network call that was made.
 struct LaneCall {
   std::vector<BatchRow> rows;
+  int64_t num_rows = 0;       ///< That the network was called with.
   SamplerState before;        ///< Of the rows.
   AdvanceResult result = {};  ///< Of the rows.
 };
@@ -49,8 +49,9 @@ struct CallReport {
   std::vector<ReportedRow> rows = {};
   Tensor finite = {};  ///< [rows] bool on the CPU; undefined: nobody needs to know now.
   CopiedRows previews = {};
-  CopiedRows images = {};                 ///< Of the rows that are drawn.
-  std::optional<c10::Event> copied = {};  ///< On a GPU: after it the copies are there.
+  CopiedRows images = {};                         ///< Of the rows that are drawn.
+  EngineClock::time_point began = {};             ///< When the call was prepared.
+  std::shared_ptr<const DeviceMark> copied = {};  ///< On a GPU: after it the copies are there.
 };
 
 /// Moves the images of a call past it, tells their traces, and begins to copy what else is to be
@@ -58,7 +59,7 @@ struct CallReport {
 CallReport begin_report(EngineLane& lane, const LaneCall& call, const EngineOptions& options,
                         EngineClock::time_point now);
 
-/// Tells the events of a call once its copies are there: for each image its progress, with a
+/// Tells the events of a call, whose copies are there: for each image its progress, with a
 /// preview where one is due, and its end. Images that are not finite leave their slots; requests
 /// whose images all ended get their outcome. What ended meanwhile is not told of.
 void finish_report(EngineLane& lane, const CallReport& report, EngineStats& stats);

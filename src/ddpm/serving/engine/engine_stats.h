@@ -45,7 +45,8 @@ struct EngineStats {
   int64_t in_flight_images = 0;  ///< Of the open ones: those with a state.
   int64_t state_bytes = 0;
   int64_t plan_bytes = 0;
-  /// Images of a network call, and its seconds from gathering to its events.
+  /// Images of a network call, and its seconds: to its events, from its gathering or the events of
+  /// the call before, whichever came last.
   EngineHistogram<10> batch_images{.bounds = {1, 2, 4, 8, 16, 24, 32, 48, 64, 128}};
   EngineHistogram<12> step_seconds{
       .bounds = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5}};

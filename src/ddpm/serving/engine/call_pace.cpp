@@ -1,0 +1,63 @@
+#include "ddpm/serving/engine/call_pace.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace ddpm {
+namespace {
+
+constexpr std::size_t kRememberedCalls = 8;  // of a kind
+constexpr double kMarginGrowth = 1.25;
+constexpr double kMarginFall = 0.995;  // about one call of 45 is launched late
+constexpr double kLeastMarginSeconds = 1e-4;
+constexpr double kMostMarginSeconds = 20e-3;
+
+}  // namespace
+
+std::shared_ptr<const DeviceMark> CallPace::launch(CallKind kind, at::Device device) {
+  auto end = clock_.mark(device);
+  if (end != nullptr) launched_.push_back({.kind = std::move(kind), .end = end});
+  return end;
+}
+
+void CallPace::wait(const DeviceMark& end) {
+  const bool was_running = !end.is_reached();
+  end.wait();
+  const EngineClock::time_point now = clock_.now();
+  while (!launched_.empty()) {
+    const Launched call = std::move(launched_.front());
+    launched_.pop_front();
+    if (call.end.get() != &end) continue;
+    learn(call);
+    break;
+  }
+  if (launched_.size() != 1) return;
+  if (was_running) launched_.front().start = now;
+  adapt_margin(was_running);
+}
+
+/// Where the start was seen, the call was launched before it: nothing but the call lies between.
+void CallPace::learn(const Launched& call) {
+  const std::optional<double> seconds = call.end->seconds();
+  if (!call.start || !seconds) return;
+  std::deque<double>& last = seconds_[call.kind];
+  last.push_back(*seconds);
+  if (last.size() > kRememberedCalls) last.pop_front();
+}
+
+void CallPace::adapt_margin(bool was_in_time) {
+  margin_seconds_ = std::clamp(margin_seconds_ * (was_in_time ? kMarginFall : kMarginGrowth),
+                               kLeastMarginSeconds, kMostMarginSeconds);
+}
+
+std::optional<EngineClock::time_point> CallPace::next_call() const {
+  if (launched_.size() != 1 || !launched_.front().start) return std::nullopt;
+  const auto known = seconds_.find(launched_.front().kind);
+  if (known == seconds_.end()) return std::nullopt;
+  const double seconds = std::ranges::min(known->second) - margin_seconds_;
+  return *launched_.front().start +
+         std::chrono::duration_cast<EngineClock::duration>(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace ddpm
