@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #ifdef DDPM_CUDA
@@ -11,6 +12,7 @@
 #include "ddpm/kernels/cuda/fold_attention.h"
 #include "ddpm/kernels/cuda/map_attention_function.h"
 #include "ddpm/kernels/cuda/map_attention_training.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/map_rows.h"
 #endif
 
@@ -19,6 +21,11 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+bool are_leaves(const AttentionWeights& w) {
+  const variable_list all = w.all();
+  return std::all_of(all.begin(), all.end(), [](const Tensor& weight) { return weight.is_leaf(); });
+}
 
 variable_list fold(const AttentionWeights& w) {
 #ifdef DDPM_CUDA
@@ -29,9 +36,19 @@ variable_list fold(const AttentionWeights& w) {
           at::addmv(w.out_bias, w.out, w.v_bias)};
 }
 
+#ifdef DDPM_CUDA
+variable_list unfold_beside(const AttentionWeights& w, const variable_list& d_folded) {
+  variable_list d_weights;
+  cuda::run_beside(d_folded, [&] { d_weights = cuda::unfold_gradients_at_once(w, d_folded); });
+  if (!are_leaves(w)) cuda::join_beside();
+  return d_weights;
+}
+#endif
+
 variable_list unfold_gradients(const AttentionWeights& w, const variable_list& d_folded) {
 #ifdef DDPM_CUDA
-  if (cuda::folds_attention_at_once(w)) return cuda::unfold_gradients_at_once(w, d_folded);
+  if (cuda::folds_attention_at_once(w)) return unfold_beside(w, d_folded);
+  cuda::join_beside();
 #endif
   const Tensor &d_score_weight = d_folded[0], &d_score_bias = d_folded[1];
   const Tensor &d_out_weight = d_folded[2], &d_out_bias = d_folded[3];
@@ -81,7 +98,8 @@ FoldedAttention fold_attention(const AttentionWeights& weights) {
           .out_bias = folded[3],
           .score_tiles = {},
           .out_tiles = {},
-          .state = {}};
+          .state = {},
+          .of_leaves = are_leaves(weights)};
 }
 
 FoldedAttention pack_attention(const AttentionWeights& weights) {

@@ -13,6 +13,7 @@
 #include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/forward_process.h"
 #include "ddpm/diffusion/prediction.h"
+#include "ddpm/kernels/gradients_beside.h"
 #include "ddpm/loss/diffusion_loss.h"
 #include "ddpm/loss/training_loss.h"
 #include "ddpm/model/gradient_checkpoint.h"
@@ -222,7 +223,7 @@ void TrainStep::run_micro_batch(int64_t index) {
     weighted = weighted * part(t_weights_, index);
   }
   const Tensor loss = weighted.sum() / config_.train.batch_size;
-  loss.backward();
+  with_gradients_beside(loss.device(), [&] { loss.backward(); });
   parameters_.gather_grad(/*is_first=*/index == 0);
   losses_.loss.add_(loss.detach());
   add_losses(losses_, losses.plain.detach(), inputs.t, schedule_.num_timesteps());

@@ -6,10 +6,12 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
+#include <tuple>
 
 #include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
@@ -72,6 +74,16 @@ Tensor convolve_backwards(const ConvShape& shape, const Tensor& d_y, const Tenso
                   d_y, turned);
 }
 
+/// By ATen: of x, or of the weight.
+std::tuple<Tensor, Tensor, Tensor> differentiate(const ConvShape& shape, const Tensor& d_y,
+                                                 const Tensor& x, const Tensor& weight, bool of_x) {
+  const std::array<int64_t, 2> stride{shape.stride, shape.stride};
+  const std::array<int64_t, 2> padding{shape.padding, shape.padding};
+  return at::convolution_backward(d_y, x, weight, /*bias_sizes=*/std::nullopt, stride, padding,
+                                  kDilation, shape.transposed, kOutputPadding, /*groups=*/1,
+                                  {of_x, !of_x, false});
+}
+
 class Conv2d : public torch::autograd::Function<Conv2d> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
@@ -84,6 +96,8 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
     ctx->saved_data["has_bias"] = bias.has_value();
     ctx->saved_data["has_residual"] = residual.has_value();
     ctx->saved_data["has_residual_bias"] = residual_bias.has_value();
+    ctx->saved_data["leaves"] =
+        are_leaves({weight, bias.value_or(Tensor()), residual_bias.value_or(Tensor())});
     return forward_of(
         shape, x, weight,
         {bias.value_or(Tensor()), residual.value_or(Tensor()), residual_bias.value_or(Tensor())});
@@ -104,17 +118,14 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
       d_inputs[kX] = convolve_backwards(shape, d_y, weight);
       needs_x = false;
     }
-    const bool needs_weight = ctx->needs_input_grad(kWeight);
-    if (needs_x || needs_weight) {
-      const std::array<int64_t, 2> stride{shape.stride, shape.stride};
-      const std::array<int64_t, 2> padding{shape.padding, shape.padding};
-      const auto [d_x, d_weight, unused] = at::convolution_backward(
-          d_y, x, weight, /*bias_sizes=*/std::nullopt, stride, padding, kDilation, shape.transposed,
-          kOutputPadding, /*groups=*/1, {needs_x, needs_weight, false});
-      if (needs_x) d_inputs[kX] = d_x;
-      d_inputs[kWeight] = d_weight;
+    if (needs_x) d_inputs[kX] = std::get<0>(differentiate(shape, d_y, x, weight, /*of_x=*/true));
+    if (ctx->needs_input_grad(kWeight)) {
+      run_beside({d_y, x}, [&] {
+        d_inputs[kWeight] = std::get<1>(differentiate(shape, d_y, x, weight, /*of_x=*/false));
+      });
     }
     add_gradients_of_addends(*ctx, d_outputs[0], d_y, d_inputs);
+    if (!ctx->saved_data["leaves"].toBool()) join_beside();
     return d_inputs;
   }
 
@@ -128,10 +139,8 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
     const bool needs_bias = has("has_bias") && ctx.needs_input_grad(edge++);
     if (has("has_residual") && ctx.needs_input_grad(edge++)) d_inputs[kResidual] = d_output;
     const bool needs_residual_bias = has("has_residual_bias") && ctx.needs_input_grad(edge++);
-    if (!needs_bias && !needs_residual_bias) return;
-    const Tensor sums = sum_of_pixels(d_y);
-    if (needs_bias) d_inputs[kBias] = sums;
-    if (needs_residual_bias) d_inputs[kResidualBias] = sums;
+    give_sums_of_pixels(d_y, {needs_bias ? &d_inputs[kBias] : nullptr,
+                              needs_residual_bias ? &d_inputs[kResidualBias] : nullptr});
   }
 };
 

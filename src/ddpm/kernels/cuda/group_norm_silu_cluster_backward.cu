@@ -163,11 +163,8 @@ cudaError_t group_norm_silu_cluster_backward(const GroupNormShape& shape,
                                              const GroupNormTensors& tensors,
                                              const GroupNormGradients& gradients,
                                              cudaStream_t stream) {
-  const cudaError_t launched = shape.bf16
-                                   ? backward<__nv_bfloat16>(shape, tensors, gradients, stream)
-                                   : backward<float>(shape, tensors, gradients, stream);
-  if (launched != cudaSuccess) return launched;
-  return group_norm_silu_sum_images(shape, gradients, stream);
+  return shape.bf16 ? backward<__nv_bfloat16>(shape, tensors, gradients, stream)
+                    : backward<float>(shape, tensors, gradients, stream);
 }
 
 }  // namespace ddpm::cuda

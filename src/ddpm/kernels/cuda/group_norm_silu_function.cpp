@@ -12,6 +12,7 @@
 
 #include "ddpm/kernels/cuda/group_norm_silu_gradients.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
@@ -132,6 +133,7 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
     ctx->saved_data["eps"] = options.eps;
     ctx->saved_data["silu"] = options.silu;
     ctx->saved_data["dropout"] = options.dropout;
+    ctx->saved_data["leaves"] = are_leaves({weight, bias});
     return fork_outputs(y, x, saved[kXRest]);
   }
 
@@ -160,6 +162,7 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
             ? d_outputs[kForkResult]
             : at::zeros({x.size(0), shape.channels, x.size(2), x.size(3)}, x.options()));
     run_backward(shape, inputs, d_y, d_outputs, d_inputs);
+    if (!ctx->saved_data["leaves"].toBool()) join_beside();
     return d_inputs;
   }
 

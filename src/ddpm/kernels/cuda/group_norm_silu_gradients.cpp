@@ -5,6 +5,7 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
@@ -66,6 +67,9 @@ void run_norm_backward(const GroupNormShape& shape, const GroupNormTensors& tens
   gradients.sums = room.mutable_data_ptr<float>();
   const auto launch = clusters ? group_norm_silu_cluster_backward : group_norm_silu_backward;
   C10_CUDA_CHECK(launch(shape, tensors, gradients, c10::cuda::getCurrentCUDAStream()));
+  run_beside({room, sums.skip, sums.later, sums.written, rest_sums.skip, rest_sums.written}, [&] {
+    C10_CUDA_CHECK(group_norm_silu_sum_images(shape, gradients, c10::cuda::getCurrentCUDAStream()));
+  });
   if (!clusters && maps.d_skip.defined()) maps.d_x.add_(maps.d_skip);
   if (!adds_later && maps.d_later.defined()) maps.d_x.add_(maps.d_later);
   sums.keep_with(maps.d_x);

@@ -89,8 +89,8 @@ bool group_norm_silu_suits_blocks(const GroupNormShape& shape);
 cudaError_t group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,
                                     void* y, cudaStream_t stream);
 
-/// All gradients of group_norm_silu_forward, deterministic: sums are taken in an order that depends
-/// on the shape alone.
+/// Gradients of group_norm_silu_forward, deterministic: sums are taken in an order that depends on
+/// the shape alone. Those of weight and bias are left to group_norm_silu_sum_images.
 cudaError_t group_norm_silu_backward(const GroupNormShape& shape, const GroupNormTensors& tensors,
                                      const GroupNormGradients& gradients, cudaStream_t stream);
 

@@ -12,6 +12,7 @@
 #include "ddpm/kernels/cuda/map_attention_function.h"
 #include "ddpm/kernels/cuda/map_attention_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/map_rows.h"
 #include "ddpm/kernels/optional_tensor.h"
@@ -72,7 +73,7 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& norm_weight,
                         const Tensor& norm_bias, const Tensor& score_weight,
                         const Tensor& score_bias, const Tensor& out_weight, const Tensor& out_bias,
-                        int64_t groups, double eps) {
+                        int64_t groups, double eps, bool of_leaves) {
     const AttentionRoom room(x);
     const GroupNormSiluArgs norm{.x = x,
                                  .num_groups = groups,
@@ -86,7 +87,8 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                                   .out_bias = out_bias,
                                   .score_tiles = {},
                                   .out_tiles = {},
-                                  .state = {}};
+                                  .state = {},
+                                  .of_leaves = of_leaves};
     NormStatistics statistics;
     const MapAttentionSaved saved{.normed = room.normed.mutable_data_ptr(),
                                   .queries = room.lefts.mutable_data_ptr(),
@@ -98,6 +100,7 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                             out_bias, room.normed, room.pairs, room.lefts, room.weighted,
                             statistics.mean, statistics.rstd});
     ctx->saved_data["groups"] = groups;
+    ctx->saved_data["leaves"] = of_leaves && are_leaves({norm_weight, norm_bias});
     return y;
   }
 
@@ -112,19 +115,11 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
     const int64_t images = x.size(0);
     d_normed.baddbmm_(saved[kPairs].view({images, 2 * kLength, kLength}).transpose(1, 2),
                       saved[kLefts].view({images, 2 * kLength, kWidth}));
-    variable_list d_inputs(kNumAttentionInputs + 2);  // the norm's groups and eps have none
-    if (ctx->needs_input_grad(kScoreWeight)) {
-      d_inputs[kScoreWeight] =
-          rows_of_sequence(d_queries).t().mm(rows_of_sequence(saved[kNormedPixels]));
-    }
-    if (ctx->needs_input_grad(kScoreBias)) {
-      d_inputs[kScoreBias] = sum_of_pixels(map_of(d_queries, x));
-    }
-    if (ctx->needs_input_grad(kOutWeight)) {
-      d_inputs[kOutWeight] = rows_of(d_y).t().mm(rows_of_sequence(saved[kWeighted]));
-    }
-    if (ctx->needs_input_grad(kOutBias)) d_inputs[kOutBias] = sum_of_pixels(d_y);
+    variable_list d_inputs(kNumAttentionInputs + 3);  // the other arguments have none
+    run_beside({d_queries, d_y, saved[kNormedPixels], saved[kWeighted]},
+               [&] { differentiate_weights(ctx, saved, d_queries, d_y, d_inputs); });
     differentiate_norm(ctx, saved, d_normed, d_y, d_inputs);
+    if (!ctx->saved_data["leaves"].toBool()) join_beside();
     return d_inputs;
   }
 
@@ -144,6 +139,22 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                                         .d_queries = d_queries.mutable_data_ptr(),
                                         .d_normed = d_normed.mutable_data_ptr()},
                                        c10::cuda::getCurrentCUDAStream()));
+  }
+
+  static void differentiate_weights(AutogradContext* ctx, const variable_list& saved,
+                                    const Tensor& d_queries, const Tensor& d_y,
+                                    variable_list& d_inputs) {
+    if (ctx->needs_input_grad(kScoreWeight)) {
+      d_inputs[kScoreWeight] =
+          rows_of_sequence(d_queries).t().mm(rows_of_sequence(saved[kNormedPixels]));
+    }
+    if (ctx->needs_input_grad(kScoreBias)) {
+      d_inputs[kScoreBias] = sum_of_pixels(map_of(d_queries, saved[kAttended]));
+    }
+    if (ctx->needs_input_grad(kOutWeight)) {
+      d_inputs[kOutWeight] = rows_of(d_y).t().mm(rows_of_sequence(saved[kWeighted]));
+    }
+    if (ctx->needs_input_grad(kOutBias)) d_inputs[kOutBias] = sum_of_pixels(d_y);
   }
 
   /// @param d_y of the result, to which x is added.
@@ -181,7 +192,8 @@ Tensor trained_map_attention(const MapAttentionArgs& args) {
   const FoldedAttention& weights = *args.weights;
   return TrainedMapAttention::apply(channels_last(args.x), args.norm->weight, args.norm->bias,
                                     weights.score_weight, weights.score_bias, weights.out_weight,
-                                    weights.out_bias, args.norm->num_groups, args.norm->eps);
+                                    weights.out_bias, args.norm->num_groups, args.norm->eps,
+                                    weights.of_leaves);
 }
 
 }  // namespace ddpm::cuda

@@ -4,8 +4,11 @@
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <algorithm>
+
 #include "ddpm/kernels/cuda/bias_residual_kernels.h"
 #include "ddpm/kernels/cuda/kept_tensor.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/cuda/sum_rows_kernels.h"
 #include "ddpm/kernels/optional_tensor.h"
 
@@ -49,6 +52,20 @@ Tensor sum_of_pixels(const Tensor& map) {
   return sums.select(/*dim=*/0, 0);
 }
 
+void give_sums_of_pixels(const Tensor& d_y, const std::vector<Tensor*>& d_biases) {
+  const auto wants = [](const Tensor* d_bias) { return d_bias != nullptr; };
+  if (std::none_of(d_biases.begin(), d_biases.end(), wants)) return;
+  run_beside({d_y}, [&] {
+    bool is_given = false;
+    const Tensor sums = sum_of_pixels(d_y);
+    for (Tensor* const d_bias : d_biases) {
+      if (d_bias == nullptr) continue;
+      *d_bias = is_given ? sums.clone() : sums;  // autograd copies what others hold, not beside
+      is_given = true;
+    }
+  });
+}
+
 void keep_product_sums(const Tensor& map, const Tensor& weight, const Tensor& product,
                        const Tensor& product_rest) {
   const Tensor given = kept_pixel_sums(map), dense = weight.contiguous();
@@ -62,12 +79,14 @@ void keep_product_sums(const Tensor& map, const Tensor& weight, const Tensor& pr
   const MapShape shape{.rows = weight.size(0),
                        .channels = static_cast<int>(weight.size(1)),
                        .bf16 = weight.scalar_type() == at::kBFloat16};
-  C10_CUDA_CHECK(sum_product_rows(shape, given.const_data_ptr(),
-                                  {.weight = dense.const_data_ptr(),
-                                   .rest_channels = static_cast<int>(rest_channels),
-                                   .sums = room_of(sums),
-                                   .rest_sums = room_of(rest_sums)},
-                                  c10::cuda::getCurrentCUDAStream()));
+  run_beside({given, dense, sums, rest_sums}, [&] {
+    C10_CUDA_CHECK(sum_product_rows(shape, given.const_data_ptr(),
+                                    {.weight = dense.const_data_ptr(),
+                                     .rest_channels = static_cast<int>(rest_channels),
+                                     .sums = room_of(sums),
+                                     .rest_sums = room_of(rest_sums)},
+                                    c10::cuda::getCurrentCUDAStream()));
+  });
   if (product.defined()) keep_pixel_sums(product, sums);
   if (product_rest.defined()) keep_pixel_sums(product_rest, rest_sums);
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "ddpm/core/tensor.h"
 
 namespace ddpm::cuda {
@@ -11,6 +13,10 @@ void add_to_map(const Tensor& y, const Tensor& bias, const Tensor& residual,
 /// [C]: the sum of a channels_last map over images and pixels, computed if it is not kept with the
 /// map, and kept.
 Tensor sum_of_pixels(const Tensor& map);
+
+/// Gives it, made beside, to all that are not null: gradients of biases that were added to a map.
+/// @param d_y of the map they were added to.
+void give_sums_of_pixels(const Tensor& d_y, const std::vector<Tensor*>& d_biases);
 
 // What is kept with a map is that sum in two rows, [2, C] of the map's type: rounded, and what
 // rounding left. Whoever writes a gradient may know it: the convolution before needs it for its

@@ -13,6 +13,7 @@
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/optional_tensor.h"
 
@@ -154,6 +155,9 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
     ctx->set_materialize_grads(false);
     ctx->saved_data["groups"] = options.groups;
     ctx->saved_data["given"] = options.given;
+    ctx->saved_data["leaves"] =
+        are_leaves({inputs[kNormWeight], inputs[kNormBias], inputs[kConvWeight],
+                    inputs[kSideWeight], inputs[kConvBias], inputs[kConvResidualBias]});
     return fork_outputs(y, inputs[kMap], inputs[kMapRest]);
   }
 
@@ -171,11 +175,8 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
     run_backward(saved, norm_shape(saved[kMap], saved[kMapRest], ctx->saved_data["groups"].toInt()),
                  wanted, d_y, d_outputs, d_inputs);
     // Before the products of d_y, whose sums follow from its own.
-    if (wanted[kConvBias] || wanted[kConvResidualBias]) {
-      const Tensor sums = sum_of_pixels(d_y);
-      if (wanted[kConvBias]) d_inputs[kConvBias] = sums;
-      if (wanted[kConvResidualBias]) d_inputs[kConvResidualBias] = sums;
-    }
+    give_sums_of_pixels(d_y, {wanted[kConvBias] ? &d_inputs[kConvBias] : nullptr,
+                              wanted[kConvResidualBias] ? &d_inputs[kConvResidualBias] : nullptr});
     if (saved[kSide].defined()) {
       const PixelProductGradients side = pixel_product_gradients(
           d_y, side_of(saved), {wanted[kSide], wanted[kSideRest], wanted[kSideWeight]});
@@ -184,6 +185,7 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
       d_inputs[kSideWeight] = side.weight;
     }
     if (wanted[kConvResidual]) d_inputs[kConvResidual] = d_outputs[kForkResult];
+    if (!ctx->saved_data["leaves"].toBool()) join_beside();
     variable_list d_arguments{Tensor()};  // the options have none
     for (size_t input = 0; input < kNumNormConvInputs; ++input) {
       if (is_given(given, input)) d_arguments.push_back(d_inputs[input]);
@@ -224,7 +226,9 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
     run_norm_backward(shape, norm_tensors(saved), gradients,
                       {d_inputs[kMap], d_inputs[kMapRest], d_outputs});
     if (wanted[kConvWeight]) {
-      d_inputs[kConvWeight] = conv2d_weight_gradient(d_y, normed.whole, normed.rest, weight);
+      run_beside({d_y, normed.whole, normed.rest}, [&] {
+        d_inputs[kConvWeight] = conv2d_weight_gradient(d_y, normed.whole, normed.rest, weight);
+      });
     }
   }
 };

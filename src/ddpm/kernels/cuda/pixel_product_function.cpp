@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/map_rows.h"
 #include "ddpm/kernels/optional_tensor.h"
 
@@ -48,6 +49,7 @@ class PixelProduct : public torch::autograd::Function<PixelProduct> {
     ctx->save_for_backward({x, weight, x_rest.value_or(Tensor())});
     ctx->saved_data["has_bias"] = bias.has_value();
     ctx->saved_data["has_residual"] = residual.has_value();
+    ctx->saved_data["leaves"] = are_leaves({weight, bias.value_or(Tensor())});
     return forward_product(x, x_rest.value_or(Tensor()), weight, bias.value_or(Tensor()),
                            residual.value_or(Tensor()));
   }
@@ -66,10 +68,10 @@ class PixelProduct : public torch::autograd::Function<PixelProduct> {
     d_inputs[kX] = gradients.x;
     d_inputs[kWeight] = gradients.weight;
     d_inputs[kXRest] = gradients.x_rest;
-    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(edge++)) {
-      d_inputs[kBias] = sum_of_pixels(d_y);
-    }
+    const bool needs_bias = ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(edge++);
+    give_sums_of_pixels(d_y, {needs_bias ? &d_inputs[kBias] : nullptr});
     if (ctx->saved_data["has_residual"].toBool()) d_inputs[kResidual] = d_outputs[0];
+    if (!ctx->saved_data["leaves"].toBool()) join_beside();
     return d_inputs;
   }
 };
@@ -88,10 +90,12 @@ PixelProductGradients pixel_product_gradients(const Tensor& d_y, const Conv2dArg
   if (needs_rest) gradients.x_rest = map_of(at::mm(d_rows, weights.rest), x);
   keep_product_sums(d_y, weights.whole, gradients.x, gradients.x_rest);
   if (needs_weight) {
-    ProductWeights d_weights(at::empty_like(product.weight), x, x_rest);
-    at::mm_out(d_weights.main, d_rows.t(), rows_of(x));
-    if (x_rest.defined()) at::mm_out(d_weights.rest, d_rows.t(), rows_of(x_rest));
-    gradients.weight = d_weights.whole.view(product.weight.sizes());
+    run_beside({d_y, x, x_rest}, [&] {
+      ProductWeights d_weights(at::empty_like(product.weight), x, x_rest);
+      at::mm_out(d_weights.main, d_rows.t(), rows_of(x));
+      if (x_rest.defined()) at::mm_out(d_weights.rest, d_rows.t(), rows_of(x_rest));
+      gradients.weight = d_weights.whole.view(product.weight.sizes());
+    });
   }
   return gradients;
 }

@@ -1,0 +1,161 @@
+#include <ATen/ATen.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <vector>
+
+#include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/gradients_beside.h"
+#include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/map_attention.h"
+
+namespace ddpm {
+namespace {
+
+constexpr int64_t kImages = 32, kSide = 16, kChannels = 256;
+
+/// Blocks of a U-Net: convolution with norm and shortcut, attention, a smaller map, the last norm.
+class Blocks {
+ public:
+  explicit Blocks(bool of_leaves) : of_leaves_(of_leaves) {
+    const auto add = [&](at::IntArrayRef sizes, double scale) {
+      const Tensor values = at::randn(sizes, options()) * scale;
+      leaves_.push_back(
+          (sizes.size() == 4 ? values.contiguous(at::MemoryFormat::ChannelsLast) : values)
+              .requires_grad_());
+    };
+    for (int64_t block = 0; block < kBlocks; ++block) {
+      add({kChannels}, 1.0);
+      add({kChannels}, 1.0);
+      add({kChannels, kChannels, 3, 3}, 0.02);
+      add({kChannels, kChannels, 1, 1}, 0.05);
+      add({kChannels}, 0.1);
+      add({kChannels}, 0.1);
+    }
+    add({kChannels}, 1.0);
+    add({kChannels}, 1.0);
+    for (int weight = 0; weight < 4; ++weight) add({kChannels, kChannels}, 0.05);
+    for (int bias = 0; bias < 4; ++bias) add({kChannels}, 0.1);
+    add({kChannels, kChannels, 3, 3}, 0.02);
+    add({kChannels}, 0.1);
+    x_ = at::randn({kImages, kChannels, kSide, kSide}, options())
+             .contiguous(at::MemoryFormat::ChannelsLast);
+  }
+
+  /// Of every leaf, by backward() alone or with gradients beside.
+  std::vector<Tensor> gradients(bool beside) {
+    const Tensor loss = forward().to(at::kFloat).square().mean();
+    const auto backward = [&] { loss.backward(); };
+    beside ? with_gradients_beside(x_.device(), backward) : backward();
+    std::vector<Tensor> gradients;
+    for (Tensor& leaf : leaves_) {
+      gradients.push_back(leaf.grad().clone());
+      leaf.mutable_grad() = Tensor();
+    }
+    return gradients;
+  }
+
+ private:
+  static constexpr int64_t kBlocks = 4;
+  static at::TensorOptions options() { return at::TensorOptions(at::kCUDA).dtype(at::kBFloat16); }
+
+  Tensor next() {
+    const Tensor& leaf = leaves_.at(next_++);
+    return of_leaves_ ? leaf : leaf * 2;
+  }
+
+  Tensor forward() {
+    next_ = 0;
+    Tensor y = x_;
+    for (int64_t block = 0; block < kBlocks; ++block) {
+      const GroupNormSiluArgs norm{.x = y, .weight = next(), .bias = next(), .eps = 1e-6};
+      Conv2dArgs args{.x = y, .weight = next()};
+      const Conv2dArgs shortcut{.x = y, .weight = next()};
+      args.bias = next();
+      args.residual_bias = next();
+      args.padding = 1;
+      args.shortcut = &shortcut;
+      args.norm = &norm;
+      y = conv2d(args);
+    }
+    return shrink(attend(y));
+  }
+
+  Tensor attend(const Tensor& y) {
+    const GroupNormSiluArgs norm{
+        .x = y, .weight = next(), .bias = next(), .eps = 1e-6, .silu = false};
+    AttentionWeights weights;
+    for (Tensor* weight : {&weights.q, &weights.k, &weights.v, &weights.out, &weights.q_bias,
+                           &weights.k_bias, &weights.v_bias, &weights.out_bias}) {
+      *weight = next();
+    }
+    const FoldedAttention folded = fold_attention(weights);
+    return map_attention({.x = y, .norm = &norm, .weights = &folded});
+  }
+
+  Tensor shrink(const Tensor& y) {
+    Conv2dArgs args{.x = y, .weight = next()};
+    args.bias = next();
+    args.stride = 2;
+    args.padding = 1;
+    return conv2d(args);
+  }
+
+  bool of_leaves_;
+  std::vector<Tensor> leaves_;
+  size_t next_ = 0;
+  Tensor x_;
+};
+
+class GradientsBesideGpuTest : public ::testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+    const GroupNormSiluArgs norm{.x = {},
+                                 .weight = at::ones({kChannels}, kMap),
+                                 .bias = at::ones({kChannels}, kMap),
+                                 .silu = false};
+    if (!has_map_attention(at::zeros({kImages, kChannels, kSide, kSide}, kMap), norm)) {
+      GTEST_SKIP() << "no such kernels on this GPU";
+    }
+  }
+
+  const at::TensorOptions kMap = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+};
+
+c10::Stream stream_of_its_own() {
+  const c10::impl::VirtualGuardImpl device(at::kCUDA);
+  return device.getStreamFromGlobalPool(device.getDevice());
+}
+
+TEST_P(GradientsBesideGpuTest, BitsAreThoseOfTheBackwardPassAlone) {
+  at::manual_seed(0);
+  const c10::StreamGuard guard(stream_of_its_own());
+  Blocks blocks(/*of_leaves=*/GetParam());
+  const std::vector<Tensor> alone = blocks.gradients(/*beside=*/false);
+  for (int again = 0; again < 5; ++again) {
+    const std::vector<Tensor> beside = blocks.gradients(/*beside=*/true);
+    for (size_t i = 0; i < alone.size(); ++i) {
+      EXPECT_TRUE(at::equal(beside[i], alone[i])) << "leaf " << i << ", time " << again;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(WeightsThatAreLeavesOrNot, GradientsBesideGpuTest, ::testing::Bool());
+
+TEST_F(GradientsBesideGpuTest, AnErrorLeavesTheStreamAsItWas) {
+  const c10::StreamGuard guard(stream_of_its_own());
+  const at::Device device(at::kCUDA, 0);
+  EXPECT_THROW(with_gradients_beside(device, [] { throw std::runtime_error("no"); }),
+               std::runtime_error);
+  Blocks blocks(/*of_leaves=*/true);
+  EXPECT_EQ(blocks.gradients(/*beside=*/true).size(), blocks.gradients(/*beside=*/false).size());
+}
+
+}  // namespace
+}  // namespace ddpm
