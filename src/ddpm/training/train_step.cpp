@@ -65,6 +65,7 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
       sqrt_alphas_cumprod_(schedule_.sqrt_alphas_cumprod.to(at::kFloat)),
       sqrt_one_minus_alphas_cumprod_(schedule_.sqrt_one_minus_alphas_cumprod.to(at::kFloat)),
       parameters_(network_, config.train.precision, config.train.accumulation),
+      weight_tiles_(parameters_.weights()),
       optimizer_(make_adam_ema_state(parameters_.master())),
       ema_buffers_(parameters_.buffers().clone()),
       saved_buffers_(parameters_.buffers().clone()),
@@ -124,7 +125,10 @@ void TrainStep::run_as_it_is() {
     inputs_.t.copy_(chosen.t);
     t_weights_.copy_(chosen.weights);
   }
-  for (int64_t i = 0; i < config_.train.accumulation; ++i) run_micro_batch(i);
+  {
+    const TilesPass pass(weight_tiles_);
+    for (int64_t i = 0; i < config_.train.accumulation; ++i) run_micro_batch(i);
+  }
   update();
 }
 

@@ -14,6 +14,7 @@
 #include "ddpm/diffusion/noise_schedule.h"
 #include "ddpm/kernels/adam_ema.h"
 #include "ddpm/kernels/q_sample_uint8.h"
+#include "ddpm/kernels/weight_tiles_cache.h"
 #include "ddpm/loss/training_loss.h"
 #include "ddpm/training/flat_parameters.h"
 #include "ddpm/training/loss_history.h"
@@ -93,6 +94,7 @@ class TrainStep {
   void run_as_it_is();
   void run_micro_batch(int64_t index);
   void update();
+  void update_averages();  ///< and the history: all that a skipped step must leave as it was
   template <typename Visitor>
   void visit_device_state(Visitor&& visit);
 
@@ -103,12 +105,14 @@ class TrainStep {
   Tensor sqrt_alphas_cumprod_;            ///< [T] float32
   Tensor sqrt_one_minus_alphas_cumprod_;  ///< [T] float32
   FlatParameters parameters_;
+  WeightTilesCache weight_tiles_;  ///< of parameters_.weights()
   AdamEmaState optimizer_;
   std::vector<PowerAverage> power_emas_;  ///< one for each of ema.power_stds
   Tensor ema_buffers_;                    ///< [b] float32, moving average of the running statistics
   Tensor saved_buffers_;                  ///< [b] float32, the running statistics before the step
   StepStatistics statistics_;
   StepLosses losses_;
+  Tensor d_objective_;  ///< [N] float32, 1 / N: the gradient of a mean
   StepInputs inputs_;
   std::optional<LossHistory> history_;  ///< with loss_aware, as the two below
   Tensor t_weights_;                    ///< [N] float32, of the losses of inputs_.t
