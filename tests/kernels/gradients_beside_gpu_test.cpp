@@ -17,7 +17,7 @@
 namespace ddpm {
 namespace {
 
-constexpr int64_t kImages = 32, kSide = 16, kChannels = 256;
+constexpr int64_t kBesideImages = 32, kBesideSide = 16, kBesideChannels = 256;
 
 /// Blocks of a U-Net: convolution with norm and shortcut, attention, a smaller map, the last norm.
 class Blocks {
@@ -30,20 +30,20 @@ class Blocks {
               .requires_grad_());
     };
     for (int64_t block = 0; block < kBlocks; ++block) {
-      add({kChannels}, 1.0);
-      add({kChannels}, 1.0);
-      add({kChannels, kChannels, 3, 3}, 0.02);
-      add({kChannels, kChannels, 1, 1}, 0.05);
-      add({kChannels}, 0.1);
-      add({kChannels}, 0.1);
+      add({kBesideChannels}, 1.0);
+      add({kBesideChannels}, 1.0);
+      add({kBesideChannels, kBesideChannels, 3, 3}, 0.02);
+      add({kBesideChannels, kBesideChannels, 1, 1}, 0.05);
+      add({kBesideChannels}, 0.1);
+      add({kBesideChannels}, 0.1);
     }
-    add({kChannels}, 1.0);
-    add({kChannels}, 1.0);
-    for (int weight = 0; weight < 4; ++weight) add({kChannels, kChannels}, 0.05);
-    for (int bias = 0; bias < 4; ++bias) add({kChannels}, 0.1);
-    add({kChannels, kChannels, 3, 3}, 0.02);
-    add({kChannels}, 0.1);
-    x_ = at::randn({kImages, kChannels, kSide, kSide}, options())
+    add({kBesideChannels}, 1.0);
+    add({kBesideChannels}, 1.0);
+    for (int weight = 0; weight < 4; ++weight) add({kBesideChannels, kBesideChannels}, 0.05);
+    for (int bias = 0; bias < 4; ++bias) add({kBesideChannels}, 0.1);
+    add({kBesideChannels, kBesideChannels, 3, 3}, 0.02);
+    add({kBesideChannels}, 0.1);
+    x_ = at::randn({kBesideImages, kBesideChannels, kBesideSide, kBesideSide}, options())
              .contiguous(at::MemoryFormat::ChannelsLast);
   }
 
@@ -117,10 +117,11 @@ class GradientsBesideGpuTest : public ::testing::TestWithParam<bool> {
   void SetUp() override {
     if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
     const GroupNormSiluArgs norm{.x = {},
-                                 .weight = at::ones({kChannels}, kMap),
-                                 .bias = at::ones({kChannels}, kMap),
+                                 .weight = at::ones({kBesideChannels}, kMap),
+                                 .bias = at::ones({kBesideChannels}, kMap),
                                  .silu = false};
-    if (!has_map_attention(at::zeros({kImages, kChannels, kSide, kSide}, kMap), norm)) {
+    if (!has_map_attention(
+            at::zeros({kBesideImages, kBesideChannels, kBesideSide, kBesideSide}, kMap), norm)) {
       GTEST_SKIP() << "no such kernels on this GPU";
     }
   }
