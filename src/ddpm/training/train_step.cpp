@@ -71,6 +71,9 @@ TrainStep::TrainStep(const RunConfig& config, std::shared_ptr<NetworkImpl> netwo
       saved_buffers_(parameters_.buffers().clone()),
       statistics_(make_step_statistics(device, is_classifier(config))),
       losses_(make_step_losses(device, is_classifier(config))),
+      d_objective_(at::full({config.train.batch_size},
+                            1.0 / static_cast<double>(config.train.batch_size),
+                            at::device(device).dtype(at::kFloat))),
       inputs_(make_step_inputs(config, device)),
       lead_(device),
       replay_("TrainStep", device, kWarmUpSteps, may_capture(config, device)) {
@@ -119,7 +122,6 @@ void TrainStep::run() {
 void TrainStep::run_as_it_is() {
   parameters_.drop_grad();  // of a capture that failed
   saved_buffers_.copy_(parameters_.buffers());
-  clear_losses(losses_);
   if (history_) {
     const WeightedTimesteps chosen = choose_timesteps(*history_, inputs_.t_draw);
     inputs_.t.copy_(chosen.t);
@@ -226,12 +228,16 @@ void TrainStep::run_micro_batch(int64_t index) {
     part(image_losses_, index).copy_(losses.objective.detach());
     weighted = weighted * part(t_weights_, index);
   }
-  const Tensor loss = weighted.sum() / config_.train.batch_size;
-  with_gradients_beside(loss.device(), [&] { loss.backward(); });
+  with_gradients_beside(weighted.device(),
+                        [&] { weighted.backward(part(d_objective_, index)); });
   parameters_.gather_grad(/*is_first=*/index == 0);
-  losses_.loss.add_(loss.detach());
-  add_losses(losses_, losses.plain.detach(), inputs.t, schedule_.num_timesteps());
-  if (losses.correct.defined()) add_correct(losses_, losses.correct);
+  add_losses(losses_,
+             {.objective = weighted.detach(),
+              .plain = losses.plain.detach(),
+              .t = inputs.t,
+              .correct = losses.correct},
+             {.size = config_.train.batch_size, .num_timesteps = schedule_.num_timesteps()},
+             /*is_first=*/index == 0);
 }
 
 void TrainStep::update() {
@@ -239,6 +245,11 @@ void TrainStep::update() {
   const Tensor grad_norm =
       adam_ema_step(optimizer_options(config_.optimizer), optimizer_, parameters_.master(),
                     parameters_.grad(), losses_.loss, parameters_.weights());
+  if (parameters_.buffers().numel() > 0 || !power_emas_.empty() || history_) update_averages();
+  add_step(statistics_, losses_, inputs_.step, grad_norm, optimizer_.nonfinite_in_a_row);
+}
+
+void TrainStep::update_averages() {
   const Tensor counts = optimizer_.nonfinite_in_a_row == 0;
   const Tensor& buffers = parameters_.buffers();
   buffers.copy_(at::where(counts, buffers, saved_buffers_));
@@ -251,7 +262,6 @@ void TrainStep::update() {
     average.buffers.lerp_(buffers, weight);
   }
   if (history_) add_to_history(*history_, inputs_.t, image_losses_, counts);
-  add_step(statistics_, losses_, inputs_.step, grad_norm, optimizer_.nonfinite_in_a_row);
 }
 
 void TrainStep::use_ema() {
