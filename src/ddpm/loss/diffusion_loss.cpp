@@ -2,34 +2,15 @@
 
 #include <ATen/ATen.h>
 
-#include <numeric>
 #include <stdexcept>
-#include <vector>
 
 #include "ddpm/core/check.h"
+#include "ddpm/kernels/squared_error.h"
 
 namespace ddpm {
 namespace {
 
 constexpr double kTinySnr = 1e-300;
-
-Tensor elementwise_loss(const LossConfig& config, const Tensor& prediction, const Tensor& target) {
-  switch (config.kind) {
-    case LossKind::kL1:
-      return at::l1_loss(prediction, target, at::Reduction::None);
-    case LossKind::kL2:
-      return at::mse_loss(prediction, target, at::Reduction::None);
-    case LossKind::kHuber:
-      return at::huber_loss(prediction, target, at::Reduction::None, config.huber_delta);
-    case LossKind::kVlb:
-    case LossKind::kRescaledKl:
-    case LossKind::kHybrid:
-    case LossKind::kCrossEntropy:
-      check_arg(false, "[loss_per_image] kind must be a distance: expected l1, l2 or huber, got ",
-                enum_word(config.kind));
-  }
-  throw std::logic_error("[loss_per_image] not a LossKind");
-}
 
 /// The weight that the plain loss of a prediction gives to the squared error of x_start.
 Tensor plain_x_start_weights(PredictionType prediction, double sigma_data, const Tensor& snr) {
@@ -76,10 +57,24 @@ Tensor loss_per_image(const LossConfig& config, const Tensor& prediction, const 
   check_arg(prediction.sizes() == target.sizes() && prediction.dim() >= 2,
             "[loss_per_image] prediction must be [N, ...] like the target: expected ",
             target.sizes(), ", got ", prediction.sizes());
-  const Tensor loss = elementwise_loss(config, prediction.to(at::kFloat), target.to(at::kFloat));
-  std::vector<int64_t> image_dims(static_cast<size_t>(loss.dim() - 1));
-  std::iota(image_dims.begin(), image_dims.end(), 1);
-  return loss.mean(image_dims);  // flatten(1) would copy a channels_last batch
+  const auto in_float32 = [](const Tensor& x) { return x.to(at::kFloat); };
+  switch (config.kind) {
+    case LossKind::kL1:
+      return mean_of_images(
+          at::l1_loss(in_float32(prediction), in_float32(target), at::Reduction::None));
+    case LossKind::kL2:
+      return squared_error_per_image(prediction, target);
+    case LossKind::kHuber:
+      return mean_of_images(at::huber_loss(in_float32(prediction), in_float32(target),
+                                           at::Reduction::None, config.huber_delta));
+    case LossKind::kVlb:
+    case LossKind::kRescaledKl:
+    case LossKind::kHybrid:
+    case LossKind::kCrossEntropy:
+      check_arg(false, "[loss_per_image] kind must be a distance: expected l1, l2 or huber, got ",
+                enum_word(config.kind));
+  }
+  throw std::logic_error("[loss_per_image] not a LossKind");
 }
 
 Tensor loss_weight_table(const LossConfig& config, PredictionType prediction,
