@@ -8,44 +8,10 @@
 
 #include "ddpm/core/send_to_device.h"
 #include "ddpm/sampling/guidance.h"
+#include "ddpm/serving/engine/engine_input.h"
 
 namespace ddpm {
 namespace {
-
-/// Whose row of the batch is whose: images, guided images again, padding.
-std::vector<int64_t> image_of_rows(const std::vector<BatchImage>& images, int64_t rows) {
-  std::vector<int64_t> of_rows;
-  const auto count = static_cast<int64_t>(images.size());
-  for (int64_t i = 0; i < count; ++i) of_rows.push_back(i);
-  for (int64_t i = 0; i < count; ++i) {
-    if (images[static_cast<size_t>(i)].guidance != nullptr) of_rows.push_back(i);
-  }
-  of_rows.resize(static_cast<size_t>(std::max(rows, static_cast<int64_t>(of_rows.size()))), 0);
-  return of_rows;
-}
-
-Tensor timesteps_of_rows(const std::vector<BatchImage>& images,
-                         const std::vector<int64_t>& of_rows) {
-  const bool whole = std::all_of(images.begin(), images.end(),
-                                 [](const BatchImage& image) { return image.whole_timesteps; });
-  std::vector<double> t;
-  for (const int64_t i : of_rows) t.push_back(images[static_cast<size_t>(i)].call->level.t);
-  return at::tensor(t, at::kDouble).to(whole ? at::kLong : at::kFloat);
-}
-
-/// Undefined for a model without classes.
-Tensor labels_of_rows(const EngineModel& model, const std::vector<BatchImage>& images,
-                      const std::vector<int64_t>& of_rows) {
-  if (model.num_labels == 0) return {};
-  std::vector<int64_t> labels;
-  const auto guided_end = static_cast<size_t>(count_rows(images));
-  for (size_t row = 0; row < of_rows.size(); ++row) {
-    const bool is_weak = row >= images.size() && row < guided_end;
-    labels.push_back(is_weak ? model.null_class
-                             : images[static_cast<size_t>(of_rows[row])].class_label);
-  }
-  return send_to_device(at::tensor(labels, at::kLong), model.device);
-}
 
 /// The network's answer for the images, guided.
 Tensor guided_answer(const EngineModel& model, const std::vector<BatchImage>& images,
@@ -133,19 +99,20 @@ AdvanceResult advance_runs(const std::vector<BatchImage>& images, const SamplerS
   return join(parts);
 }
 
-/// Row i by fill(image i, row), in parallel.
+/// On the CPU, pinned for a GPU: row i by fill(image i, row), in parallel.
 template <typename Fill>
 Tensor noise_rows(const EngineModel& model, size_t count, const Fill& fill) {
   std::vector<int64_t> shape{static_cast<int64_t>(count)};
   shape.insert(shape.end(), model.image_shape.begin(), model.image_shape.end());
-  const Tensor noise = at::zeros(shape, at::kFloat);
+  const Tensor noise =
+      at::zeros(shape, at::TensorOptions(at::kFloat).pinned_memory(model.device.is_cuda()));
   const int64_t elements = noise.numel() / shape.front();
   float* const out = noise.mutable_data_ptr<float>();
   at::parallel_for(0, shape.front(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       fill(static_cast<size_t>(i), out + i * elements, elements);
   });
-  return send_to_device(noise, model.device);
+  return noise;
 }
 
 }  // namespace
@@ -164,30 +131,23 @@ Tensor initial_noise(const EngineModel& model, const std::vector<BatchImage>& im
 }
 
 Tensor step_noise(const EngineModel& model, const std::vector<BatchImage>& images) {
-  return noise_rows(model, images.size(), [&](size_t i, float* out, int64_t elements) {
+  const auto fill = [&](size_t i, float* out, int64_t elements) {
     const SamplerCall& call = *images[i].call;
     if (call.next.noise == 0) return;
     fill_normal({images[i].seed, RandomStream::kStepNoise}, images[i].number, call.noise_step, out,
                 elements);
-  });
+  };
+  return noise_rows(model, images.size(), fill).to(model.device, /*non_blocking=*/true);
 }
 
 AdvanceResult advance_batch(const EngineModel& model, const EngineNetwork& network,
-                            const std::vector<BatchImage>& images, int64_t rows,
+                            const std::vector<BatchImage>& images, const CallInput& input,
                             const SamplerState& state) {
-  const std::vector<int64_t> of_rows = image_of_rows(images, rows);
-  const Tensor t = send_to_device(timesteps_of_rows(images, of_rows), model.device);
-  const Tensor labels = labels_of_rows(model, images, of_rows);
-  const bool is_plain = of_rows.size() == images.size();
-  const Tensor x =
-      is_plain ? state.x
-               : state.x.index_select(
-                     /*dim=*/0, send_to_device(at::tensor(of_rows, at::kLong), model.device));
-  const Tensor output = network(x, t, labels);
+  const Tensor output = network(input.x, input.t, input.class_labels);
   const bool takes_noise = std::any_of(images.begin(), images.end(), [](const BatchImage& image) {
     return image.call->next.noise != 0;
   });
-  return advance_runs(images, state, guided_answer(model, images, output, x.size(1)),
+  return advance_runs(images, state, guided_answer(model, images, output, input.x.size(1)),
                       takes_noise ? step_noise(model, images) : Tensor());
 }
 

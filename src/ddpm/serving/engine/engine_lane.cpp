@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
-#include <tuple>
 #include <utility>
 
 #include "ddpm/core/log.h"
+#include "ddpm/serving/engine/engine_batch.h"
 #include "ddpm/serving/engine/engine_guesses.h"
 #include "ddpm/serving/engine/engine_report.h"
 #include "ddpm/serving/engine/scheduler.h"
@@ -76,62 +76,13 @@ void begin_images(EngineLane& lane, const std::vector<Pick>& picks) {
   if (!begun.empty()) lane.slots.begin(slots, initial_noise(*lane.model, begun));
 }
 
-BatchImage batch_image(const OpenRequest& request, const ImageInFlight& image) {
-  const SamplerCall& call = request.plan->calls[image.position];
-  return {.call = &call,
-          .sampler = &request.request.sampler,
-          .guidance = is_guided(request, call) ? &request.request.guidance : nullptr,
-          .seed = request.request.seed,
-          .number = request.request.first_image + static_cast<uint64_t>(image.image),
-          .class_label = label_of(request, image.image),
-          .whole_timesteps = request.plan->whole_timesteps};
-}
-
-/// Images that clip alike lie side by side, and guided ones come first among them: fewer parts.
-void sort_rows(std::vector<BatchRow>& rows) {
-  const auto key = [](const BatchRow& row) {
-    const SamplerOptions& sampler = row.request->request.sampler;
-    const bool guided = is_guided(*row.request, row.request->plan->calls[row.image->position]);
-    return std::tuple(sampler.clip, sampler.clip_range, sampler.dynamic_ratio, sampler.dynamic_max,
-                      guided ? 0 : 1);
-  };
-  std::stable_sort(rows.begin(), rows.end(),
-                   [&](const BatchRow& a, const BatchRow& b) { return key(a) < key(b); });
-}
-
 std::vector<BatchRow> rows_of(EngineLane& lane, const std::vector<Pick>& picks) {
   std::vector<BatchRow> rows;
   for (const Pick& pick : picks) {
     OpenRequest& request = *lane.running[pick.contender];
     rows.push_back({&request, &request.in_flight.at(pick.image)});
   }
-  sort_rows(rows);
   return rows;
-}
-
-/// The network call of these rows; states and guesses lie in their slots again after it.
-LaneCall call_network(EngineLane& lane, std::vector<BatchRow> rows, const EngineOptions& options,
-                      EngineStats& stats) {
-  std::vector<BatchImage> images;
-  std::vector<int64_t> slots;
-  MemoryMask memories;
-  for (const BatchRow& row : rows) {
-    images.push_back(batch_image(*row.request, *row.image));
-    slots.push_back(row.image->slot);
-    memories |= row.image->memories;
-  }
-  const int64_t needed = count_rows(images);
-  const int64_t padded = padded_size(needed, options.batch_sizes);
-  LaneCall call{
-      .rows = std::move(rows), .num_rows = padded, .before = lane.slots.gather(slots, memories)};
-  CallGuesses guesses = gather_guesses(*lane.model, lane.slots, images, slots);
-  const EngineNetwork network = with_guesses(*lane.model, *lane.network, lane.schedule, guesses);
-  call.result = advance_batch(*lane.model, network, images, padded, call.before);
-  lane.slots.scatter(slots, call.before, call.result.state);
-  if (!guesses.places.empty()) lane.slots.scatter_guesses(guesses.places, guesses.values);
-  stats.rows += static_cast<uint64_t>(needed);
-  stats.padded_rows += static_cast<uint64_t>(padded - needed);
-  return call;
 }
 
 /// Charges the picks to their requests.

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "ddpm/serving/engine/call_pace.h"
-#include "ddpm/serving/engine/engine_batch.h"
 #include "ddpm/serving/engine/engine_options.h"
 #include "ddpm/serving/engine/engine_report.h"
 #include "ddpm/serving/engine/engine_slots.h"

@@ -3,8 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
-#include "ddpm/core/send_to_device.h"
 #include "ddpm/sampling/sampler.h"
 #include "ddpm/serving/engine/engine_lane.h"
 
@@ -19,17 +20,19 @@ Tensor begin_copy(const Tensor& values) {
   return copy.copy_(values, /*non_blocking=*/true);
 }
 
+/// One copy, and no kernel to gather what lies between rows that nobody wants.
 CopiedRows copy_rows(const Tensor& batch, const std::vector<int64_t>& wanted) {
   if (wanted.empty()) return {};
-  const Tensor index = send_to_device(at::tensor(wanted, at::kLong), batch.device());
-  return {.rows = wanted, .values = begin_copy(batch.index_select(/*dim=*/0, index))};
+  const int64_t first = wanted.front();
+  return {.rows = wanted,
+          .values = begin_copy(batch.narrow(/*dim=*/0, first, wanted.back() - first + 1))};
 }
 
 /// A tensor of its own; undefined if the row is not among these.
 Tensor row_of(const CopiedRows& copied, std::size_t row) {
   const auto found = std::find(copied.rows.begin(), copied.rows.end(), static_cast<int64_t>(row));
   if (found == copied.rows.end()) return {};
-  return copied.values.select(/*dim=*/0, found - copied.rows.begin()).clone();
+  return copied.values.select(/*dim=*/0, *found - copied.rows.front()).clone();
 }
 
 /// Indices of the rows for which `holds`.
@@ -68,14 +71,16 @@ bool is_drawn(const BatchRow& row) {
   return row.image->position == row.request->plan->calls.size();
 }
 
-/// Whether each row is finite; undefined where nobody needs to know now.
-Tensor finite_rows(EngineLane& lane, const LaneCall& call, const EngineOptions& options) {
+/// The largest magnitude of each row, not finite if a value of it is not; undefined where nobody
+/// needs to know now.
+Tensor largest_magnitudes(EngineLane& lane, const LaneCall& call, const EngineOptions& options) {
   const bool is_due = lane.model->device.is_cpu() ||
                       ++lane.calls_unchecked >= static_cast<uint64_t>(options.finite_check_every) ||
                       !rows_where(call.rows, is_drawn).empty();
   if (!is_due) return {};
   lane.calls_unchecked = 0;
-  return begin_copy(call.result.state.x.isfinite().flatten(1).all(/*dim=*/1));
+  constexpr double kLargest = std::numeric_limits<double>::infinity();  // the norm of that order
+  return begin_copy(at::linalg_vector_norm(call.result.state.x.flatten(1), kLargest, /*dim=*/1));
 }
 
 bool is_preview_due(const BatchRow& row, const EngineOptions& options,
@@ -179,7 +184,8 @@ void tell_row(EngineLane& lane, const CallReport& report, std::size_t i, EngineS
   const ReportedRow& row = report.rows[i];
   OpenRequest* const request = open_request(lane, row.ticket);
   if (request == nullptr || !is_open(*request, row.image)) return;
-  const bool is_finite = !report.finite.defined() || report.finite.const_data_ptr<bool>()[i];
+  const bool is_finite =
+      !report.magnitudes.defined() || std::isfinite(report.magnitudes.const_data_ptr<float>()[i]);
   if (is_finite) tell_progress(*request, row, row_of(report.previews, i));
   if (is_finite && !row.is_drawn) return;
   take_out(lane, *request, row.image);
@@ -194,7 +200,7 @@ CallReport begin_report(EngineLane& lane, const LaneCall& call, const EngineOpti
   for (const auto& [request, image] : call.rows) {
     take_call(*image, request->plan->calls[image->position]);
   }
-  CallReport report{.finite = finite_rows(lane, call, options),
+  CallReport report{.magnitudes = largest_magnitudes(lane, call, options),
                     .previews = take_previews(call, options, now),
                     .images = copy_rows(call.result.state.x, rows_where(call.rows, is_drawn))};
   for (const BatchRow& row : call.rows) report.rows.push_back(reported(row));

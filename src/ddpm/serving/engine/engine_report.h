@@ -4,34 +4,15 @@
 #include <memory>
 #include <vector>
 
-#include "ddpm/sampling/sampler_state.h"
 #include "ddpm/serving/engine/device_mark.h"
-#include "ddpm/serving/engine/engine_options.h"
-#include "ddpm/serving/engine/engine_stats.h"
-#include "ddpm/serving/engine/image_in_flight.h"
+#include "ddpm/serving/engine/engine_call.h"
 
 namespace ddpm {
-
-struct EngineLane;
-
-/// Whose row of a batch it is.
-struct BatchRow {
-  OpenRequest* request = nullptr;
-  ImageInFlight* image = nullptr;
-};
-
-/// A network call that was made.
-struct LaneCall {
-  std::vector<BatchRow> rows;
-  int64_t num_rows = 0;       ///< That the network was called with.
-  SamplerState before;        ///< Of the rows.
-  AdvanceResult result = {};  ///< Of the rows.
-};
 
 /// Some rows of a batch on their way to the CPU.
 struct CopiedRows {
   std::vector<int64_t> rows = {};  ///< Their indices in the batch.
-  Tensor values = {};              ///< [rows, ...], once the report's copies are there.
+  Tensor values = {};  ///< From the first to the last of them, once the report's copies are there.
 };
 
 /// What is to be told of an image that a call brought forward.
@@ -47,7 +28,8 @@ struct ReportedRow {
 /// What is to be told of a network call.
 struct CallReport {
   std::vector<ReportedRow> rows = {};
-  Tensor finite = {};  ///< [rows] bool on the CPU; undefined: nobody needs to know now.
+  Tensor magnitudes = {};  ///< [rows] float32 on the CPU, not finite where a row is not; undefined:
+                           ///< nobody needs to know now.
   CopiedRows previews = {};
   CopiedRows images = {};                         ///< Of the rows that are drawn.
   EngineClock::time_point began = {};             ///< When the call was prepared.

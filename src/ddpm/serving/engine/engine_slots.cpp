@@ -6,8 +6,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "ddpm/core/send_to_device.h"
-
 namespace ddpm {
 namespace {
 
@@ -65,56 +63,42 @@ void EngineSlots::give_back(int64_t slot) {
   --num_taken_;
 }
 
-Tensor EngineSlots::index(const std::vector<int64_t>& slots) const {
-  return send_to_device(at::tensor(slots, at::kLong), device_);
-}
-
-Tensor EngineSlots::index(const std::vector<GuessPlace>& places) const {
-  std::vector<int64_t> rows;
-  rows.reserve(places.size());
-  for (const GuessPlace& place : places) {
-    rows.push_back(place.slot * guesses_an_image_ + place.guess);
-  }
-  return index(rows);
-}
-
-SamplerState EngineSlots::gather(const std::vector<int64_t>& slots, MemoryMask memories) const {
-  const Tensor rows = index(slots);
-  SamplerState state{.x = x_.index_select(/*dim=*/0, rows)};
+std::array<Tensor, kMemorySlots> EngineSlots::gather_memories(const Tensor& slots,
+                                                              MemoryMask memories) const {
+  std::array<Tensor, kMemorySlots> gathered;
   for (std::size_t k = 0; k < kMemorySlots; ++k) {
-    if (memories[k]) state.memory[k] = memory_[k].index_select(/*dim=*/0, rows);
+    if (memories[k]) gathered[k] = memory_[k].index_select(/*dim=*/0, slots);
   }
-  return state;
+  return gathered;
 }
 
-void EngineSlots::scatter(const std::vector<int64_t>& slots, const SamplerState& before,
+void EngineSlots::scatter(const Tensor& slots, const SamplerState& before,
                           const SamplerState& after) {
-  const Tensor rows = index(slots);
-  x_.index_copy_(/*dim=*/0, rows, after.x);
+  x_.index_copy_(/*dim=*/0, slots, after.x);
   for (std::size_t k = 0; k < kMemorySlots; ++k) {
     const Tensor& memory = after.memory[k];
     if (!memory.defined() || memory.is_same(before.memory[k])) continue;
     if (!memory_[k].defined()) memory_[k] = new_rows(x_.size(0));
-    memory_[k].index_copy_(/*dim=*/0, rows, memory);
+    memory_[k].index_copy_(/*dim=*/0, slots, memory);
   }
 }
 
 void EngineSlots::begin(const std::vector<int64_t>& slots, const Tensor& x) {
-  x_.index_copy_(/*dim=*/0, index(slots), x);
-  if (guesses_an_image_ == 0) return;
-  std::vector<GuessPlace> places;
-  for (const int64_t slot : slots) {
-    for (int64_t guess = 0; guess < guesses_an_image_; ++guess) places.push_back({slot, guess});
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    x_.select(/*dim=*/0, slots[i])
+        .copy_(x.select(/*dim=*/0, static_cast<int64_t>(i)), /*non_blocking=*/true);
+    if (guesses_an_image_ == 0) continue;
+    guesses_.narrow(/*dim=*/0, slots[i] * guesses_an_image_, guesses_an_image_).zero_();
   }
-  guesses_.index_fill_(/*dim=*/0, index(places), 0);
 }
 
-Tensor EngineSlots::gather_guesses(const std::vector<GuessPlace>& places) const {
-  return guesses_.index_select(/*dim=*/0, index(places));
+Tensor EngineSlots::gather_guesses(const Tensor& rows) const {
+  return guesses_an_image_ > 0 ? guesses_.index_select(/*dim=*/0, rows) : Tensor();
 }
 
-void EngineSlots::scatter_guesses(const std::vector<GuessPlace>& places, const Tensor& guesses) {
-  guesses_.index_copy_(/*dim=*/0, index(places), guesses);
+void EngineSlots::scatter_guesses(const Tensor& rows, const Tensor& guesses) {
+  if (guesses_an_image_ == 0) return;
+  guesses_.index_copy_(/*dim=*/0, rows.narrow(/*dim=*/0, 0, guesses.size(0)), guesses);
 }
 
 int64_t max_slot_bytes(const std::vector<int64_t>& image_shape, int64_t guesses) {

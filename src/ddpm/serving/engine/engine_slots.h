@@ -13,12 +13,6 @@ namespace ddpm {
 /// Which memories of a sampler an image has.
 using MemoryMask = std::bitset<kMemorySlots>;
 
-/// One of an image's guesses of x_0.
-struct GuessPlace {
-  int64_t slot = 0;
-  int64_t guess = 0;  ///< 0: for the image's class; 1: for no class, as guidance asks.
-};
-
 /// The states of a model's images in flight: a row of one tensor each, so that a batch is gathered
 /// and put back by one operation a tensor. Memories take room from when some image writes them.
 class EngineSlots {
@@ -31,6 +25,7 @@ class EngineSlots {
 
   int64_t num_free() const { return capacity_ - num_taken_; }
   int64_t capacity() const { return capacity_; }
+  int64_t guesses_an_image() const { return guesses_an_image_; }
   int64_t size_bytes() const;
 
   /// A free slot, whose row holds anything.
@@ -39,25 +34,27 @@ class EngineSlots {
   int64_t take();
   void give_back(int64_t slot);
 
-  /// The states of slots [N]; memories that are not in `memories` stay undefined.
-  SamplerState gather(const std::vector<int64_t>& slots, MemoryMask memories) const;
+  /// Of slots [N] int64 on the device: x, and memories; those not in `memories` are undefined.
+  Tensor gather_x(const Tensor& slots) const { return x_.index_select(/*dim=*/0, slots); }
+  std::array<Tensor, kMemorySlots> gather_memories(const Tensor& slots, MemoryMask memories) const;
 
-  /// Puts states back: x, and the memories that `before`, which gather gave, does not hold.
-  void scatter(const std::vector<int64_t>& slots, const SamplerState& before,
-               const SamplerState& after);
+  /// Puts states back: x, and the memories that `before`, as they were gathered, does not hold.
+  void scatter(const Tensor& slots, const SamplerState& before, const SamplerState& after);
 
-  /// Puts new images into slots [N]: their x, and zeros for their guesses.
+  /// Puts new images into slots: their x, and zeros for their guesses.
+  ///
+  /// @param x [N, C, H, W] on the CPU, pinned for a GPU.
   void begin(const std::vector<int64_t>& slots, const Tensor& x);
 
-  /// Guesses [places, C, H, W].
-  Tensor gather_guesses(const std::vector<GuessPlace>& places) const;
-  void scatter_guesses(const std::vector<GuessPlace>& places, const Tensor& guesses);
+  /// Guesses of rows [N] int64 on the device: slot * guesses_an_image, for the image's class, and
+  /// one more, for no class, as guidance asks. Without guesses they do nothing.
+  Tensor gather_guesses(const Tensor& rows) const;
+  /// @param guesses of the first rows.
+  void scatter_guesses(const Tensor& rows, const Tensor& guesses);
 
  private:
   void grow(int64_t rows);
   Tensor new_rows(int64_t rows) const;
-  Tensor index(const std::vector<int64_t>& slots) const;
-  Tensor index(const std::vector<GuessPlace>& places) const;
 
   std::vector<int64_t> image_shape_;
   at::Device device_;
