@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "ddpm/core/check.h"
+#ifdef DDPM_CUDA
+#include "ddpm/kernels/cuda/q_sample_uint8_function.h"
+#endif
 
 namespace ddpm {
 namespace {
@@ -50,6 +53,9 @@ Tensor x_start_of_pixels(const Tensor& images, const Tensor& flip) {
 
 NoisedBatch q_sample_uint8(const QSampleUint8Args& args) {
   check_q_sample_args(args);
+#ifdef DDPM_CUDA
+  if (cuda::q_sample_is_fused(args)) return cuda::fused_q_sample(args);
+#endif
   const Tensor x_start = x_start_of_pixels(args.images, args.flip);
   const Tensor x_t = at_timestep(args.sqrt_alphas_cumprod, args.t) * x_start +
                      at_timestep(args.sqrt_one_minus_alphas_cumprod, args.t) * args.noise;

@@ -33,6 +33,8 @@ Tensor x_start_of_pixels(const Tensor& images, const Tensor& flip);
 ///     x_start = pixel / 127.5 - 1, mirrored where flip says so
 ///     x_t     = sqrt(alpha_bar_t) * x_start + sqrt(1 - alpha_bar_t) * noise
 ///
+/// A GPU makes both in one kernel, with the bits of a CPU.
+///
 /// @throws std::invalid_argument if a shape or dtype is not as above.
 NoisedBatch q_sample_uint8(const QSampleUint8Args& args);
 

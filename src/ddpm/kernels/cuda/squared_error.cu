@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <initializer_list>
 
 #include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/squared_error_kernels.h"
