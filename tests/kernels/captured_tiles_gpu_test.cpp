@@ -88,7 +88,7 @@ TEST_F(CapturedTilesGpuTest, ReplaysPackTheWeightsAsTheyAreThen) {
         tiles = cuda::warpgroup_tiles(layers.weights[0]);
         turned = cuda::turned_warpgroup_tiles(layers.weights[1]);
       });
-      EXPECT_TRUE(i == 0 || tiles.const_data_ptr() == before.const_data_ptr());
+      EXPECT_TRUE(i < 2 || tiles.const_data_ptr() == before.const_data_ptr());
       EXPECT_TRUE(at::equal(tiles, packed_by_views(layers.weights[0])));
       const Tensor backwards = layers.weights[1].transpose(0, 1).flip({2, 3});
       EXPECT_TRUE(at::equal(turned, packed_by_views(backwards)));

@@ -2,9 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <mutex>
@@ -34,6 +36,8 @@ bool is_read_in_place(const Tensor& weight) {
          reinterpret_cast<uintptr_t>(weight.const_data_ptr()) % 16 == 0;
 }
 
+int64_t tiles_numel(const TilesShape& shape) { return c10::multiply_integers(tiles_sizes(shape)); }
+
 template <typename Value>
 Tensor bytes_on_device(std::vector<Value>& values, at::Device device) {
   const auto size = static_cast<int64_t>(values.size() * sizeof(Value));
@@ -61,8 +65,11 @@ void TilesCache::refresh() {
   stream_.reset();
   const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
   const size_t listed = tables_.empty() ? 0 : tables_.back().count;
-  if (listed < entries_.size() && !stream_is_captured()) tables_.push_back(make_table());
-  ++num_refreshes_;
+  // Memory that is taken in a capture would be the graph's.
+  if (listed < entries_.size() && !stream_is_captured()) {
+    make_room();
+    tables_.push_back(make_table());
+  }
   if (!tables_.empty()) {
     const Table& table = tables_.back();
     C10_CUDA_CHECK(pack_all_conv2d_tiles(
@@ -70,7 +77,6 @@ void TilesCache::refresh() {
          .entry_of_block = static_cast<const int*>(table.entry_of_block.const_data_ptr()),
          .blocks = table.blocks},
         stream));
-    for (size_t i = 0; i < table.count; ++i) entries_[i].refresh = num_refreshes_;
   }
   stream_ = stream;
 }
@@ -91,18 +97,9 @@ Tensor TilesCache::tiles_of(const Tensor& weight, bool turned) {
   const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream(weight.device().index());
   if (!stream_ || *stream_ != stream || !is_read_in_place(weight)) return {};
   const TilesShape shape = tiles_shape(weight, turned);
-  Entry* entry = find(weight.const_data_ptr(), shape);
-  if (entry == nullptr) {
-    if (stream_is_captured()) return {};  // memory that is taken now would be the graph's
-    entry = &entries_.emplace_back(Entry{
-        .shape = shape, .weight = weight.const_data_ptr(), .tiles = empty_tiles(shape, weight)});
-  }
-  if (entry->refresh != num_refreshes_) {
-    C10_CUDA_CHECK(
-        pack_conv2d_tiles(shape, entry->weight, entry->tiles.mutable_data_ptr(), stream));
-    entry->refresh = num_refreshes_;
-  }
-  return entry->tiles;
+  if (const Entry* entry = find(weight.const_data_ptr(), shape)) return entry->tiles;
+  entries_.push_back({.shape = shape, .weight = weight.const_data_ptr()});
+  return {};
 }
 
 TilesCache::Entry* TilesCache::find(const void* weight, const TilesShape& shape) {
@@ -110,6 +107,23 @@ TilesCache::Entry* TilesCache::find(const void* weight, const TilesShape& shape)
     return entry.weight == weight && entry.shape == shape;
   });
   return found == entries_.end() ? nullptr : &*found;
+}
+
+/// One buffer for all that have none. It stays: a larger block that it was split from could never be
+/// given back by the allocator, so that it has none to split.
+void TilesCache::make_room() {
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  const auto first = std::find_if(entries_.begin(), entries_.end(),
+                                  [](const Entry& entry) { return !entry.tiles.defined(); });
+  int64_t size = 0;
+  for (auto entry = first; entry != entries_.end(); ++entry) size += tiles_numel(entry->shape);
+  const Tensor buffer = at::empty({size}, weights_.options());
+  int64_t begin = 0;
+  for (auto entry = first; entry != entries_.end(); ++entry) {
+    const int64_t numel = tiles_numel(entry->shape);
+    entry->tiles = buffer.narrow(/*dim=*/0, begin, numel).view(tiles_sizes(entry->shape));
+    begin += numel;
+  }
 }
 
 TilesCache::Table TilesCache::make_table() const {

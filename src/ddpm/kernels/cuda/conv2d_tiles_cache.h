@@ -29,8 +29,7 @@ class TilesCache {
   struct Entry {
     TilesShape shape;
     const void* weight = nullptr;
-    Tensor tiles;
-    int64_t refresh = 0;  ///< of which they are
+    Tensor tiles;  ///< Undefined until the refresh() after it was asked for.
   };
   /// TilesTable
   struct Table {
@@ -43,17 +42,17 @@ class TilesCache {
   bool covers(const Tensor& weight) const;
   Tensor tiles_of(const Tensor& weight, bool turned);
   Entry* find(const void* weight, const TilesShape& shape);
+  void make_room();
   Table make_table() const;
 
   Tensor weights_;
-  std::vector<Entry> entries_;
-  std::vector<Table> tables_;  ///< All that there were: captured graphs read them.
-  int64_t num_refreshes_ = 0;
+  std::vector<Entry> entries_;  ///< In the order in which they were asked for.
+  std::vector<Table> tables_;   ///< All that there were: captured graphs read them.
   std::optional<c10::cuda::CUDAStream> stream_;  ///< Of refresh(), until expire().
 };
 
-/// What the caches hold for a weight [O, C, k, k] of bf16; packed now if its cache lacks it.
-/// Undefined where no cache may be used for it.
+/// What the caches hold for a weight [O, C, k, k] of bf16. Undefined where no cache may be used for
+/// it, or its cache has only now learnt of it.
 Tensor cached_tiles(const Tensor& weight, bool turned);
 
 }  // namespace ddpm::cuda
