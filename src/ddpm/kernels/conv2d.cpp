@@ -17,6 +17,7 @@
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #include "ddpm/kernels/cuda/norm_conv2d_function.h"
+#include "ddpm/kernels/cuda/upsampled_conv2d_function.h"
 #endif
 
 namespace ddpm {
@@ -45,6 +46,11 @@ Tensor upsampled_conv2d(const Conv2dArgs& args) {
   check_arg(args.weight.size(2) == 3 && args.stride == 1 && args.padding == 1 && !args.transposed,
             "[conv2d] upsampled: expected kernel 3, stride 1 and padding 1, got ",
             args.weight.size(2), ", ", args.stride, " and ", args.padding);
+#ifdef DDPM_CUDA
+  if (at::GradMode::is_enabled() && cuda::upsampled_conv2d_is_fused(args)) {
+    return cuda::fused_upsampled_conv2d(args);
+  }
+#endif
   const bool is_plain = !args.x_rest.defined() && !args.residual.defined() &&
                         !args.residual_bias.defined() && args.shortcut == nullptr;
   if (is_plain && prefers_phases(args.x) && takes_packed_weight(args)) {
