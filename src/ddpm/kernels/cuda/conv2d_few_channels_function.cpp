@@ -38,15 +38,15 @@ bool is_alone(const Conv2dArgs& args) {
 bool takes_pixels_out(const Conv2dArgs& args) {
   return args.norm != nullptr && args.norm->weight.sizes() == at::IntArrayRef({args.x.size(1)}) &&
          args.norm->bias.sizes() == args.norm->weight.sizes() && !args.norm->scale.defined() &&
-         args.norm->silu && !args.norm->time_embedding.defined() && has_norm_rows(*args.norm, args.x.size(1)) &&
-         is_conv2d_to_pixels(few_channels_shape(args));
+         !args.norm->shift.defined() && !args.norm->time_embedding.defined() && args.norm->silu &&
+         has_norm_rows(*args.norm, args.x.size(1)) && is_conv2d_to_pixels(few_channels_shape(args));
 }
 
 }  // namespace
 
-bool is_few_channels_conv2d(const Conv2dArgs& args) {
-  if (at::GradMode::is_enabled() || !args.x.is_cuda() || !is_bf16_on_gpu(args.x) ||
-      !is_bf16_on_gpu(args.weight) || !is_bf16_on_gpu(args.bias) || !is_alone(args) ||
+bool fits_few_channels_conv2d(const Conv2dArgs& args) {
+  if (!args.x.is_cuda() || !is_bf16_on_gpu(args.x) || !is_bf16_on_gpu(args.weight) ||
+      !is_bf16_on_gpu(args.bias) || !is_alone(args) ||
       !args.weight.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     return false;
   }
@@ -59,7 +59,11 @@ bool is_few_channels_conv2d(const Conv2dArgs& args) {
                               : takes_pixels_out(args);
 }
 
-Tensor few_channels_conv2d(const Conv2dArgs& args) {
+bool is_few_channels_conv2d(const Conv2dArgs& args) {
+  return !at::GradMode::is_enabled() && fits_few_channels_conv2d(args);
+}
+
+Tensor few_channels_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
   const c10::cuda::CUDAGuard guard(args.x.device());
   const FewChannelsConv conv = few_channels_shape(args);
   const Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
@@ -70,7 +74,9 @@ Tensor few_channels_conv2d(const Conv2dArgs& args) {
                              .bias = args.bias.defined() ? args.bias.const_data_ptr() : nullptr,
                              .out = y.mutable_data_ptr()};
   if (args.norm != nullptr) {
-    const Tensor norm = norm_rows(NormInputs(*args.norm, x, /*x_rest=*/{}));
+    NormInputs inputs(*args.norm, x, /*x_rest=*/{});
+    if (statistics != nullptr) inputs.ask_for(*statistics);
+    const Tensor norm = norm_rows(inputs);
     tensors.norm = norm.const_data_ptr<float>();
     C10_CUDA_CHECK(conv2d_to_pixels(conv, tensors, c10::cuda::getCurrentCUDAStream()));
     return y;

@@ -2,15 +2,21 @@
 
 #include "ddpm/core/tensor.h"
 #include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/cuda/map_part_sums.h"
 
 namespace ddpm::cuda {
 
 /// Whether few_channels_conv2d() computes it: a network's first or last convolution of pixels in
-/// bf16, without gradients.
+/// bf16, the last one with the norm before it.
+bool fits_few_channels_conv2d(const Conv2dArgs& args);
+
+/// The same where no gradients are wanted.
 bool is_few_channels_conv2d(const Conv2dArgs& args);
 
-/// conv2d() by conv2d_few_channels_kernels.h. The first one's sums go with its result
-/// (map_part_sums.h), the last one takes the norm before it.
-Tensor few_channels_conv2d(const Conv2dArgs& args);
+/// conv2d() by conv2d_few_channels_kernels.h, without gradients. The first one's sums go with its
+/// result (map_part_sums.h), the last one takes the norm before it.
+///
+/// @param statistics those of the args' norm come here; null: nobody wants them.
+Tensor few_channels_conv2d(const Conv2dArgs& args, NormStatistics* statistics = nullptr);
 
 }  // namespace ddpm::cuda

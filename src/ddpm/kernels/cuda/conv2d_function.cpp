@@ -8,7 +8,9 @@
 #include <array>
 #include <tuple>
 
+#include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
 #include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
+#include "ddpm/kernels/cuda/conv2d_gradients.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 #include "ddpm/kernels/cuda/side_stream.h"
@@ -22,7 +24,6 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kDilation[] = {1, 1};
 constexpr int64_t kOutputPadding[] = {0, 0};
-constexpr int64_t kAlignedChannels = 8;  // below, cuDNN's gradient of x is slow
 
 /// What a convolution is besides its tensors.
 struct ConvShape {
@@ -56,22 +57,10 @@ Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight,
                         .padding = shape.padding,
                         .transposed = shape.transposed};
   if (is_few_pixels_conv2d(args)) return few_pixels_conv2d(args);
+  if (is_few_channels_conv2d(args)) return few_channels_conv2d(args);
   Tensor y = convolve(shape, x, weight);
   add_to_map(y, addends.bias, addends.residual, addends.residual_bias);
   return y;
-}
-
-/// Whether the gradient of x is a convolution of d_y that cuDNN does faster: few channels come in.
-bool is_convolution_backwards(const ConvShape& shape, const Tensor& weight) {
-  return shape.stride == 1 && !shape.transposed && weight.size(0) % kAlignedChannels != 0 &&
-         weight.size(2) == weight.size(3) && weight.size(2) > shape.padding;
-}
-
-Tensor convolve_backwards(const ConvShape& shape, const Tensor& d_y, const Tensor& weight) {
-  const Tensor turned =
-      weight.flip({2, 3}).transpose(0, 1).contiguous(at::MemoryFormat::ChannelsLast);
-  return convolve({.stride = 1, .padding = weight.size(2) - 1 - shape.padding, .transposed = false},
-                  d_y, turned);
 }
 
 /// By ATen: of x, or of the weight.
@@ -82,6 +71,14 @@ std::tuple<Tensor, Tensor, Tensor> differentiate(const ConvShape& shape, const T
   return at::convolution_backward(d_y, x, weight, /*bias_sizes=*/std::nullopt, stride, padding,
                                   kDilation, shape.transposed, kOutputPadding, /*groups=*/1,
                                   {of_x, !of_x, false});
+}
+
+Tensor input_gradient(const ConvShape& shape, const Tensor& d_y, const Tensor& x,
+                      const Tensor& weight) {
+  const bool is_backwards = shape.stride == 1 && !shape.transposed &&
+                            prefers_convolution_backwards(weight, shape.padding);
+  return is_backwards ? convolve_backwards(d_y, weight, shape.padding)
+                      : std::get<0>(differentiate(shape, d_y, x, weight, /*of_x=*/true));
 }
 
 class Conv2d : public torch::autograd::Function<Conv2d> {
@@ -113,12 +110,7 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
                           .transposed = ctx->saved_data["transposed"].toBool()};
     const Tensor d_y = d_outputs[0].contiguous(at::MemoryFormat::ChannelsLast);
     variable_list d_inputs(kNumInputs + 1);  // the shape has none
-    bool needs_x = ctx->needs_input_grad(kX);
-    if (needs_x && is_convolution_backwards(shape, weight)) {
-      d_inputs[kX] = convolve_backwards(shape, d_y, weight);
-      needs_x = false;
-    }
-    if (needs_x) d_inputs[kX] = std::get<0>(differentiate(shape, d_y, x, weight, /*of_x=*/true));
+    if (ctx->needs_input_grad(kX)) d_inputs[kX] = input_gradient(shape, d_y, x, weight);
     if (ctx->needs_input_grad(kWeight)) {
       run_beside({d_y, x}, [&] {
         d_inputs[kWeight] = std::get<1>(differentiate(shape, d_y, x, weight, /*of_x=*/false));

@@ -14,6 +14,7 @@ namespace ddpm::cuda {
 namespace {
 
 constexpr std::array<int64_t, 2> kOne{1, 1}, kZero{0, 0};
+constexpr int64_t kAlignedChannels = 8;  // below, cuDNN's gradient of x is slow
 
 /// The gradient of x is a convolution, too.
 WarpgroupConv turned_conv(const Tensor& d_y, const Tensor& weight) {
@@ -54,6 +55,9 @@ Tensor weight_gradient_of(const Tensor& d_y, const Tensor& x, const Tensor& weig
 }  // namespace
 
 Tensor conv2d_input_gradient(const Tensor& d_y, const Tensor& weight) {
+  if (prefers_convolution_backwards(weight, /*padding=*/1)) {
+    return convolve_backwards(d_y, weight, /*padding=*/1);
+  }
   const WarpgroupConv conv = turned_conv(d_y, weight);
   if (prefers_warpgroups(conv) && is_warpgroup_conv(conv)) {
     return turned_warpgroup_conv2d(conv, d_y, weight);
@@ -79,6 +83,21 @@ Tensor conv2d_weight_gradient(const Tensor& d_y, const Tensor& x, const Tensor& 
       {weight_gradient_of(d_y, x, weight.narrow(/*dim=*/1, 0, channels)),
        weight_gradient_of(d_y, x_rest, weight.narrow(/*dim=*/1, channels, x_rest.size(1)))},
       /*dim=*/1);
+}
+
+bool prefers_convolution_backwards(const Tensor& weight, int64_t padding) {
+  return weight.size(0) % kAlignedChannels != 0 && weight.size(2) == weight.size(3) &&
+         weight.size(2) > padding;
+}
+
+Tensor convolve_backwards(const Tensor& d_y, const Tensor& weight, int64_t padding) {
+  const Tensor turned =
+      weight.flip({2, 3}).transpose(0, 1).contiguous(at::MemoryFormat::ChannelsLast);
+  const int64_t rest = weight.size(2) - 1 - padding;
+  return at::convolution(d_y, turned, /*bias=*/{}, /*stride=*/kOne,
+                         /*padding=*/std::array<int64_t, 2>{rest, rest}, /*dilation=*/kOne,
+                         /*transposed=*/false, /*output_padding=*/kZero, /*groups=*/1)
+      .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace ddpm::cuda

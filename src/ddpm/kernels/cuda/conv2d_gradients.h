@@ -1,9 +1,12 @@
 #pragma once
 
+#include <cstdint>
+
 #include "ddpm/core/tensor.h"
 
-// Gradients of a 3x3 convolution of stride 1 and padding 1 over maps in bf16, channels_last, by
-// whichever kernel is the fastest for the shape. All are deterministic.
+// Gradients of a convolution of stride 1 over channels_last maps, by whichever kernel is the
+// fastest for the shape: of kernel 3 and padding 1 in bf16, where nothing else is said. All are
+// deterministic.
 namespace ddpm::cuda {
 
 /// That of x, given that of the result.
@@ -23,5 +26,17 @@ bool prefers_map_in_parts(const Tensor& d_y);
 /// @param weight [O, C + C', 3, 3]
 Tensor conv2d_weight_gradient(const Tensor& d_y, const Tensor& x, const Tensor& x_rest,
                               const Tensor& weight);
+
+/// Whether convolve_backwards() is the fastest way to that of x: few channels come out.
+///
+/// @param weight [O, C, k, k], of any kernel.
+bool prefers_convolution_backwards(const Tensor& weight, int64_t padding);
+
+/// That of x of any kernel, in bf16 or float32, as a convolution of that of the result.
+///
+/// @param d_y    [N, O, H', W']
+/// @param weight [O, C, k, k], k > padding.
+/// @return       [N, C, H, W]
+Tensor convolve_backwards(const Tensor& d_y, const Tensor& weight, int64_t padding);
 
 }  // namespace ddpm::cuda

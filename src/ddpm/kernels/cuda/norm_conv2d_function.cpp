@@ -7,11 +7,13 @@
 #include <array>
 #include <utility>
 
+#include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
 #include "ddpm/kernels/cuda/conv2d_gradients.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #include "ddpm/kernels/cuda/group_norm_silu_gradients.h"
 #include "ddpm/kernels/cuda/group_norm_silu_kernels.h"
 #include "ddpm/kernels/cuda/map_sums.h"
+#include "ddpm/kernels/cuda/norm_conv2d_inputs.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 #include "ddpm/kernels/cuda/side_stream.h"
 #include "ddpm/kernels/group_norm_silu.h"
@@ -23,45 +25,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-enum NormConvInput {
-  kMap,
-  kMapRest,
-  kNormWeight,
-  kNormBias,
-  kNormTime,
-  kNormScale,
-  kNormShift,
-  kConvWeight,
-  kSide,
-  kSideRest,
-  kSideWeight,
-  kNumKept,
-  kConvBias = kNumKept,
-  kConvResidual,
-  kConvResidualBias,
-  kNumNormConvInputs
-};
 enum NormConvSaved { kNormMean = kNumKept, kNormRstd };
-
-/// By NormConvInput; undefined tensors take no part.
-variable_list inputs_of(const Conv2dArgs& args) {
-  const GroupNormSiluArgs& norm = *args.norm;
-  const Conv2dArgs side = args.shortcut != nullptr ? *args.shortcut : Conv2dArgs();
-  return {channels_last(args.x),
-          channels_last(args.x_rest),
-          norm.weight,
-          norm.bias,
-          with_dense_rows(norm.time_embedding),
-          with_dense_rows(norm.scale),
-          with_dense_rows(norm.shift),
-          args.weight,
-          channels_last(side.x),
-          channels_last(side.x_rest),
-          side.weight,
-          args.bias,
-          channels_last(args.residual),
-          args.residual_bias};
-}
 
 /// What it is besides its tensors.
 struct NormConvOptions {
@@ -71,10 +35,6 @@ struct NormConvOptions {
 };
 
 bool is_given(int64_t bits, size_t input) { return (bits >> input & 1) != 0; }
-
-Conv2dArgs side_of(const variable_list& inputs) {
-  return {.x = inputs[kSide], .x_rest = inputs[kSideRest], .weight = inputs[kSideWeight]};
-}
 
 Tensor run_norm_conv(const variable_list& inputs, const NormConvOptions& options,
                      NormStatistics& statistics) {
@@ -87,16 +47,17 @@ Tensor run_norm_conv(const variable_list& inputs, const NormConvOptions& options
                                .scale = inputs[kNormScale],
                                .shift = inputs[kNormShift]};
   const Conv2dArgs side = side_of(inputs);
-  return warpgroup_conv2d({.x = inputs[kMap],
-                           .x_rest = inputs[kMapRest],
-                           .weight = inputs[kConvWeight],
-                           .bias = inputs[kConvBias],
-                           .residual = inputs[kConvResidual],
-                           .residual_bias = inputs[kConvResidualBias],
-                           .padding = 1,
-                           .shortcut = side.x.defined() ? &side : nullptr,
-                           .norm = &norm},
-                          &statistics);
+  const Conv2dArgs args{.x = inputs[kMap],
+                        .x_rest = inputs[kMapRest],
+                        .weight = inputs[kConvWeight],
+                        .bias = inputs[kConvBias],
+                        .residual = inputs[kConvResidual],
+                        .residual_bias = inputs[kConvResidualBias],
+                        .padding = 1,
+                        .shortcut = side.x.defined() ? &side : nullptr,
+                        .norm = &norm};
+  return fits_few_channels_conv2d(args) ? few_channels_conv2d(args, &statistics)
+                                        : warpgroup_conv2d(args, &statistics);
 }
 
 GroupNormShape norm_shape(const Tensor& x, const Tensor& x_rest, int64_t groups) {
@@ -238,8 +199,8 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
 bool norm_conv2d_is_fused(const Conv2dArgs& args) {
   Conv2dArgs alone = args;
   alone.shortcut = nullptr;
-  if (args.norm == nullptr || args.image_bias.defined() || !is_warpgroup_conv2d(alone))
-    return false;
+  if (args.norm == nullptr || args.image_bias.defined()) return false;
+  if (!is_warpgroup_conv2d(alone) && !fits_few_channels_conv2d(args)) return false;
   const c10::cuda::CUDAGuard guard(args.x.device());
   return group_norm_silu_clusters(norm_shape(args.x, args.x_rest, args.norm->num_groups));
 }
@@ -249,7 +210,7 @@ Conv2dFork fused_norm_conv2d(const Conv2dArgs& args) {
   if (args.shortcut != nullptr && !is_warpgroup_conv2d(args)) {
     alone.residual = conv2d(*std::exchange(alone.shortcut, nullptr));
   }
-  const variable_list inputs = inputs_of(alone);
+  const variable_list inputs = norm_conv_inputs(alone);
   NormConvOptions options{.groups = args.norm->num_groups, .eps = args.norm->eps, .given = 0};
   variable_list present;
   for (size_t input = 0; input < kNumNormConvInputs; ++input) {

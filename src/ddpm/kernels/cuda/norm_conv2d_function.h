@@ -4,8 +4,8 @@
 
 namespace ddpm::cuda {
 
-/// True for a convolution with a norm before it that warpgroup_conv2d() computes and that this
-/// differentiates.
+/// True for a convolution with a norm before it that warpgroup_conv2d() or few_channels_conv2d()
+/// computes and that this differentiates.
 bool norm_conv2d_is_fused(const Conv2dArgs& args);
 
 /// conv2d_fork() as one node of the autograd graph. What the norm gives is not kept: the norm's
