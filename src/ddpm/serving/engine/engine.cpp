@@ -17,7 +17,7 @@ constexpr double kMaxRetrySeconds = 300;
 
 }  // namespace
 
-Engine::Engine(const Models& models, const EngineOptions& options)
+Engine::Engine(const Models& models, const EngineOptions& options, PaceClock clock)
     : options_((check_engine_options(options), options)),
       pool_(
           options.max_model_bytes,
@@ -27,7 +27,7 @@ Engine::Engine(const Models& models, const EngineOptions& options)
             mail_.pool_changed = true;
             mail_came_.notify_all();
           }),
-      core_(options_, pool_),
+      core_(options_, pool_, std::move(clock)),
       loans_([this] {
         const std::lock_guard lock(mutex_);
         mail_.loan_called = true;

@@ -28,8 +28,9 @@ class Engine {
  public:
   using Models = std::vector<std::shared_ptr<const EngineModel>>;
 
+  /// @param clock of the pace of network calls.
   /// @throws std::invalid_argument as check_engine_options and set_models do.
-  Engine(const Models& models, const EngineOptions& options);
+  Engine(const Models& models, const EngineOptions& options, PaceClock clock = {});
   /// Ends what is open as kStopped.
   ~Engine();
   Engine(const Engine&) = delete;
