@@ -149,7 +149,7 @@ struct PixelFeeder {
   }
 
   /// Takes the norm of a chunk that has come and hands it over.
-  __device__ void finish(const Chunk& chunk, const NormOfEight& norm, int stage) const {
+  __device__ void finish(const Chunk& chunk, const NormOfEight& halves, int stage) const {
     if (chunk.norm != nullptr) {
       constexpr int kLoads = 2;
       auto* pixels = shared.pixels[stage][part];
@@ -160,7 +160,7 @@ struct PixelFeeder {
         for (int k = 0; k < kLoads && begin + k < kCount; ++k) values[k] = pixels[slot(begin + k)];
 #pragma unroll
         for (int k = 0; k < kLoads && begin + k < kCount; ++k) {
-          const uint4 value = norm_silu(values[k], norm);
+          const uint4 value = norm_silu_of_halves(values[k], halves);
           if ((chunk.inside >> (begin + k) & 1) != 0) pixels[slot(begin + k)] = value;
         }
       }
@@ -181,15 +181,15 @@ struct PixelFeeder {
     Ring<kPixelStages> ring;
     uint32_t result_phase = 0;
     Chunk older, newer;
-    NormOfEight norm;
+    NormOfEight halves;
     wait_for_previous_kernel();
     for (int n = 0; n < own + kAhead; ++n) {
       if (n >= kAhead) {
         wait_for_copies<kAhead - 1>();
-        finish(older, norm, (n - kAhead) % kPixelStages);
+        finish(older, halves, (n - kAhead) % kPixelStages);
       }
       older = newer;
-      if (older.norm != nullptr) norm.load(older.norm);
+      if (older.norm != nullptr) halves.load_halves(older.norm);
       if (n < own) {
         newer = begin(tile, chunk, ring);
         ring.advance();
@@ -197,8 +197,8 @@ struct PixelFeeder {
           if (Form::kFeedersSend && index != share.tile()) {
             end_result(index - share.step(), result_phase);
             result_phase ^= 1;
-            norm = {};  // its registers were lent meanwhile
-            if (older.norm != nullptr) norm.load(older.norm);
+            halves = {};  // its registers were lent meanwhile
+            if (older.norm != nullptr) halves.load_halves(older.norm);
           }
           begin_result(tile, share);
         }

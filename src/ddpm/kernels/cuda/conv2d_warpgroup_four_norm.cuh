@@ -67,17 +67,14 @@ __device__ __forceinline__ void keep_statistics(const NormFromSums& from, const 
   from.rstd[at] = statistics.y;
 }
 
-/// Half of a and b of eight channels: SiLU by tanh takes half of a x + b.
+/// As NormOfEight::load_halves().
 __device__ __forceinline__ void load_halves(NormOfEight& halves, const WarpgroupConv& conv,
                                             const WarpgroupConvTensors& t,
                                             const EightOfFour& eight) {
   const int image = eight.image, channel = eight.channel;
   if (t.norm != nullptr) {
     const int64_t row = static_cast<int64_t>(image) * (conv.channels + conv.rest_channels);
-    halves.load(t.norm + (row + channel) * 2);
-#pragma unroll
-    for (float2& of : halves.of) of = {0.5F * of.x, 0.5F * of.y};
-    return;
+    return halves.load_halves(t.norm + (row + channel) * 2);
   }
   const NormFromSums& from = t.norm_from;
   const uint4 weight = load_eight(from.weight, channel), bias = load_eight(from.bias, channel);

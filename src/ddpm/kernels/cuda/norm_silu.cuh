@@ -22,6 +22,12 @@ struct NormOfEight {
       of[2 * i + 1] = {two.z, two.w};
     }
   }
+  /// Half of a and b: SiLU by tanh takes half of a x + b.
+  __device__ __forceinline__ void load_halves(const float* norm) {
+    load(norm);
+#pragma unroll
+    for (float2& one : of) one = {0.5F * one.x, 0.5F * one.y};
+  }
 };
 
 __device__ __forceinline__ float exp2_fast(float x) {
