@@ -96,6 +96,15 @@ TEST(CallPaceTest, ACaptureOrAnotherDelayIsForgotten) {
   EXPECT_LT(device.idle, microseconds(2'010'000));
 }
 
+TEST(CallPaceTest, AHostThatWasSlowForLongIsTrustedAgainSoon) {
+  FakeDevice device;
+  Host host(device);
+  for (int i = 0; i < 500; ++i) host.make_call(8, microseconds(1000), microseconds(1200));
+  microseconds held{0};
+  for (int i = 0; i < 250; ++i) held = host.make_call(8, microseconds(1000), microseconds(300));
+  EXPECT_GT(held, microseconds(300));
+}
+
 TEST(CallPaceTest, NothingIsHeldBeforeALengthIsKnownOrWhileTheDeviceIsIdle) {
   FakeDevice device;
   CallPace pace(device.clock());

@@ -11,7 +11,6 @@ constexpr std::size_t kRememberedCalls = 8;  // of a kind
 constexpr double kMarginGrowth = 1.25;
 constexpr double kMarginFall = 0.995;  // about one call of 45 is launched late
 constexpr double kLeastMarginSeconds = 1e-4;
-constexpr double kMostMarginSeconds = 20e-3;
 
 }  // namespace
 
@@ -25,16 +24,20 @@ void CallPace::wait(const DeviceMark& end) {
   const bool was_running = !end.is_reached();
   end.wait();
   const EngineClock::time_point now = clock_.now();
-  while (!launched_.empty()) {
-    const Launched call = std::move(launched_.front());
-    launched_.pop_front();
-    if (call.end.get() != &end) continue;
-    learn(call);
-    break;
-  }
+  while (!launched_.empty() && launched_.front().end.get() != &end) launched_.pop_front();
+  if (launched_.empty()) return;
+  const Launched call = std::move(launched_.front());
+  launched_.pop_front();
+  learn(call);
   if (launched_.size() != 1) return;
   if (was_running) launched_.front().start = now;
-  adapt_margin(was_running);
+  adapt_margin(call, was_running);
+}
+
+std::optional<double> CallPace::shortest_seconds(const CallKind& kind) const {
+  const auto known = seconds_.find(kind);
+  if (known == seconds_.end()) return std::nullopt;
+  return std::ranges::min(known->second);
 }
 
 /// Where the start was seen, the call was launched before it: nothing but the call lies between.
@@ -46,18 +49,21 @@ void CallPace::learn(const Launched& call) {
   if (last.size() > kRememberedCalls) last.pop_front();
 }
 
-void CallPace::adapt_margin(bool was_in_time) {
-  margin_seconds_ = std::clamp(margin_seconds_ * (was_in_time ? kMarginFall : kMarginGrowth),
-                               kLeastMarginSeconds, kMostMarginSeconds);
+/// A margin as long as the call leaves nothing to wait for, so a longer one would be no earlier.
+void CallPace::adapt_margin(const Launched& call, bool next_was_in_time) {
+  if (next_was_in_time) {
+    margin_seconds_ = std::max(margin_seconds_ * kMarginFall, kLeastMarginSeconds);
+  } else if (margin_seconds_ < shortest_seconds(call.kind).value_or(0)) {
+    margin_seconds_ *= kMarginGrowth;
+  }
 }
 
 std::optional<EngineClock::time_point> CallPace::next_call() const {
   if (launched_.size() != 1 || !launched_.front().start) return std::nullopt;
-  const auto known = seconds_.find(launched_.front().kind);
-  if (known == seconds_.end()) return std::nullopt;
-  const double seconds = std::ranges::min(known->second) - margin_seconds_;
-  return *launched_.front().start +
-         std::chrono::duration_cast<EngineClock::duration>(std::chrono::duration<double>(seconds));
+  const auto seconds = shortest_seconds(launched_.front().kind);
+  if (!seconds) return std::nullopt;
+  const std::chrono::duration<double> wait(*seconds - margin_seconds_);
+  return *launched_.front().start + std::chrono::duration_cast<EngineClock::duration>(wait);
 }
 
 }  // namespace ddpm

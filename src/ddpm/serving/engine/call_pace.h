@@ -60,8 +60,9 @@ class CallPace {
     std::optional<EngineClock::time_point> start = {};  ///< Where it was seen.
   };
 
+  std::optional<double> shortest_seconds(const CallKind& kind) const;
   void learn(const Launched& call);
-  void adapt_margin(bool was_in_time);
+  void adapt_margin(const Launched& call, bool next_was_in_time);
 
   PaceClock clock_;
   std::deque<Launched> launched_;                   ///< That were not waited for.
