@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "ddpm/model/state_dict.h"
 #include "support/tensor_matchers.h"
 #include "training/training_fixtures.h"
@@ -69,6 +71,12 @@ void run_backward(BatchNormNetwork& network, at::ScalarType dtype, double scale)
   network.forward(x, {}, {}).to(at::kFloat).square().mean().backward();
 }
 
+void expect_no_gradients(const BatchNormNetwork& network) {
+  for (const auto& item : network.named_parameters()) {
+    EXPECT_FALSE(item->grad().defined()) << item.key();
+  }
+}
+
 // What autograd adds up in .grad by itself, weight by weight, in float32.
 TEST(FlatParametersTest, GatheredGradientsHaveTheBitsOfAutogradsOwnSums) {
   for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
@@ -82,8 +90,10 @@ TEST(FlatParametersTest, GatheredGradientsHaveTheBitsOfAutogradsOwnSums) {
       expected.clear();
       for (int part = 0; part < 2; ++part) {
         const double scale = 1 + part + 2 * round;
+        parameters.begin_gather(/*is_first=*/part == 0);
         run_backward(*network, dtype, scale);
-        parameters.gather_grad(/*is_first=*/part == 0);
+        expect_no_gradients(*network);  // each is taken as it comes
+        parameters.end_gather();
         run_backward(*expected_network, dtype, scale);
         for (auto& item : expected_network->named_parameters()) {
           const Tensor grad = item->grad().to(at::kFloat);
@@ -104,15 +114,52 @@ TEST(FlatParametersTest, GatheredGradientsHaveTheBitsOfAutogradsOwnSums) {
 TEST(FlatParametersTest, AWeightThatTookNoPartHasNoGradient) {
   const auto network = std::make_shared<BatchNormNetwork>();
   FlatParameters parameters(network, Precision::kFp32);
-  run_backward(*network, at::kFloat, 1);
-  parameters.gather_grad(/*is_first=*/true);
-  network->named_parameters()["first.weight"].sum().backward();
-  parameters.gather_grad(/*is_first=*/true);
-  EXPECT_EQ(parameters.grad().sum().item<float>(), 4 * 9);
+  const auto gather_after = [&](const std::function<void()>& backward) {
+    parameters.begin_gather(/*is_first=*/true);
+    backward();
+    parameters.end_gather();
+    return parameters.grad().abs().sum().item<float>();
+  };
+  EXPECT_GT(gather_after([&] { run_backward(*network, at::kFloat, 1); }), 0);
+  const Tensor weight = network->named_parameters()["first.weight"];
+  EXPECT_EQ(gather_after([&] { weight.sum().backward(); }), 4 * 9);
   run_backward(*network, at::kFloat, 1);
   parameters.drop_grad();
-  parameters.gather_grad(/*is_first=*/true);
-  EXPECT_EQ(parameters.grad().abs().max().item<float>(), 0);
+  EXPECT_EQ(gather_after([] {}), 0);
+}
+
+TEST(FlatParametersTest, GradientsThatNobodyGathersStayInTheNetwork) {
+  const auto network = std::make_shared<BatchNormNetwork>();
+  FlatParameters parameters(network, Precision::kFp32);
+  run_backward(*network, at::kFloat, 1);
+  for (const auto& item : network->named_parameters()) EXPECT_TRUE(item->grad().defined());
+  parameters.drop_grad();
+  expect_no_gradients(*network);
+  EXPECT_THROW(parameters.end_gather(), std::invalid_argument);
+}
+
+TEST(FlatParametersTest, SeveralOverOneNetworkInTurnGatherTheSameGradients) {
+  const auto network = std::make_shared<BatchNormNetwork>();
+  const auto gather = [&](FlatParameters& parameters) {
+    parameters.use_trained();
+    parameters.begin_gather(/*is_first=*/true);
+    run_backward(*network, at::kFloat, 1);
+    parameters.end_gather();
+    expect_no_gradients(*network);
+    return parameters.grad().clone();
+  };
+  FlatParameters first(network, Precision::kFp32);
+  const Tensor expected = gather(first);
+  {
+    FlatParameters second(network, Precision::kFp32);
+    EXPECT_TRUE(at::equal(gather(second), expected));
+    first.grad().zero_();
+    EXPECT_TRUE(at::equal(gather(first), expected));  // of hooks that are the second's
+    second.grad().zero_();
+    EXPECT_TRUE(at::equal(gather(second), expected));
+  }
+  first.grad().zero_();
+  EXPECT_TRUE(at::equal(gather(first), expected));  // of hooks that nobody has
 }
 
 TEST(FlatParametersTest, Bfloat16ComputesWithRoundedWeightsAndGathersGradients) {
@@ -125,8 +172,9 @@ TEST(FlatParametersTest, Bfloat16ComputesWithRoundedWeightsAndGathersGradients) 
   // bfloat16 keeps 8 bits: 0.4% of values near 1, through three layers.
   EXPECT_TRUE(tensors_near(output_of(*network, at::kBFloat16), exact, 0.02));
 
+  parameters.begin_gather(/*is_first=*/true);
   run_backward(*network, at::kBFloat16, 1);
-  parameters.gather_grad(/*is_first=*/true);
+  parameters.end_gather();
   EXPECT_EQ(parameters.grad().scalar_type(), at::kBFloat16);  // nothing is added to it
   EXPECT_GT(parameters.grad().abs().max().item<float>(), 0);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "ddpm/core/tensor.h"
 
@@ -13,5 +14,14 @@ namespace ddpm {
 ///
 /// On a CPU it runs `backward` as it is, and on a GPU's default stream, which other threads use.
 void with_gradients_beside(at::Device device, const std::function<void()>& backward);
+
+/// Runs `work` on what such a backward pass has made by now: where gradients of weights are
+/// computed beside it, on their stream, behind them and all that the current stream holds. The pass
+/// may read what it makes only when with_gradients_beside is over. Elsewhere it runs `work` as it
+/// is.
+///
+/// @param touched tensors that `work` reads or writes and that nobody else has to keep, all of one
+///                device: they are kept until the current stream has waited for it.
+void run_beside_gradients(std::vector<Tensor> touched, const std::function<void()>& work);
 
 }  // namespace ddpm

@@ -67,6 +67,7 @@ FlatParameters::FlatParameters(std::shared_ptr<NetworkImpl> network, Precision p
   }
   refresh_weights();
   use_trained();
+  gather_.emplace(leaves());
 }
 
 void FlatParameters::list_slots() {
@@ -98,6 +99,14 @@ void FlatParameters::list_slots() {
   }
 }
 
+std::vector<Tensor> FlatParameters::leaves() const {
+  std::vector<Tensor> leaves;
+  for (const Slot& slot : slots_) {
+    if (slot.kind == Kind::kParameter) leaves.push_back(slot.tensor);
+  }
+  return leaves;
+}
+
 Tensor FlatParameters::view_of(const Slot& slot, const Tensor& flat) {
   const auto sizes = slot.tensor.sizes();
   const Tensor part = flat.narrow(/*dim=*/0, slot.offset, slot.tensor.numel());
@@ -118,28 +127,22 @@ void FlatParameters::use(const Tensor& flat, const Tensor& flat_buffers) {
 
 void FlatParameters::use_trained() { bind(weights_.defined() ? weights_ : master_, buffers_); }
 
-void FlatParameters::drop_grad() {
-  for (Slot& slot : slots_) {
-    if (slot.tensor.grad().defined()) slot.tensor.mutable_grad() = Tensor();
+void FlatParameters::drop_grad() { gather_->drop(); }
+
+void FlatParameters::begin_gather(bool is_first) {
+  is_first_ = is_first;
+  std::vector<Tensor> targets;
+  for (const Slot& slot : slots_) {
+    if (slot.kind != Kind::kParameter) continue;
+    targets.push_back(view_of(slot, is_first ? grad_ : part_grad_));
   }
+  gather_->begin(std::move(targets));
 }
 
-void FlatParameters::gather_grad(bool is_first) {
+void FlatParameters::end_gather() {
   const at::NoGradGuard no_grad;
-  const Tensor& flat = is_first ? grad_ : part_grad_;
-  std::vector<Tensor> from, to;
-  for (Slot& slot : slots_) {
-    if (slot.kind != Kind::kParameter) continue;
-    const Tensor part = view_of(slot, flat);
-    if (slot.tensor.grad().defined()) {
-      from.push_back(std::exchange(slot.tensor.mutable_grad(), Tensor()));
-      to.push_back(part);
-    } else {
-      part.zero_();
-    }
-  }
-  if (!to.empty()) at::_foreach_copy_(to, from);
-  if (!is_first) grad_.add_(part_grad_);
+  gather_->end();
+  if (!is_first_) grad_.add_(part_grad_);
 }
 
 void FlatParameters::refresh_weights() {

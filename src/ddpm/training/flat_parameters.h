@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "ddpm/config/train_config.h"
 #include "ddpm/core/tensor.h"
 #include "ddpm/model/network.h"
+#include "ddpm/training/gradient_gather.h"
 
 namespace ddpm {
 
@@ -19,9 +21,9 @@ namespace ddpm {
 /// channels_last strides. With Precision::kBf16 the network computes with a bfloat16 copy of the
 /// weights; running statistics stay float32.
 ///
-/// backward() finds the network without gradients and leaves autograd's own tensors there, which
-/// gather_grad() takes: nothing is zeroed or added up weight by weight. Sums of several backward()
-/// are float32; the gradient of a single one has the network's dtype.
+/// backward() finds the network without gradients, and autograd's own tensors are taken out of it
+/// as they come: nothing is zeroed or added up weight by weight. Sums of several backward() are
+/// float32; the gradient of a single one has the network's dtype.
 class FlatParameters {
  public:
   /// @param network      on its device, in float32; it stays bound to this object's buffers.
@@ -36,11 +38,16 @@ class FlatParameters {
   const Tensor& weights() const { return weights_; }  ///< [n] bfloat16 master, or undefined.
   const Tensor& buffers() const { return buffers_; }  ///< [b] float32 running statistics.
 
-  /// Forgets gradients that backward() left in the network and nobody took.
+  /// Forgets gradients of a backward() that end_gather() has not seen.
   void drop_grad();
-  /// Takes the gradients that backward() left in the network: into grad() for the first
-  /// micro-batch, added to it for the others. A weight that took no part counts as 0.
-  void gather_grad(bool is_first);
+  /// Gradients that backward() makes from here on, on the current stream, are copied while it runs,
+  /// and beside it within with_gradients_beside().
+  /// @param is_first of the micro-batches: whether grad() begins anew.
+  void begin_gather(bool is_first);
+  /// After it: grad() holds this micro-batch's gradient, added to the others before it. A weight
+  /// that took no part counts as 0.
+  /// @throws std::invalid_argument without begin_gather().
+  void end_gather();
   /// Brings weights() up to date after master() was written to.
   void refresh_weights();
 
@@ -73,11 +80,14 @@ class FlatParameters {
   };
 
   void list_slots();
+  std::vector<Tensor> leaves() const;
   static Tensor view_of(const Slot& slot, const Tensor& flat);
   void bind(const Tensor& weights, const Tensor& flat_buffers);
 
   std::shared_ptr<NetworkImpl> network_;
   std::vector<Slot> slots_;  ///< in the state dict's order
+  std::optional<GradientGather> gather_;
+  bool is_first_ = true;  ///< of the micro-batch that is gathered
   int64_t num_weights_ = 0;
   int64_t num_statistics_ = 0;
   Tensor master_;

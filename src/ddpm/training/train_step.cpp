@@ -228,9 +228,10 @@ void TrainStep::run_micro_batch(int64_t index) {
     part(image_losses_, index).copy_(losses.objective.detach());
     weighted = weighted * part(t_weights_, index);
   }
+  parameters_.begin_gather(/*is_first=*/index == 0);
   with_gradients_beside(weighted.device(),
                         [&] { weighted.backward(part(d_objective_, index)); });
-  parameters_.gather_grad(/*is_first=*/index == 0);
+  parameters_.end_gather();
   add_losses(losses_,
              {.objective = weighted.detach(),
               .plain = losses.plain.detach(),
