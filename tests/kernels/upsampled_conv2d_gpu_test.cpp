@@ -138,7 +138,7 @@ TEST_P(UpsampledConv2dGpuTest, TheNextNormSeesTheResult) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, UpsampledConv2dGpuTest, ::testing::ValuesIn(upsampled_cases()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace ddpm
