@@ -12,11 +12,13 @@ namespace {
 struct BatchNormCase {
   std::vector<int64_t> shape;  ///< N, C, H, W
   at::ScalarType dtype;
+  bool x_bias;
   bool time_embedding;
   bool training;
 };
 void PrintTo(const BatchNormCase& c, std::ostream* out) {
-  *out << at::IntArrayRef(c.shape) << ' ' << c.dtype << (c.training ? " training" : " eval");
+  *out << at::IntArrayRef(c.shape) << ' ' << c.dtype << (c.x_bias ? " with a bias" : "")
+       << (c.training ? " training" : " eval");
 }
 
 class ReluBatchNormGpuTest : public ::testing::TestWithParam<BatchNormCase> {
@@ -32,6 +34,7 @@ ReluBatchNormArgs random_args(const BatchNormCase& c) {
   const int64_t channels = c.shape[1];
   ReluBatchNormArgs args;
   args.x = (at::randn(c.shape, maps) * 2 + 1).contiguous(at::MemoryFormat::ChannelsLast);
+  if (c.x_bias) args.x_bias = at::randn({channels}, maps);
   args.weight = at::randn({channels}, maps);
   args.bias = at::randn({channels}, maps);
   args.running_mean = at::randn({channels}, statistics);
@@ -43,8 +46,8 @@ ReluBatchNormArgs random_args(const BatchNormCase& c) {
 
 /// The same on the CPU in float64.
 ReluBatchNormArgs exact_args(ReluBatchNormArgs args) {
-  for (Tensor* input : {&args.x, &args.weight, &args.bias, &args.running_mean, &args.running_var,
-                        &args.time_embedding}) {
+  for (Tensor* input : {&args.x, &args.x_bias, &args.weight, &args.bias, &args.running_mean,
+                        &args.running_var, &args.time_embedding}) {
     if (input->defined()) *input = input->detach().to(at::kCPU, at::kDouble);
   }
   return args;
@@ -53,7 +56,9 @@ ReluBatchNormArgs exact_args(ReluBatchNormArgs args) {
 /// Output, gradients and running statistics, as float64 on the CPU.
 std::vector<Tensor> results_of(ReluBatchNormArgs args, const Tensor& d_y) {
   std::vector<Tensor*> inputs{&args.x, &args.weight, &args.bias};
-  if (args.time_embedding.defined()) inputs.push_back(&args.time_embedding);
+  for (Tensor* input : {&args.time_embedding, &args.x_bias}) {
+    if (input->defined()) inputs.push_back(input);
+  }
   if (args.training) {
     for (Tensor* input : inputs) *input = input->detach().requires_grad_(true);
   }
@@ -101,16 +106,43 @@ TEST_P(ReluBatchNormGpuTest, GivesTheSameBitsAgain) {
   for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(at::equal(first[i], second[i]));
 }
 
+TEST_P(ReluBatchNormGpuTest, GivesTheBitsOfAMapThatHasItsBias) {
+  const BatchNormCase& c = GetParam();
+  if (!c.x_bias) GTEST_SKIP() << "no bias";
+  at::manual_seed(2);
+  const ReluBatchNormArgs args = random_args(c);
+  const Tensor d_y =
+      at::randn(c.shape, args.x.options()).contiguous(at::MemoryFormat::ChannelsLast);
+  ReluBatchNormArgs added = args;
+  added.running_mean = args.running_mean.clone();
+  added.running_var = args.running_var.clone();
+  added.x = args.x + args.x_bias.view({1, -1, 1, 1});
+  added.x_bias = Tensor();
+  const auto expected = results_of(added, d_y);
+  const auto got = results_of(args, d_y);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_TRUE(at::equal(got[i], expected[i])) << "result " << i;
+  }
+  if (!c.training) return;
+  const Tensor d_x_bias = expected[3].sum({0, 2, 3});  // of d_x, which bf16 rounds
+  EXPECT_LT(((got.back() - d_x_bias).norm() / d_x_bias.norm()).item<double>(),
+            c.dtype == at::kFloat ? 1e-5 : 1e-2);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Shapes, ReluBatchNormGpuTest,
-    ::testing::Values(BatchNormCase{{4, 64, 64, 64}, at::kBFloat16, true, true},
-                      BatchNormCase{{4, 64, 32, 32}, at::kFloat, true, true},
-                      BatchNormCase{{3, 1024, 4, 4}, at::kBFloat16, true, true},
-                      BatchNormCase{{2, 40, 7, 5}, at::kFloat, false, true},
-                      BatchNormCase{{5, 264, 1, 1}, at::kFloat, true, true},
-                      BatchNormCase{{2, 6, 5, 5}, at::kFloat, true, true},  // not fused
-                      BatchNormCase{{4, 128, 16, 16}, at::kBFloat16, true, false},
-                      BatchNormCase{{1, 64, 9, 9}, at::kFloat, false, false}));
+    ::testing::Values(BatchNormCase{{4, 64, 64, 64}, at::kBFloat16, true, true, true},
+                      BatchNormCase{{4, 64, 32, 32}, at::kFloat, true, true, true},
+                      BatchNormCase{{3, 1024, 4, 4}, at::kBFloat16, true, true, true},
+                      BatchNormCase{{1100, 64, 4, 4}, at::kFloat, true, true, true},  // many rows
+                      BatchNormCase{{36, 128, 32, 32}, at::kBFloat16, true, false, true},
+                      BatchNormCase{{2, 40, 7, 5}, at::kFloat, false, false, true},
+                      BatchNormCase{{2, 40, 7, 5}, at::kBFloat16, true, false, true},
+                      BatchNormCase{{5, 264, 1, 1}, at::kFloat, false, true, true},
+                      BatchNormCase{{1, 8, 1, 1031}, at::kFloat, true, true, true},
+                      BatchNormCase{{2, 6, 5, 5}, at::kFloat, true, true, true},  // not fused
+                      BatchNormCase{{4, 128, 16, 16}, at::kBFloat16, true, true, false},
+                      BatchNormCase{{1, 64, 9, 9}, at::kFloat, false, false, false}));
 
 }  // namespace
 }  // namespace ddpm

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <utility>
 
 #include "support/tensor_matchers.h"
 
@@ -55,6 +56,31 @@ TEST(ReluBatchNormTest, OtherwiseTheRunningOnesWhichStay) {
   EXPECT_TRUE(at::equal(args.running_mean, mean));
 }
 
+TEST(ReluBatchNormTest, TakesABiasThatTheMapLacks) {
+  at::manual_seed(2);
+  const auto gradients = [](ReluBatchNormArgs args, bool added) {
+    args.x.requires_grad_(true);
+    const Tensor x_bias = at::linspace(-1, 1, 6, at::kDouble).requires_grad_(true);
+    if (added) args.x = args.x + per_channel(x_bias);
+    if (!added) args.x_bias = x_bias;
+    const Tensor y = relu_batch_norm(args);
+    y.backward(at::linspace(0, 3, y.numel(), at::kDouble).view(y.sizes()).cos());
+    return std::pair{y.detach(), x_bias.grad()};
+  };
+  for (const bool training : {true, false}) {
+    ReluBatchNormArgs args = batch_norm_args(6);
+    args.training = training;
+    ReluBatchNormArgs same = args;
+    same.running_mean = args.running_mean.clone();
+    same.running_var = args.running_var.clone();
+    const auto [y, d_x_bias] = gradients(args, /*added=*/false);
+    const auto [expected, d_expected] = gradients(same, /*added=*/true);
+    EXPECT_TRUE(tensors_near(y, expected, 1e-12));
+    EXPECT_TRUE(tensors_near(d_x_bias, d_expected, 1e-12));
+    EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+  }
+}
+
 TEST(ReluBatchNormTest, AnswersInChannelsLast) {
   ReluBatchNormArgs args = batch_norm_args(4);
   EXPECT_TRUE(relu_batch_norm(args).is_contiguous(at::MemoryFormat::ChannelsLast));
@@ -66,6 +92,9 @@ TEST(ReluBatchNormTest, RefusesOtherShapes) {
   EXPECT_THROW(relu_batch_norm(args), std::invalid_argument);
   args = batch_norm_args(4);
   args.running_var = at::ones({3}, at::kDouble);
+  EXPECT_THROW(relu_batch_norm(args), std::invalid_argument);
+  args = batch_norm_args(4);
+  args.x_bias = at::ones({5}, at::kDouble);
   EXPECT_THROW(relu_batch_norm(args), std::invalid_argument);
 }
 

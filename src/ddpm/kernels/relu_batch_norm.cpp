@@ -14,11 +14,15 @@ void check_relu_batch_norm_args(const ReluBatchNormArgs& args) {
   const Tensor& x = args.x;
   check_arg(x.dim() == 4,
             "[relu_batch_norm] x must be a batch of maps: expected [N, C, H, W], got ", x.sizes());
-  for (const Tensor& values : {args.weight, args.bias, args.running_mean, args.running_var}) {
+  const auto check_channels = [&](const Tensor& values) {
     check_arg(values.sizes() == at::IntArrayRef({x.size(1)}),
               "[relu_batch_norm] weights and statistics must hold one value a channel: expected [",
               x.size(1), "], got ", values.sizes());
+  };
+  for (const Tensor& values : {args.weight, args.bias, args.running_mean, args.running_var}) {
+    check_channels(values);
   }
+  if (args.x_bias.defined()) check_channels(args.x_bias);
   const Tensor& time = args.time_embedding;
   check_arg(!time.defined() || time.sizes() == at::IntArrayRef({x.size(0), x.size(1)}),
             "[relu_batch_norm] time_embedding must be [N, C]: expected [", x.size(0), ", ",
@@ -33,7 +37,8 @@ Tensor relu_batch_norm(const ReluBatchNormArgs& args) {
   if (cuda::relu_batch_norm_is_fused(args)) return cuda::fused_relu_batch_norm(args);
 #endif
   const auto dtype = args.running_mean.scalar_type();
-  const Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
+  Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
+  if (args.x_bias.defined()) x = x + args.x_bias.unsqueeze(1).unsqueeze(2);
   const Tensor y =
       at::batch_norm(at::relu(x), args.weight.to(dtype), args.bias.to(dtype), args.running_mean,
                      args.running_var, args.training, args.momentum, args.eps,

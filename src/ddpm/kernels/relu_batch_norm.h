@@ -7,6 +7,7 @@ namespace ddpm {
 /// What relu_batch_norm computes.
 struct ReluBatchNormArgs {
   Tensor x;                    ///< [N, C, H, W] float, before the ReLU.
+  Tensor x_bias = {};          ///< [C], which x still lacks; undefined: nothing.
   Tensor weight;               ///< [C]
   Tensor bias;                 ///< [C]
   Tensor running_mean;         ///< [C] float32 (float64 for float64 maps).
@@ -20,10 +21,11 @@ struct ReluBatchNormArgs {
 /// What follows a convolution in the talk's blocks, in one pass over the map once its statistics
 /// are known:
 ///
-///     y = batch_norm(relu(x)) + time_embedding
+///     y = batch_norm(relu(x + x_bias)) + time_embedding
 ///
 /// In training the running statistics change in place. Statistics are float32 for bf16 maps.
-/// Differentiable with respect to x, weight, bias and time_embedding.
+/// x + x_bias is rounded as x is. Differentiable with respect to x, x_bias, weight, bias and
+/// time_embedding.
 ///
 /// @return like x, channels_last.
 /// @throws std::invalid_argument if a shape disagrees.

@@ -1,101 +1,140 @@
-#include "ddpm/kernels/cuda/relu_batch_norm.cuh"
+#include "ddpm/kernels/cuda/relu_batch_norm_sums.cuh"
 
 namespace ddpm::cuda {
 namespace {
 
-/// The statistics of a thread's channels.
-struct Moments {
-  float mean[kVector], rstd[kVector];
+// What is summed of a channel; `m` is 1 where x + x_bias > 0, else 0.
+enum GradientSum { kGradient, kGradientTimesCentred, kPassedGradient, kPassed, kGradientSums };
 
-  __device__ Moments(const BatchNormTensors& tensors, int channel) {
-#pragma unroll
-    for (int c = 0; c < kVector; ++c) {
-      mean[c] = tensors.mean[channel + c];
-      rstd[c] = tensors.rstd[channel + c];
-    }
-  }
-  __device__ float normed(int c, float x) const { return (fmaxf(x, 0.0f) - mean[c]) * rstd[c]; }
+/// Of a channel, `channels` apart: d_x = m * (scale * d_y + slope * relu(x + x_bias) + offset).
+struct InputGradient {
+  float* scale;
+  float* slope;
+  float* offset;
 };
 
-/// Sums of d_y and of d_y * normed.
+/// What the sums' second step writes.
 template <typename T>
-__global__ void __launch_bounds__(kNormThreads)
+struct SummedGradients {
+  T* d_x_bias;
+  T* d_weight;
+  T* d_bias;
+  T* d_time_embedding;
+  InputGradient input;
+};
+
+template <typename T>
+constexpr int kSumBlocksOfSm = sizeof(T) == 2 ? 3 : 2;  // more would spill registers
+
+template <typename T>
+__global__ void __launch_bounds__(kNormThreads, kSumBlocksOfSm<T>)
     gradient_sums_kernel(BatchNormShape shape, Slices cut, BatchNormTensors tensors, const T* d_y,
                          float* partial) {
-  const Share share(shape, cut);
-  float sums[2][kVector] = {};
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
+  const Share share(shape, cut, Way::kBackward);
+  float sums[kGradientSums][kVector] = {};
   if (share.works) {
-    const Moments moments(tensors, share.channel);
-    const T* x = static_cast<const T*>(tensors.x);
-    share.each(shape, cut, [&](int64_t at) {
-      float value[kVector], gradient[kVector];
-      unpack(load_packed(x + at), value);
-      unpack(load_packed(d_y + at), gradient);
+    float bias[kVector], mean[kVector];
+    load_x_bias<T>(tensors, share.channel, bias);
+    unpack(load_packed(static_cast<const float*>(tensors.mean) + share.channel), mean);
+    const T* const maps[] = {static_cast<const T*>(tensors.x), d_y};
+    share.each<2>(shape, cut, maps, [&](int64_t, const Packed<T>(&loaded)[2]) {
+      float positive[kVector], gradient[kVector];
+      relu_of_sum(loaded[0], bias, positive);
+      unpack(loaded[1], gradient);
 #pragma unroll
       for (int c = 0; c < kVector; ++c) {
-        sums[0][c] += gradient[c];
-        sums[1][c] += gradient[c] * moments.normed(c, value[c]);
+        sums[kGradient][c] += gradient[c];
+        sums[kGradientTimesCentred][c] += gradient[c] * (positive[c] - mean[c]);
+        if (positive[c] > 0.0f) {
+          sums[kPassedGradient][c] += gradient[c];
+          sums[kPassed][c] += 1.0f;
+        }
       }
     });
   }
   write_partial(shape, cut, share, sums, partial);
 }
 
-/// Of all images: d_bias and d_weight, and both divided by the number of pixels into `means`.
+/// d_time_embedding: the sums of the images' slices, a thread for a channel of an image.
 template <typename T>
-__global__ void finish_gradient_sums_kernel(BatchNormShape shape, int64_t slices,
-                                            const float* partial, float* means, T* d_bias,
-                                            T* d_weight) {
-  const int channel = static_cast<int>(blockIdx.x) * kColumns + static_cast<int>(threadIdx.x);
-  double sums[2];
-  sum_partial_rows(slices, shape.channels, partial, channel, sums);
-  if (threadIdx.y != 0 || channel >= shape.channels) return;
-  const double count = static_cast<double>(shape.images) * shape.pixels;
-  means[channel] = static_cast<float>(sums[0] / count);
-  means[shape.channels + channel] = static_cast<float>(sums[1] / count);
-  if (d_bias != nullptr) d_bias[channel] = static_cast<T>(static_cast<float>(sums[0]));
-  if (d_weight != nullptr) d_weight[channel] = static_cast<T>(static_cast<float>(sums[1]));
+__device__ void write_time_gradient(const BatchNormShape& shape, int slices, int first_image,
+                                    const float* partial, T* d_time_embedding) {
+  const int64_t image = first_image + static_cast<int>(threadIdx.x) / kVector;
+  const int64_t channel =
+      static_cast<int64_t>(blockIdx.x) * kVector + static_cast<int>(threadIdx.x) % kVector;
+  if (image >= shape.images) return;
+  const float* const from = partial + image * slices * shape.channels + channel;
+  float total = 0;
+#pragma unroll 8
+  for (int64_t s = 0; s < slices; ++s) total += from[s * shape.channels];
+  d_time_embedding[image * shape.channels + channel] = static_cast<T>(total);
 }
 
-/// Of each image: d_time_embedding.
+constexpr int kImagesOfBlock = kFinishThreads / kVector;
+
+/// Blocks of row 0 finish the sums, the others those of each image.
 template <typename T>
-__global__ void time_gradient_kernel(BatchNormShape shape, int slices, const float* partial,
-                                     T* d_time_embedding) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= static_cast<int64_t>(shape.images) * shape.channels) return;
-  const int64_t image = i / shape.channels;
-  const int64_t channel = i % shape.channels;
-  float total = 0;
-  for (int s = 0; s < slices; ++s) {
-    total += partial[(image * slices + s) * shape.channels + channel];
+__global__ void __launch_bounds__(kFinishThreads)
+    finish_gradient_sums_kernel(BatchNormShape shape, int slices, BatchNormTensors tensors,
+                                const float* partial, SummedGradients<T> gradients) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
+  if (blockIdx.y > 0) {
+    const int first_image = (static_cast<int>(blockIdx.y) - 1) * kImagesOfBlock;
+    return write_time_gradient(shape, slices, first_image, partial, gradients.d_time_embedding);
   }
-  d_time_embedding[i] = static_cast<T>(total);
+  double sums[kGradientSums];
+  sum_partial_rows(static_cast<int64_t>(shape.images) * slices, shape.channels, partial, sums);
+  if (threadIdx.x >= kVector) return;
+  const int channel = static_cast<int>(blockIdx.x) * kVector + static_cast<int>(threadIdx.x);
+  const double mean = static_cast<double>(tensors.mean[channel]);
+  const double rstd = static_cast<double>(tensors.rstd[channel]);
+  const double scale =
+      static_cast<double>(static_cast<float>(static_cast<const T*>(tensors.weight)[channel])) *
+      rstd;
+  const double count = static_cast<double>(shape.images) * shape.pixels;
+  const double d_weight = sums[kGradientTimesCentred] * rstd;
+  const double mean_d = sums[kGradient] / count;
+  const double mean_d_normed = d_weight / count;
+  const double passed = sums[kPassed];
+  const double passed_normed = rstd * mean * (count - passed);
+  const double slope = -scale * rstd * mean_d_normed;
+  gradients.input.scale[channel] = static_cast<float>(scale);
+  gradients.input.slope[channel] = static_cast<float>(slope);
+  gradients.input.offset[channel] = static_cast<float>(-scale * mean_d - slope * mean);
+  const auto write = [&](T* to, double value) {
+    if (to != nullptr) to[channel] = static_cast<T>(static_cast<float>(value));
+  };
+  write(gradients.d_bias, sums[kGradient]);
+  write(gradients.d_weight, d_weight);
+  write(gradients.d_x_bias,
+        scale * (sums[kPassedGradient] - passed * mean_d - passed_normed * mean_d_normed));
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kNormThreads)
     input_gradient_kernel(BatchNormShape shape, Slices cut, BatchNormTensors tensors, const T* d_y,
-                          const float* means, T* d_x) {
-  const Share share(shape, cut);
+                          InputGradient coefficients, T* d_x) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
+  const Share share(shape, cut, Way::kForward);
   if (!share.works) return;
-  const Moments moments(tensors, share.channel);
-  float factor[kVector], mean_d[kVector], mean_d_normed[kVector];
-  unpack(load_packed(static_cast<const T*>(tensors.weight) + share.channel), factor);
-#pragma unroll
-  for (int c = 0; c < kVector; ++c) {
-    factor[c] *= moments.rstd[c];
-    mean_d[c] = means[share.channel + c];
-    mean_d_normed[c] = means[shape.channels + share.channel + c];
-  }
-  const T* x = static_cast<const T*>(tensors.x);
-  share.each(shape, cut, [&](int64_t at) {
-    float value[kVector], gradient[kVector];
-    unpack(load_packed(x + at), value);
-    unpack(load_packed(d_y + at), gradient);
+  float bias[kVector], scale[kVector], slope[kVector], offset[kVector];
+  load_x_bias<T>(tensors, share.channel, bias);
+  unpack(load_packed(coefficients.scale + share.channel), scale);
+  unpack(load_packed(coefficients.slope + share.channel), slope);
+  unpack(load_packed(coefficients.offset + share.channel), offset);
+  const T* const maps[] = {static_cast<const T*>(tensors.x), d_y};
+  share.each<2>(shape, cut, maps, [&](int64_t at, const Packed<T>(&loaded)[2]) {
+    float positive[kVector], gradient[kVector];
+    relu_of_sum(loaded[0], bias, positive);
+    unpack(loaded[1], gradient);
 #pragma unroll
     for (int c = 0; c < kVector; ++c) {
-      const float inner = gradient[c] - mean_d[c] - moments.normed(c, value[c]) * mean_d_normed[c];
-      gradient[c] = value[c] > 0.0f ? factor[c] * inner : 0.0f;
+      const float passed = scale[c] * gradient[c] + (slope[c] * positive[c] + offset[c]);
+      gradient[c] = positive[c] > 0.0f ? passed : 0.0f;
     }
     store_vector(d_x + at, gradient);
   });
@@ -105,23 +144,30 @@ template <typename T>
 cudaError_t backward(const BatchNormShape& shape, const BatchNormTensors& tensors,
                      const BatchNormGradients& gradients, float* scratch, cudaStream_t stream) {
   const Slices cut = slices_of(shape);
-  const dim3 grid = grid_of(shape, cut);
+  const EarlyLaunch over_map{
+      .blocks = grid_of(shape, cut), .threads = kNormThreads, .shared_bytes = 0, .stream = stream};
   const T* d_y = static_cast<const T*>(gradients.d_y);
-  const int64_t slices = static_cast<int64_t>(shape.images) * cut.slices;
-  float* const means = scratch + 2 * slices * shape.channels;
-  gradient_sums_kernel<T><<<grid, kNormThreads, 0, stream>>>(shape, cut, tensors, d_y, scratch);
-  finish_gradient_sums_kernel<T><<<column_blocks(shape), dim3(kColumns, kSummers), 0, stream>>>(
-      shape, slices, scratch, means, static_cast<T*>(gradients.d_bias),
-      static_cast<T*>(gradients.d_weight));
-  if (gradients.d_time_embedding != nullptr) {
-    const int64_t size = static_cast<int64_t>(shape.images) * shape.channels;
-    time_gradient_kernel<T>
-        <<<static_cast<unsigned>((size + kNormThreads - 1) / kNormThreads), kNormThreads, 0,
-           stream>>>(shape, cut.slices, scratch, static_cast<T*>(gradients.d_time_embedding));
-  }
-  input_gradient_kernel<T><<<grid, kNormThreads, 0, stream>>>(shape, cut, tensors, d_y, means,
-                                                              static_cast<T*>(gradients.d_x));
-  return cudaGetLastError();
+  float* const behind = scratch + kGradientSums * partial_rows(shape, cut) * shape.channels;
+  const InputGradient input{behind, behind + shape.channels, behind + 2 * shape.channels};
+  const SummedGradients<T> summed{.d_x_bias = static_cast<T*>(gradients.d_x_bias),
+                                  .d_weight = static_cast<T*>(gradients.d_weight),
+                                  .d_bias = static_cast<T*>(gradients.d_bias),
+                                  .d_time_embedding = static_cast<T*>(gradients.d_time_embedding),
+                                  .input = input};
+  const int image_blocks =
+      summed.d_time_embedding == nullptr ? 0 : (shape.images + kImagesOfBlock - 1) / kImagesOfBlock;
+  cudaError_t launched =
+      launch_early(over_map, gradient_sums_kernel<T>, shape, cut, tensors, d_y, scratch);
+  if (launched != cudaSuccess) return launched;
+  launched =
+      launch_early({.blocks = dim3(finish_blocks(shape), static_cast<unsigned>(1 + image_blocks)),
+                    .threads = kFinishThreads,
+                    .shared_bytes = 0,
+                    .stream = stream},
+                   finish_gradient_sums_kernel<T>, shape, cut.slices, tensors, scratch, summed);
+  if (launched != cudaSuccess) return launched;
+  return launch_early(over_map, input_gradient_kernel<T>, shape, cut, tensors, d_y, input,
+                      static_cast<T*>(gradients.d_x));
 }
 
 }  // namespace

@@ -1,35 +1,44 @@
-#include "ddpm/kernels/cuda/relu_batch_norm.cuh"
+#include "ddpm/kernels/cuda/relu_batch_norm_sums.cuh"
 
 namespace ddpm::cuda {
 namespace {
 
-/// Sums of relu(x) and of its square.
+/// Sums of relu(x + x_bias) and of its square.
 template <typename T>
 __global__ void __launch_bounds__(kNormThreads)
-    statistics_kernel(BatchNormShape shape, Slices cut, const T* x, float* partial) {
-  const Share share(shape, cut);
+    statistics_kernel(BatchNormShape shape, Slices cut, BatchNormTensors tensors, float* partial) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
+  const Share share(shape, cut, Way::kBackward);
   float sums[2][kVector] = {};
-  share.each(shape, cut, [&](int64_t at) {
-    float value[kVector];
-    unpack(load_packed(x + at), value);
+  if (share.works) {
+    float bias[kVector];
+    load_x_bias<T>(tensors, share.channel, bias);
+    const T* const maps[] = {static_cast<const T*>(tensors.x)};
+    share.each<4>(shape, cut, maps, [&](int64_t, const Packed<T>(&x)[1]) {
+      float positive[kVector];
+      relu_of_sum(x[0], bias, positive);
 #pragma unroll
-    for (int c = 0; c < kVector; ++c) {
-      const float positive = fmaxf(value[c], 0.0f);
-      sums[0][c] += positive;
-      sums[1][c] += positive * positive;
-    }
-  });
+      for (int c = 0; c < kVector; ++c) {
+        sums[0][c] += positive[c];
+        sums[1][c] += positive[c] * positive[c];
+      }
+    });
+  }
   write_partial(shape, cut, share, sums, partial);
 }
 
 /// Mean and 1 / deviation of each channel, and the running statistics, which take the unbiased
 /// variance.
-__global__ void finish_statistics_kernel(BatchNormShape shape, int64_t slices,
-                                         BatchNormTensors tensors, const float* partial) {
-  const int channel = static_cast<int>(blockIdx.x) * kColumns + static_cast<int>(threadIdx.x);
+__global__ void __launch_bounds__(kFinishThreads)
+    finish_statistics_kernel(BatchNormShape shape, int64_t rows, BatchNormTensors tensors,
+                             const float* partial) {
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
   double sums[2];
-  sum_partial_rows(slices, shape.channels, partial, channel, sums);
-  if (threadIdx.y != 0 || channel >= shape.channels) return;
+  sum_partial_rows(rows, shape.channels, partial, sums);
+  if (threadIdx.x >= kVector) return;
+  const int channel = static_cast<int>(blockIdx.x) * kVector + static_cast<int>(threadIdx.x);
   const double count = static_cast<double>(shape.images) * shape.pixels;
   const double mean = sums[0] / count;
   const double variance = fmax(sums[1] / count - mean * mean, 0.0);
@@ -46,9 +55,12 @@ __global__ void finish_statistics_kernel(BatchNormShape shape, int64_t slices,
 template <typename T>
 __global__ void __launch_bounds__(kNormThreads)
     normalize_kernel(BatchNormShape shape, Slices cut, BatchNormTensors tensors, T* y) {
-  const Share share(shape, cut);
+  let_next_kernel_begin();
+  wait_for_previous_kernel();
+  const Share share(shape, cut, shape.training ? Way::kForward : Way::kBackward);
   if (!share.works) return;
-  float factor[kVector], offset[kVector], time[kVector];
+  float bias[kVector], factor[kVector], offset[kVector], time[kVector];
+  load_x_bias<T>(tensors, share.channel, bias);
   unpack(load_packed(static_cast<const T*>(tensors.weight) + share.channel), factor);
   unpack(load_packed(static_cast<const T*>(tensors.bias) + share.channel), offset);
   load_or<T>(row_of<T>(tensors.time_embedding, shape.channels, static_cast<int>(share.image),
@@ -62,12 +74,12 @@ __global__ void __launch_bounds__(kNormThreads)
         shape.training ? tensors.rstd[channel] : rsqrtf(tensors.running_var[channel] + shape.eps);
     offset[c] += time[c] - mean * factor[c];
   }
-  const T* x = static_cast<const T*>(tensors.x);
-  share.each(shape, cut, [&](int64_t at) {
+  const T* const maps[] = {static_cast<const T*>(tensors.x)};
+  share.each<4>(shape, cut, maps, [&](int64_t at, const Packed<T>(&x)[1]) {
     float value[kVector];
-    unpack(load_packed(x + at), value);
+    relu_of_sum(x[0], bias, value);
 #pragma unroll
-    for (int c = 0; c < kVector; ++c) value[c] = fmaxf(value[c], 0.0f) * factor[c] + offset[c];
+    for (int c = 0; c < kVector; ++c) value[c] = value[c] * factor[c] + offset[c];
     store_vector(y + at, value);
   });
 }
@@ -76,22 +88,28 @@ template <typename T>
 cudaError_t forward(const BatchNormShape& shape, const BatchNormTensors& tensors, void* y,
                     float* scratch, cudaStream_t stream) {
   const Slices cut = slices_of(shape);
-  const dim3 grid = grid_of(shape, cut);
+  const EarlyLaunch over_map{
+      .blocks = grid_of(shape, cut), .threads = kNormThreads, .shared_bytes = 0, .stream = stream};
   if (shape.training) {
-    statistics_kernel<T>
-        <<<grid, kNormThreads, 0, stream>>>(shape, cut, static_cast<const T*>(tensors.x), scratch);
-    finish_statistics_kernel<<<column_blocks(shape), dim3(kColumns, kSummers), 0, stream>>>(
-        shape, static_cast<int64_t>(shape.images) * cut.slices, tensors, scratch);
+    cudaError_t launched =
+        launch_early(over_map, statistics_kernel<T>, shape, cut, tensors, scratch);
+    if (launched != cudaSuccess) return launched;
+    launched =
+        launch_early({.blocks = finish_blocks(shape),
+                      .threads = kFinishThreads,
+                      .shared_bytes = 0,
+                      .stream = stream},
+                     finish_statistics_kernel, shape, partial_rows(shape, cut), tensors, scratch);
+    if (launched != cudaSuccess) return launched;
   }
-  normalize_kernel<T><<<grid, kNormThreads, 0, stream>>>(shape, cut, tensors, static_cast<T*>(y));
-  return cudaGetLastError();
+  return launch_early(over_map, normalize_kernel<T>, shape, cut, tensors, static_cast<T*>(y));
 }
 
 }  // namespace
 
 int64_t batch_norm_scratch(const BatchNormShape& shape) {
-  return 2 * static_cast<int64_t>(shape.images) * slices_of(shape).slices * shape.channels +
-         2 * static_cast<int64_t>(shape.channels);
+  constexpr int64_t kMostSums = 4, kCoefficients = 3;  // of a channel, backward
+  return (kMostSums * partial_rows(shape, slices_of(shape)) + kCoefficients) * shape.channels;
 }
 
 cudaError_t relu_batch_norm_forward(const BatchNormShape& shape, const BatchNormTensors& tensors,

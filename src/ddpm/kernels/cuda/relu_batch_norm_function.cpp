@@ -7,7 +7,11 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <array>
+
 #include "ddpm/kernels/cuda/relu_batch_norm_kernels.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -35,9 +39,10 @@ Tensor normalize_map(const ReluBatchNormArgs& args, const Tensor& mean, const Te
   const BatchNormShape shape = batch_norm_shape(args.x, args.eps, args.momentum, args.training);
   BatchNormTensors tensors;
   tensors.x = args.x.const_data_ptr();
+  tensors.x_bias = data_of(args.x_bias);
   tensors.weight = args.weight.const_data_ptr();
   tensors.bias = args.bias.const_data_ptr();
-  if (args.time_embedding.defined()) tensors.time_embedding = args.time_embedding.const_data_ptr();
+  tensors.time_embedding = data_of(args.time_embedding);
   tensors.running_mean = args.running_mean.mutable_data_ptr<float>();
   tensors.running_var = args.running_var.mutable_data_ptr<float>();
   Tensor scratch;
@@ -56,13 +61,14 @@ Tensor normalize_map(const ReluBatchNormArgs& args, const Tensor& mean, const Te
 
 class ReluBatchNorm : public torch::autograd::Function<ReluBatchNorm> {
  public:
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
-                        const Tensor& bias, const std::optional<Tensor>& time_embedding,
-                        const Tensor& running_mean, const Tensor& running_var, double momentum,
-                        double eps) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const std::optional<Tensor>& x_bias,
+                        const Tensor& weight, const Tensor& bias,
+                        const std::optional<Tensor>& time_embedding, const Tensor& running_mean,
+                        const Tensor& running_var, double momentum, double eps) {
     const Tensor mean = at::empty_like(running_mean);
     const Tensor rstd = at::empty_like(running_mean);
     const Tensor y = normalize_map({.x = x,
+                                    .x_bias = x_bias.value_or(Tensor()),
                                     .weight = weight,
                                     .bias = bias,
                                     .running_mean = running_mean,
@@ -72,7 +78,7 @@ class ReluBatchNorm : public torch::autograd::Function<ReluBatchNorm> {
                                     .eps = eps,
                                     .training = true},
                                    mean, rstd);
-    ctx->save_for_backward({x, weight, mean, rstd});
+    ctx->save_for_backward({x, weight, mean, rstd, x_bias.value_or(Tensor())});
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["time"] = time_embedding.has_value();
     return y;
@@ -88,32 +94,37 @@ class ReluBatchNorm : public torch::autograd::Function<ReluBatchNorm> {
     const Tensor d_x = at::empty_like(x);
     const Tensor d_weight = at::empty_like(saved[1]);
     const Tensor d_bias = at::empty_like(saved[1]);
-    Tensor d_time;
+    Tensor d_x_bias, d_time;
+    if (saved[4].defined()) d_x_bias = at::empty_like(saved[1]);
     if (ctx->saved_data["time"].toBool()) {
       d_time = at::empty({x.size(0), x.size(1)}, saved[1].options());
     }
     const Tensor scratch = scratch_of(shape, saved[2]);
     BatchNormTensors tensors;
     tensors.x = x.const_data_ptr();
+    tensors.x_bias = data_of(saved[4]);
     tensors.weight = saved[1].const_data_ptr();
     tensors.mean = saved[2].mutable_data_ptr<float>();
     tensors.rstd = saved[3].mutable_data_ptr<float>();
-    C10_CUDA_CHECK(relu_batch_norm_backward(
-        shape, tensors,
-        {.d_y = d_y.const_data_ptr(),
-         .d_x = d_x.mutable_data_ptr(),
-         .d_time_embedding = d_time.defined() ? d_time.mutable_data_ptr() : nullptr,
-         .d_weight = d_weight.mutable_data_ptr(),
-         .d_bias = d_bias.mutable_data_ptr()},
-        scratch.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
-    return {d_x, d_weight, d_bias, d_time, Tensor(), Tensor(), Tensor(), Tensor()};
+    C10_CUDA_CHECK(relu_batch_norm_backward(shape, tensors,
+                                            {.d_y = d_y.const_data_ptr(),
+                                             .d_x = d_x.mutable_data_ptr(),
+                                             .d_x_bias = room_of(d_x_bias),
+                                             .d_time_embedding = room_of(d_time),
+                                             .d_weight = d_weight.mutable_data_ptr(),
+                                             .d_bias = d_bias.mutable_data_ptr()},
+                                            scratch.mutable_data_ptr<float>(),
+                                            c10::cuda::getCurrentCUDAStream()));
+    return {d_x, d_x_bias, d_weight, d_bias, d_time, Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
 bool needs_gradient(const ReluBatchNormArgs& args) {
+  const std::array inputs{&args.x, &args.x_bias, &args.weight, &args.bias, &args.time_embedding};
   return at::GradMode::is_enabled() &&
-         (args.x.requires_grad() || args.weight.requires_grad() || args.bias.requires_grad() ||
-          (args.time_embedding.defined() && args.time_embedding.requires_grad()));
+         std::any_of(inputs.begin(), inputs.end(), [](const Tensor* input) {
+           return input->defined() && input->requires_grad();
+         });
 }
 
 }  // namespace
@@ -123,7 +134,7 @@ bool relu_batch_norm_is_fused(const ReluBatchNormArgs& args) {
   if (!x.is_cuda() || (x.scalar_type() != at::kBFloat16 && x.scalar_type() != at::kFloat)) {
     return false;
   }
-  for (const Tensor* other : {&args.weight, &args.bias, &args.time_embedding}) {
+  for (const Tensor* other : {&args.x_bias, &args.weight, &args.bias, &args.time_embedding}) {
     if (other->defined() && other->scalar_type() != x.scalar_type()) return false;
   }
   constexpr int64_t kMostImages = 65535;  // of a grid
@@ -138,10 +149,9 @@ Tensor fused_relu_batch_norm(const ReluBatchNormArgs& args) {
   dense.x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
   if (args.time_embedding.defined()) dense.time_embedding = args.time_embedding.contiguous();
   if (!args.training) return normalize_map(dense, {}, {});
-  std::optional<Tensor> time;
-  if (dense.time_embedding.defined()) time = dense.time_embedding;
-  return ReluBatchNorm::apply(dense.x, args.weight, args.bias, time, args.running_mean,
-                              args.running_var, args.momentum, args.eps);
+  return ReluBatchNorm::apply(dense.x, if_defined(args.x_bias), args.weight, args.bias,
+                              if_defined(dense.time_embedding), args.running_mean, args.running_var,
+                              args.momentum, args.eps);
 }
 
 }  // namespace ddpm::cuda
