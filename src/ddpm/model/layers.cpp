@@ -140,9 +140,11 @@ BatchNorm2dImpl::BatchNorm2dImpl(int64_t num_channels) {
   num_batches_tracked_ = register_buffer("num_batches_tracked", at::zeros({}, at::kLong));
 }
 
-Tensor BatchNorm2dImpl::forward_after_relu(const Tensor& x, const Tensor& time_embedding) {
+Tensor BatchNorm2dImpl::forward_after_relu(const Tensor& x, const Tensor& time_embedding,
+                                           const Tensor& x_bias) {
   if (is_training()) num_batches_tracked_.add_(1);
   return relu_batch_norm({.x = x,
+                          .x_bias = x_bias,
                           .weight = weight_,
                           .bias = bias_,
                           .running_mean = running_mean_,

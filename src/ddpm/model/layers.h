@@ -131,11 +131,13 @@ TORCH_MODULE(GroupNorm);
 class BatchNorm2dImpl : public LayerImpl {
  public:
   explicit BatchNorm2dImpl(int64_t num_channels);
-  /// batch_norm(relu(x)) + time_embedding: by the batch's statistics in training, and by the
-  /// running ones otherwise.
+  /// batch_norm(relu(x + x_bias)) + time_embedding: by the batch's statistics in training, and by
+  /// the running ones otherwise.
   ///
   /// @param time_embedding [N, C]; undefined: nothing.
-  Tensor forward_after_relu(const Tensor& x, const Tensor& time_embedding = {});
+  /// @param x_bias         [C], which x still lacks; undefined: nothing.
+  Tensor forward_after_relu(const Tensor& x, const Tensor& time_embedding = {},
+                            const Tensor& x_bias = {});
   void initialize(uint64_t seed, uint64_t first_tensor) override;
 
   using torch::nn::Module::to;

@@ -9,12 +9,16 @@ namespace {
 
 constexpr double kGroupNormEps = 1e-5;
 
-/// norm(relu(x)) + time, by whichever of the two norms the block has.
+/// norm(relu(conv(x))) + time, by whichever of the two norms the block has. A GPU's batch norm adds
+/// the convolution's bias in its own passes; a CPU's convolution adds it in its own.
 /// @param time [N, C], or undefined.
-Tensor normalize(BatchNorm2d& batch_norm, GroupNorm& group_norm, const Tensor& x,
-                 const Tensor& time) {
-  if (batch_norm) return batch_norm->forward_after_relu(x, time);
-  GroupNormSiluArgs args = group_norm->args(at::relu(x));
+Tensor convolve_and_normalize(Conv2d& conv, BatchNorm2d& batch_norm, GroupNorm& group_norm,
+                              const Tensor& x, const Tensor& time) {
+  if (batch_norm && x.is_cuda()) {
+    return batch_norm->forward_after_relu(conv->forward_without_bias(x), time, conv->bias());
+  }
+  if (batch_norm) return batch_norm->forward_after_relu(conv->forward(x), time);
+  GroupNormSiluArgs args = group_norm->args(at::relu(conv->forward(x)));
   args.silu = false;
   const Tensor y = group_norm_silu(args);
   return time.defined() ? y + time.unsqueeze(2).unsqueeze(3) : y;
@@ -48,9 +52,9 @@ SimpleBlockImpl::SimpleBlockImpl(const SimpleBlockOptions& options) : dropout_(o
 
 SimpleBlockOutput SimpleBlockImpl::forward(const Tensor& x, const Tensor& e) {
   const Tensor time = at::relu(time_mlp_->forward(e));
-  Tensor h = normalize(batch_norm1_, group_norm1_, conv1_->forward(x), time);
-  h = conv2_->forward(at::dropout(h, dropout_, is_training()));
-  h = normalize(batch_norm2_, group_norm2_, h, {});
+  Tensor h = convolve_and_normalize(conv1_, batch_norm1_, group_norm1_, x, time);
+  h = at::dropout(h, dropout_, is_training());
+  h = convolve_and_normalize(conv2_, batch_norm2_, group_norm2_, h, {});
   if (gate_) h = gate_->forward(h, {});
   return {.features = h, .resampled = transform_->forward(h)};
 }
