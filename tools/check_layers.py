@@ -22,7 +22,7 @@ ALLOWED = {  # layer -> layers it may include, besides itself; the order is the 
     "training": [*BASE, "data", "diffusion", "kernels", "model", "loss", "checkpoint", "sampling",
                  "pipeline"],
     "evaluation": [*BASE, "data", "diffusion", "kernels", "loss"],
-    "serving": [*BASE, "data", "diffusion", "checkpoint", "sampling", "pipeline"],
+    "serving": [*BASE, "data", "diffusion", "checkpoint", "kernels", "sampling", "pipeline"],
 }
 HEAVY = re.compile(r'#include [<"](torch/torch\.h|torch/nn\.h)')
 SOURCES = ("*.h", "*.cpp", "*.cu", "*.cuh")

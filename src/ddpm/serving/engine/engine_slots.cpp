@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ddpm/kernels/put_rows.h"
+
 namespace ddpm {
 namespace {
 
@@ -74,12 +76,12 @@ std::array<Tensor, kMemorySlots> EngineSlots::gather_memories(const Tensor& slot
 
 void EngineSlots::scatter(const Tensor& slots, const SamplerState& before,
                           const SamplerState& after) {
-  x_.index_copy_(/*dim=*/0, slots, after.x);
+  put_rows(x_, slots, after.x);
   for (std::size_t k = 0; k < kMemorySlots; ++k) {
     const Tensor& memory = after.memory[k];
     if (!memory.defined() || memory.is_same(before.memory[k])) continue;
     if (!memory_[k].defined()) memory_[k] = new_rows(x_.size(0));
-    memory_[k].index_copy_(/*dim=*/0, slots, memory);
+    put_rows(memory_[k], slots, memory);
   }
 }
 
@@ -98,7 +100,7 @@ Tensor EngineSlots::gather_guesses(const Tensor& rows) const {
 
 void EngineSlots::scatter_guesses(const Tensor& rows, const Tensor& guesses) {
   if (guesses_an_image_ == 0) return;
-  guesses_.index_copy_(/*dim=*/0, rows.narrow(/*dim=*/0, 0, guesses.size(0)), guesses);
+  put_rows(guesses_, rows.narrow(/*dim=*/0, 0, guesses.size(0)), guesses);
 }
 
 int64_t max_slot_bytes(const std::vector<int64_t>& image_shape, int64_t guesses) {
