@@ -198,7 +198,7 @@ void add_all(PreparedStep& prepared, const BenchmarkFlags& flags) {
       for (const int64_t batch : {16, 128, 512}) {
         add("train", train_step, {network, batch, precision}, prepared, flags);
       }
-      for (const int64_t batch : {1, 8, 64, 128, 512}) {
+      for (const int64_t batch : {1, 8, 16, 32, 64, 128, 512}) {
         add("denoise", denoise_step, {network, batch, precision}, prepared, flags);
         add("sample", sample_batch, {network, batch, precision}, prepared, flags);
       }
