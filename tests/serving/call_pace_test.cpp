@@ -140,6 +140,19 @@ TEST(CallPaceTest, AfterACallThatNobodyWaitedForItGoesOn) {
   EXPECT_TRUE(pace.next_call());
 }
 
+TEST(CallPaceTest, ShortCallsAreNotHeld) {
+  FakeDevice device;
+  CallPace pace(device.clock());
+  std::shared_ptr<const DeviceMark> last;
+  for (int i = 0; i < 10; ++i) {
+    device.queue(microseconds(420));
+    auto end = pace.launch({"model", 1}, kGpu);
+    pace.wait(i == 0 ? *end : *last);
+    EXPECT_FALSE(pace.next_call()) << i;
+    last = std::move(end);
+  }
+}
+
 TEST(CallPaceTest, ACpuIsNeverBehind) {
   CallPace pace;
   for (int i = 0; i < 3; ++i) EXPECT_EQ(pace.launch({"model", 4}, at::kCPU), nullptr);

@@ -11,6 +11,8 @@ constexpr std::size_t kRememberedCalls = 8;  // of a kind
 constexpr double kMarginGrowth = 1.25;
 constexpr double kMarginFall = 0.995;  // about one call of 45 is launched late
 constexpr double kLeastMarginSeconds = 1e-4;
+// An H100's calls of one image take 0.42 ms. Held back they are 7% fewer a second.
+constexpr double kShortestSeconds = 7.5e-4;
 
 }  // namespace
 
@@ -61,7 +63,7 @@ void CallPace::adapt_margin(const Launched& call, bool next_was_in_time) {
 std::optional<EngineClock::time_point> CallPace::next_call() const {
   if (launched_.size() != 1 || !launched_.front().start) return std::nullopt;
   const auto seconds = shortest_seconds(launched_.front().kind);
-  if (!seconds) return std::nullopt;
+  if (!seconds || *seconds < kShortestSeconds) return std::nullopt;
   const std::chrono::duration<double> wait(*seconds - margin_seconds_);
   return *launched_.front().start + std::chrono::duration_cast<EngineClock::duration>(wait);
 }

@@ -50,7 +50,7 @@ class CallPace {
   void wait(const DeviceMark& end);
 
   /// When the next call is to be prepared: nothing if at once, because the device is idle, has more
-  /// than one call to do, or it is not known how long.
+  /// than one call to do, it is not known how long, or so short that the host has no time to spare.
   std::optional<EngineClock::time_point> next_call() const;
 
  private:
