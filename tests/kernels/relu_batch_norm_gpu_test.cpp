@@ -39,7 +39,11 @@ ReluBatchNormArgs random_args(const BatchNormCase& c) {
   args.bias = at::randn({channels}, maps);
   args.running_mean = at::randn({channels}, statistics);
   args.running_var = at::rand({channels}, statistics) + 0.5;
-  if (c.time_embedding) args.time_embedding = at::randn({c.shape[0], channels}, maps);
+  args.num_batches_tracked = at::full({}, 5, maps.dtype(at::kLong));
+  // A piece of longer rows, whose gradient is a piece, too.
+  if (c.time_embedding) {
+    args.time_embedding = at::randn({c.shape[0], channels + 16}, maps).narrow(1, 8, channels);
+  }
   args.training = c.training;
   return args;
 }
@@ -50,6 +54,7 @@ ReluBatchNormArgs exact_args(ReluBatchNormArgs args) {
                         &args.running_var, &args.time_embedding}) {
     if (input->defined()) *input = input->detach().to(at::kCPU, at::kDouble);
   }
+  args.num_batches_tracked = args.num_batches_tracked.cpu();
   return args;
 }
 
@@ -63,7 +68,8 @@ std::vector<Tensor> results_of(ReluBatchNormArgs args, const Tensor& d_y) {
     for (Tensor* input : inputs) *input = input->detach().requires_grad_(true);
   }
   const Tensor y = relu_batch_norm(args);
-  std::vector<Tensor> results{y.detach(), args.running_mean, args.running_var};
+  std::vector<Tensor> results{y.detach(), args.running_mean, args.running_var,
+                              args.num_batches_tracked};
   if (args.training) {
     y.backward(d_y);
     for (Tensor* input : inputs) results.push_back(input->grad());
@@ -99,6 +105,7 @@ TEST_P(ReluBatchNormGpuTest, GivesTheSameBitsAgain) {
     ReluBatchNormArgs again = args;
     again.running_mean = args.running_mean.clone();
     again.running_var = args.running_var.clone();
+    again.num_batches_tracked = args.num_batches_tracked.clone();
     return results_of(again, d_y);
   };
   const auto first = run();
@@ -116,6 +123,7 @@ TEST_P(ReluBatchNormGpuTest, GivesTheBitsOfAMapThatHasItsBias) {
   ReluBatchNormArgs added = args;
   added.running_mean = args.running_mean.clone();
   added.running_var = args.running_var.clone();
+  added.num_batches_tracked = args.num_batches_tracked.clone();
   added.x = args.x + args.x_bias.view({1, -1, 1, 1});
   added.x_bias = Tensor();
   const auto expected = results_of(added, d_y);
@@ -124,7 +132,7 @@ TEST_P(ReluBatchNormGpuTest, GivesTheBitsOfAMapThatHasItsBias) {
     EXPECT_TRUE(at::equal(got[i], expected[i])) << "result " << i;
   }
   if (!c.training) return;
-  const Tensor d_x_bias = expected[3].sum({0, 2, 3});  // of d_x, which bf16 rounds
+  const Tensor d_x_bias = expected[4].sum({0, 2, 3});  // of d_x, which bf16 rounds
   EXPECT_LT(((got.back() - d_x_bias).norm() / d_x_bias.norm()).item<double>(),
             c.dtype == at::kFloat ? 1e-5 : 1e-2);
 }

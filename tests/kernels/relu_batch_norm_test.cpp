@@ -29,6 +29,7 @@ TEST(ReluBatchNormTest, TrainingTakesTheBatchsStatistics) {
   at::manual_seed(0);
   ReluBatchNormArgs args = batch_norm_args(6);
   args.time_embedding = at::randn({3, 6}, at::kDouble);
+  args.num_batches_tracked = at::full({}, 5, at::kLong);
   args.training = true;
   const Tensor mean_before = args.running_mean.clone();
   const Tensor var_before = args.running_var.clone();
@@ -43,17 +44,20 @@ TEST(ReluBatchNormTest, TrainingTakesTheBatchsStatistics) {
   EXPECT_TRUE(tensors_near(y, expected, 1e-12));
   EXPECT_TRUE(tensors_near(args.running_mean, 0.9 * mean_before + 0.1 * mean, 1e-12));
   EXPECT_TRUE(tensors_near(args.running_var, 0.9 * var_before + 0.1 * var * 60 / 59, 1e-12));
+  EXPECT_EQ(args.num_batches_tracked.item<int64_t>(), 6);
 }
 
 TEST(ReluBatchNormTest, OtherwiseTheRunningOnesWhichStay) {
   at::manual_seed(1);
-  const ReluBatchNormArgs args = batch_norm_args(5);
+  ReluBatchNormArgs args = batch_norm_args(5);
+  args.num_batches_tracked = at::full({}, 5, at::kLong);
   const Tensor mean = args.running_mean.clone();
   const Tensor y = relu_batch_norm(args);
   const Tensor normed =
       (args.x.clamp_min(0) - per_channel(mean)) / (per_channel(args.running_var) + args.eps).sqrt();
   EXPECT_TRUE(tensors_near(y, normed * per_channel(args.weight) + per_channel(args.bias), 1e-12));
   EXPECT_TRUE(at::equal(args.running_mean, mean));
+  EXPECT_EQ(args.num_batches_tracked.item<int64_t>(), 5);
 }
 
 TEST(ReluBatchNormTest, TakesABiasThatTheMapLacks) {

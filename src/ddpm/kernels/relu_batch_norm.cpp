@@ -37,6 +37,7 @@ Tensor relu_batch_norm(const ReluBatchNormArgs& args) {
   if (cuda::relu_batch_norm_is_fused(args)) return cuda::fused_relu_batch_norm(args);
 #endif
   const auto dtype = args.running_mean.scalar_type();
+  if (args.training && args.num_batches_tracked.defined()) args.num_batches_tracked.add_(1);
   Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
   if (args.x_bias.defined()) x = x + args.x_bias.unsqueeze(1).unsqueeze(2);
   const Tensor y =

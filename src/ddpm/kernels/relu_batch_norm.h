@@ -13,9 +13,10 @@ struct ReluBatchNormArgs {
   Tensor running_mean;         ///< [C] float32 (float64 for float64 maps).
   Tensor running_var;          ///< like running_mean.
   Tensor time_embedding = {};  ///< [N, C], added to every pixel after the norm; undefined: nothing.
-  double momentum = 0.1;       ///< of the running statistics.
-  double eps = 1e-5;           ///< added to the variance.
-  bool training = false;       ///< true: the batch's statistics, which the running ones take in.
+  Tensor num_batches_tracked = {};  ///< [] int64, one more in training; undefined: none.
+  double momentum = 0.1;            ///< of the running statistics.
+  double eps = 1e-5;                ///< added to the variance.
+  bool training = false;  ///< true: the batch's statistics, which the running ones take in.
 };
 
 /// What follows a convolution in the talk's blocks, in one pass over the map once its statistics
@@ -23,9 +24,9 @@ struct ReluBatchNormArgs {
 ///
 ///     y = batch_norm(relu(x + x_bias)) + time_embedding
 ///
-/// In training the running statistics change in place. Statistics are float32 for bf16 maps.
-/// x + x_bias is rounded as x is. Differentiable with respect to x, x_bias, weight, bias and
-/// time_embedding.
+/// In training the running statistics and the number of batches change in place. Statistics are
+/// float32 for bf16 maps. x + x_bias is rounded as x is. Differentiable with respect to x, x_bias,
+/// weight, bias and time_embedding.
 ///
 /// @return like x, channels_last.
 /// @throws std::invalid_argument if a shape disagrees.

@@ -142,7 +142,6 @@ BatchNorm2dImpl::BatchNorm2dImpl(int64_t num_channels) {
 
 Tensor BatchNorm2dImpl::forward_after_relu(const Tensor& x, const Tensor& time_embedding,
                                            const Tensor& x_bias) {
-  if (is_training()) num_batches_tracked_.add_(1);
   return relu_batch_norm({.x = x,
                           .x_bias = x_bias,
                           .weight = weight_,
@@ -150,6 +149,7 @@ Tensor BatchNorm2dImpl::forward_after_relu(const Tensor& x, const Tensor& time_e
                           .running_mean = running_mean_,
                           .running_var = running_var_,
                           .time_embedding = time_embedding,
+                          .num_batches_tracked = num_batches_tracked_,
                           .momentum = kBatchNormMomentum,
                           .eps = kBatchNormEps,
                           .training = is_training()});

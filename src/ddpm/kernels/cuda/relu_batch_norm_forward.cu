@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kNormThreads)
 }
 
 /// Mean and 1 / deviation of each channel, and the running statistics, which take the unbiased
-/// variance.
+/// variance; and the number of batches.
 __global__ void __launch_bounds__(kFinishThreads)
     finish_statistics_kernel(BatchNormShape shape, int64_t rows, BatchNormTensors tensors,
                              const float* partial) {
@@ -39,6 +39,7 @@ __global__ void __launch_bounds__(kFinishThreads)
   sum_partial_rows(rows, shape.channels, partial, sums);
   if (threadIdx.x >= kVector) return;
   const int channel = static_cast<int>(blockIdx.x) * kVector + static_cast<int>(threadIdx.x);
+  if (channel == 0 && tensors.num_batches_tracked != nullptr) ++*tensors.num_batches_tracked;
   const double count = static_cast<double>(shape.images) * shape.pixels;
   const double mean = sums[0] / count;
   const double variance = fmax(sums[1] / count - mean * mean, 0.0);
@@ -63,7 +64,7 @@ __global__ void __launch_bounds__(kNormThreads)
   load_x_bias<T>(tensors, share.channel, bias);
   unpack(load_packed(static_cast<const T*>(tensors.weight) + share.channel), factor);
   unpack(load_packed(static_cast<const T*>(tensors.bias) + share.channel), offset);
-  load_or<T>(row_of<T>(tensors.time_embedding, shape.channels, static_cast<int>(share.image),
+  load_or<T>(row_of<T>(tensors.time_embedding, tensors.time_stride, static_cast<int>(share.image),
                        share.channel),
              0, time);
 #pragma unroll

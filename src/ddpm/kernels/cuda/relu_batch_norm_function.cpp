@@ -43,11 +43,15 @@ Tensor normalize_map(const ReluBatchNormArgs& args, const Tensor& mean, const Te
   tensors.weight = args.weight.const_data_ptr();
   tensors.bias = args.bias.const_data_ptr();
   tensors.time_embedding = data_of(args.time_embedding);
+  if (args.time_embedding.defined()) tensors.time_stride = args.time_embedding.stride(0);
   tensors.running_mean = args.running_mean.mutable_data_ptr<float>();
   tensors.running_var = args.running_var.mutable_data_ptr<float>();
   Tensor scratch;
   if (args.training) {
     scratch = scratch_of(shape, args.running_mean);
+    if (args.num_batches_tracked.defined()) {
+      tensors.num_batches_tracked = args.num_batches_tracked.mutable_data_ptr<int64_t>();
+    }
     tensors.mean = mean.mutable_data_ptr<float>();
     tensors.rstd = rstd.mutable_data_ptr<float>();
   }
@@ -61,25 +65,16 @@ Tensor normalize_map(const ReluBatchNormArgs& args, const Tensor& mean, const Te
 
 class ReluBatchNorm : public torch::autograd::Function<ReluBatchNorm> {
  public:
+  /// @param args whose tensors the others are: autograd has to see those that have gradients.
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const std::optional<Tensor>& x_bias,
-                        const Tensor& weight, const Tensor& bias,
-                        const std::optional<Tensor>& time_embedding, const Tensor& running_mean,
-                        const Tensor& running_var, double momentum, double eps) {
-    const Tensor mean = at::empty_like(running_mean);
-    const Tensor rstd = at::empty_like(running_mean);
-    const Tensor y = normalize_map({.x = x,
-                                    .x_bias = x_bias.value_or(Tensor()),
-                                    .weight = weight,
-                                    .bias = bias,
-                                    .running_mean = running_mean,
-                                    .running_var = running_var,
-                                    .time_embedding = time_embedding.value_or(Tensor()),
-                                    .momentum = momentum,
-                                    .eps = eps,
-                                    .training = true},
-                                   mean, rstd);
+                        const Tensor& weight, const Tensor& /*bias*/,
+                        const std::optional<Tensor>& time_embedding,
+                        const ReluBatchNormArgs& args) {
+    const Tensor mean = at::empty_like(args.running_mean);
+    const Tensor rstd = at::empty_like(args.running_mean);
+    const Tensor y = normalize_map(args, mean, rstd);
     ctx->save_for_backward({x, weight, mean, rstd, x_bias.value_or(Tensor())});
-    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["eps"] = args.eps;
     ctx->saved_data["time"] = time_embedding.has_value();
     return y;
   }
@@ -115,9 +110,19 @@ class ReluBatchNorm : public torch::autograd::Function<ReluBatchNorm> {
                                              .d_bias = d_bias.mutable_data_ptr()},
                                             scratch.mutable_data_ptr<float>(),
                                             c10::cuda::getCurrentCUDAStream()));
-    return {d_x, d_x_bias, d_weight, d_bias, d_time, Tensor(), Tensor(), Tensor(), Tensor()};
+    return {d_x, d_x_bias, d_weight, d_bias, d_time, Tensor()};  // the last: of args
   }
 };
+
+/// @param table [N, C] or undefined; 8 divides C.
+/// @return      whose rows begin where 8 numbers can be read at once, as those of a chunk may.
+Tensor aligned_rows(const Tensor& table) {
+  constexpr int64_t kVectorSize = 8;
+  if (!table.defined()) return table;
+  const bool are_aligned = table.stride(1) == 1 && table.stride(0) % kVectorSize == 0 &&
+                           table.storage_offset() % kVectorSize == 0;
+  return are_aligned ? table : table.contiguous();
+}
 
 bool needs_gradient(const ReluBatchNormArgs& args) {
   const std::array inputs{&args.x, &args.x_bias, &args.weight, &args.bias, &args.time_embedding};
@@ -137,6 +142,8 @@ bool relu_batch_norm_is_fused(const ReluBatchNormArgs& args) {
   for (const Tensor* other : {&args.x_bias, &args.weight, &args.bias, &args.time_embedding}) {
     if (other->defined() && other->scalar_type() != x.scalar_type()) return false;
   }
+  const Tensor& batches = args.num_batches_tracked;
+  if (batches.defined() && (!batches.is_cuda() || batches.scalar_type() != at::kLong)) return false;
   constexpr int64_t kMostImages = 65535;  // of a grid
   const bool fits = x.numel() > 0 && x.size(1) % 8 == 0 && x.size(0) <= kMostImages &&
                     x.size(0) * x.size(2) * x.size(3) > 1;
@@ -147,11 +154,10 @@ bool relu_batch_norm_is_fused(const ReluBatchNormArgs& args) {
 Tensor fused_relu_batch_norm(const ReluBatchNormArgs& args) {
   ReluBatchNormArgs dense = args;
   dense.x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
-  if (args.time_embedding.defined()) dense.time_embedding = args.time_embedding.contiguous();
+  dense.time_embedding = aligned_rows(args.time_embedding);
   if (!args.training) return normalize_map(dense, {}, {});
-  return ReluBatchNorm::apply(dense.x, if_defined(args.x_bias), args.weight, args.bias,
-                              if_defined(dense.time_embedding), args.running_mean, args.running_var,
-                              args.momentum, args.eps);
+  return ReluBatchNorm::apply(dense.x, if_defined(dense.x_bias), dense.weight, dense.bias,
+                              if_defined(dense.time_embedding), dense);
 }
 
 }  // namespace ddpm::cuda

@@ -22,9 +22,11 @@ struct BatchNormTensors {
   const void* x_bias = nullptr;  ///< [channels]
   const void* weight = nullptr;  ///< [channels], as bias.
   const void* bias = nullptr;
-  const void* time_embedding = nullptr;  ///< [images, channels] contiguous.
+  const void* time_embedding = nullptr;  ///< [images, channels]
+  int64_t time_stride = 0;               ///< from an image's embedding to the next; 8 divides it.
   float* running_mean = nullptr;         ///< [channels], changed in training.
   float* running_var = nullptr;
+  int64_t* num_batches_tracked = nullptr;  ///< One more in training.
   float* mean = nullptr;  ///< [channels], written forward in training, read backward.
   float* rstd = nullptr;
 };
