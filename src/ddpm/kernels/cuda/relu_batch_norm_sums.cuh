@@ -30,9 +30,9 @@ __device__ void write_partial(const BatchNormShape& shape, const Slices& cut, co
 
 // Then a block takes 8 channels, of which a thread holds 4.
 inline constexpr int kFinishThreads = 256;
-inline constexpr int kQuads = kVector / 4;
-inline constexpr int kFinishRows = kFinishThreads / kQuads;  // at a time
-inline constexpr int kFinishAhead = 8;                       // loads of a thread
+inline constexpr int kFinishQuads = kVector / 4;
+inline constexpr int kFinishRows = kFinishThreads / kFinishQuads;  // at a time
+inline constexpr int kFinishAhead = 8;                             // loads of a thread
 
 inline unsigned finish_blocks(const BatchNormShape& shape) {
   return static_cast<unsigned>(shape.channels / kVector);
@@ -42,7 +42,7 @@ inline unsigned finish_blocks(const BatchNormShape& shape) {
 __device__ inline void sum_rows_of_thread(int64_t rows, int channels, const float* from,
                                           double (&sums)[4]) {
   const int64_t step = static_cast<int64_t>(kFinishRows) * channels;
-  for (int64_t row = threadIdx.x / kQuads; row < rows; row += kFinishAhead * kFinishRows) {
+  for (int64_t row = threadIdx.x / kFinishQuads; row < rows; row += kFinishAhead * kFinishRows) {
     const float* const at = from + row * channels;
     float4 loaded[kFinishAhead];
 #pragma unroll
@@ -71,14 +71,14 @@ template <int kSums>
 __device__ void sum_partial_rows(int64_t rows, int channels, const float* partial,
                                  double (&sums)[kSums]) {
   __shared__ double shared[kSums][kFinishRows][kVector];
-  const int quad = static_cast<int>(threadIdx.x) % kQuads * 4;
+  const int quad = static_cast<int>(threadIdx.x) % kFinishQuads * 4;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kVector + quad;
 #pragma unroll
   for (int k = 0; k < kSums; ++k) {
     double own[4] = {};
     sum_rows_of_thread(rows, channels, partial + k * rows * channels + first, own);
 #pragma unroll
-    for (int c = 0; c < 4; ++c) shared[k][threadIdx.x / kQuads][quad + c] = own[c];
+    for (int c = 0; c < 4; ++c) shared[k][threadIdx.x / kFinishQuads][quad + c] = own[c];
   }
   __syncthreads();
   constexpr int kHelpers = kFinishThreads / (kSums * kVector);  // of a warp, for a sum of a channel
