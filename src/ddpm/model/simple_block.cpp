@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/linear.h"
 
 namespace ddpm {
 namespace {
@@ -50,13 +53,30 @@ SimpleBlockImpl::SimpleBlockImpl(const SimpleBlockOptions& options) : dropout_(o
   }
 }
 
-SimpleBlockOutput SimpleBlockImpl::forward(const Tensor& x, const Tensor& e) {
-  const Tensor time = at::relu(time_mlp_->forward(e));
+SimpleBlockOutput SimpleBlockImpl::forward(const Tensor& x, const Tensor& time) {
   Tensor h = convolve_and_normalize(conv1_, batch_norm1_, group_norm1_, x, time);
   h = at::dropout(h, dropout_, is_training());
   h = convolve_and_normalize(conv2_, batch_norm2_, group_norm2_, h, {});
   if (gate_) h = gate_->forward(h, {});
   return {.features = h, .resampled = transform_->forward(h)};
+}
+
+TimeRows simple_time_rows(std::vector<SimpleBlock> blocks, const Tensor& e) {
+  if (!e.is_cuda()) {
+    std::vector<Tensor> rows;
+    for (SimpleBlock& block : blocks) rows.push_back(at::relu(block->time_projection().forward(e)));
+    return TimeRows(std::move(rows));
+  }
+  std::vector<Tensor> weights, biases;
+  std::vector<int64_t> channels;
+  for (SimpleBlock& block : blocks) {
+    const LinearImpl& projection = block->time_projection();
+    weights.push_back(projection.weight());
+    biases.push_back(projection.bias());
+    channels.push_back(projection.weight().size(0));
+  }
+  const Tensor all = linear({.x = e, .weight = at::cat(weights), .bias = at::cat(biases)});
+  return TimeRows(at::relu(all).split_with_sizes(channels, /*dim=*/1));
 }
 
 }  // namespace ddpm

@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "ddpm/core/tensor.h"
 #include "ddpm/model/gate.h"
 #include "ddpm/model/layers.h"
+#include "ddpm/model/time_projections.h"
 
 namespace ddpm {
 
@@ -31,7 +33,7 @@ struct SimpleBlockOutput {
 
 /// A block of the talk's network:
 ///
-///     h = norm1(relu(conv1(x))) + relu(time_mlp(e))
+///     h = norm1(relu(conv1(x))) + time,  time = relu(time_mlp(e))
 ///     features = gate(norm2(relu(conv2(dropout(h)))));  resampled = transform(features)
 ///
 /// transform is a 4x4 convolution of stride 2, transposed on the way up. Names: time_mlp, conv1,
@@ -41,9 +43,10 @@ class SimpleBlockImpl : public torch::nn::Module {
  public:
   explicit SimpleBlockImpl(const SimpleBlockOptions& options);
 
-  /// @param x [N, in_channels, H, W] channels_last; 2 * in_channels on the way up.
-  /// @param e [N, kSimpleTimeChannels]
-  SimpleBlockOutput forward(const Tensor& x, const Tensor& e);
+  /// @param x    [N, in_channels, H, W] channels_last; 2 * in_channels on the way up.
+  /// @param time [N, out_channels], which simple_time_rows() computes for all blocks.
+  SimpleBlockOutput forward(const Tensor& x, const Tensor& time);
+  LinearImpl& time_projection() { return *time_mlp_; }
 
  private:
   double dropout_;
@@ -54,5 +57,11 @@ class SimpleBlockImpl : public torch::nn::Module {
   std::shared_ptr<GateImpl> gate_;
 };
 TORCH_MODULE(SimpleBlock);
+
+/// relu(time_mlp(e)) of each block. A GPU takes all in one product, because each alone is far too
+/// small to fill it.
+///
+/// @param e [N, kSimpleTimeChannels]
+TimeRows simple_time_rows(std::vector<SimpleBlock> blocks, const Tensor& e);
 
 }  // namespace ddpm

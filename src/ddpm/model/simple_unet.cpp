@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <string>
+#include <utility>
 
 #include "ddpm/core/check.h"
 #include "ddpm/model/simple_unet_placement.h"
@@ -106,6 +107,12 @@ Tensor SimpleUnetImpl::embed(const Tensor& t, at::ScalarType dtype) {
   return at::relu(time_mlp_->forward(waves));
 }
 
+TimeRows SimpleUnetImpl::time_rows(const Tensor& e) const {
+  std::vector<SimpleBlock> blocks = down_blocks_;
+  blocks.insert(blocks.end(), up_blocks_.begin(), up_blocks_.end());
+  return simple_time_rows(std::move(blocks), e);
+}
+
 Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {
   check_network_input("SimpleUnet", x, t, config_.image_channels, size_factor(config_));
   check_arg(!labels.class_labels.defined(),
@@ -113,12 +120,12 @@ Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const NetworkLa
   check_arg(
       !labels.augment_labels.defined(),
       "[SimpleUnet] this network knows no augmentation: expected no augment_labels, got some");
-  const Tensor e = embed(t, x.scalar_type());
+  TimeRows times = time_rows(embed(t, x.scalar_type()));
   Tensor h = conv0_->forward(x.contiguous(at::MemoryFormat::ChannelsLast));
   h = attend(down_attention_.front(), h);
   std::vector<Tensor> skips{{}};  // one a level but the first
   for (int64_t level = 1; level <= bottleneck_; ++level) {
-    skips.push_back(h = down_blocks_[index(level - 1)]->forward(h, e).resampled);
+    skips.push_back(h = down_blocks_[index(level - 1)]->forward(h, times.next()).resampled);
     if (level == bottleneck_ && bottleneck_gate_) h = bottleneck_gate_->forward(h, {});
     h = attend(down_attention_[index(level)], h);
   }
@@ -126,8 +133,8 @@ Tensor SimpleUnetImpl::forward(const Tensor& x, const Tensor& t, const NetworkLa
   for (int64_t level = bottleneck_; level >= 1; --level) {
     Tensor& skip = skips[index(level)];
     if (const auto& gate = skip_gates_[index(level)]) skip = gate->forward(skip, coarser);
-    auto [features, resampled] =
-        up_blocks_[index(bottleneck_ - level)]->forward(at::cat({h, skip}, /*dim=*/1), e);
+    auto [features, resampled] = up_blocks_[index(bottleneck_ - level)]->forward(
+        at::cat({h, skip}, /*dim=*/1), times.next());
     skips.pop_back();
     coarser = features;
     h = attend(up_attention_[index(level - 1)], resampled);

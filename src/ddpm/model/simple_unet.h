@@ -39,6 +39,8 @@ class SimpleUnetImpl : public NetworkImpl {
   void add_gates();
   void add_self_attention();
   Tensor embed(const Tensor& t, at::ScalarType dtype);
+  /// What the blocks take of the embedding, in the order in which they run.
+  TimeRows time_rows(const Tensor& e) const;
 
   SimpleUnetConfig config_;
   int64_t bottleneck_;
