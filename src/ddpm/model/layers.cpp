@@ -158,7 +158,9 @@ Tensor BatchNorm2dImpl::forward_after_relu(const Tensor& x, const Tensor& time_e
 void BatchNorm2dImpl::to(at::ScalarType dtype, bool non_blocking) {
   const Tensor mean = running_mean_.detach();
   const Tensor variance = running_var_.detach();
+  const Tensor batches = num_batches_tracked_.detach();
   Module::to(dtype, non_blocking);
+  num_batches_tracked_.set_data(batches);
   if (dtype == at::kBFloat16) {
     running_mean_.set_data(mean.to(at::kFloat));
     running_var_.set_data(variance.to(at::kFloat));

@@ -127,7 +127,7 @@ class GroupNormImpl : public LayerImpl {
 TORCH_MODULE(GroupNorm);
 
 /// Batch norm with running statistics, momentum 0.1, eps 1e-5. The statistics stay float32 when the
-/// network is converted to bf16.
+/// network is converted to bf16, and the number of batches an integer.
 class BatchNorm2dImpl : public LayerImpl {
  public:
   explicit BatchNorm2dImpl(int64_t num_channels);

@@ -143,7 +143,8 @@ bool relu_batch_norm_is_fused(const ReluBatchNormArgs& args) {
     if (other->defined() && other->scalar_type() != x.scalar_type()) return false;
   }
   const Tensor& batches = args.num_batches_tracked;
-  if (batches.defined() && (!batches.is_cuda() || batches.scalar_type() != at::kLong)) return false;
+  const bool counts = args.training && batches.defined();
+  if (counts && (!batches.is_cuda() || batches.scalar_type() != at::kLong)) return false;
   constexpr int64_t kMostImages = 65535;  // of a grid
   const bool fits = x.numel() > 0 && x.size(1) % 8 == 0 && x.size(0) <= kMostImages &&
                     x.size(0) * x.size(2) * x.size(3) > 1;
