@@ -42,6 +42,15 @@ bool takes_pixels_out(const Conv2dArgs& args) {
          has_norm_rows(*args.norm, args.x.size(1)) && is_conv2d_to_pixels(few_channels_shape(args));
 }
 
+FewChannelsConv turned_few_channels_shape(const Tensor& d_y, const Tensor& weight) {
+  return {.images = static_cast<int>(d_y.size(0)),
+          .height = static_cast<int>(d_y.size(2)),
+          .width = static_cast<int>(d_y.size(3)),
+          .channels = static_cast<int>(weight.size(0)),
+          .out_channels = static_cast<int>(weight.size(1)),
+          .turned = true};
+}
+
 }  // namespace
 
 bool fits_few_channels_conv2d(const Conv2dArgs& args) {
@@ -88,6 +97,23 @@ Tensor few_channels_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
   C10_CUDA_CHECK(conv2d_of_pixels(conv, tensors, c10::cuda::getCurrentCUDAStream()));
   keep_part_sums(y, sums);
   return y;
+}
+
+bool has_few_channels_input_gradient(const Tensor& d_y, const Tensor& weight) {
+  return is_bf16_on_gpu(d_y) && is_bf16_on_gpu(weight) && weight.size(2) == 3 &&
+         weight.size(3) == 3 && weight.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+         is_conv2d_of_pixels(turned_few_channels_shape(d_y, weight)) && device_has_clusters();
+}
+
+Tensor few_channels_input_gradient(const Tensor& d_y, const Tensor& weight) {
+  const FewChannelsConv conv = turned_few_channels_shape(d_y, weight);
+  const Tensor d_x = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
+                               d_y.options().memory_format(at::MemoryFormat::ChannelsLast));
+  C10_CUDA_CHECK(conv2d_of_pixels(
+      conv,
+      {.x = d_y.const_data_ptr(), .weight = weight.const_data_ptr(), .out = d_x.mutable_data_ptr()},
+      c10::cuda::getCurrentCUDAStream()));
+  return d_x;
 }
 
 }  // namespace ddpm::cuda

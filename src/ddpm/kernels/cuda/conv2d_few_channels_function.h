@@ -19,4 +19,14 @@ bool is_few_channels_conv2d(const Conv2dArgs& args);
 /// @param statistics those of the args' norm come here; null: nobody wants them.
 Tensor few_channels_conv2d(const Conv2dArgs& args, NormStatistics* statistics = nullptr);
 
+/// Whether few_channels_input_gradient() computes it: that of a network's last convolution.
+bool has_few_channels_input_gradient(const Tensor& d_y, const Tensor& weight);
+
+/// The gradient of x of a 3x3 convolution of stride 1 and padding 1, given that of the result.
+///
+/// @param d_y    [N, O, H, W] channels_last.
+/// @param weight [O, C, 3, 3]
+/// @return       [N, C, H, W]
+Tensor few_channels_input_gradient(const Tensor& d_y, const Tensor& weight);
+
 }  // namespace ddpm::cuda

@@ -11,13 +11,16 @@ struct FewChannelsConv {
   int height = 0, width = 0;
   int channels = 0;
   int out_channels = 0;
+  bool turned = false;  ///< It is the gradient of x of a convolution, given that of the result; of
+                        ///< pixels alone.
 };
 
 /// Null pointers take no part. All but norm and sums are bf16.
 struct FewChannelsTensors {
   const void* x = nullptr;       ///< [images, height, width, channels]
   const float* norm = nullptr;   ///< [images, channels, 2] a and b: silu(a x + b) comes in.
-  const void* weight = nullptr;  ///< [out_channels, 3, 3, channels]
+  const void* weight = nullptr;  ///< [out_channels, 3, 3, channels]; turned: [channels, 3, 3,
+                                 ///< out_channels], the convolution's own.
   const void* bias = nullptr;    ///< [out_channels]
   void* out = nullptr;           ///< [images, height, width, out_channels]
   float* sums = nullptr;         ///< As of WarpgroupConvTensors.

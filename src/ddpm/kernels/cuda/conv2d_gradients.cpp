@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
 
@@ -55,6 +56,7 @@ Tensor weight_gradient_of(const Tensor& d_y, const Tensor& x, const Tensor& weig
 }  // namespace
 
 Tensor conv2d_input_gradient(const Tensor& d_y, const Tensor& weight) {
+  if (has_few_channels_input_gradient(d_y, weight)) return few_channels_input_gradient(d_y, weight);
   if (prefers_convolution_backwards(weight, /*padding=*/1)) {
     return convolve_backwards(d_y, weight, /*padding=*/1);
   }

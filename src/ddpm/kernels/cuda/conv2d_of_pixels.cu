@@ -68,6 +68,18 @@ __device__ void load_weights(const FewChannelsConv& conv, const bf16* weight, Sh
   }
 }
 
+/// A thread for a channel that goes out.
+__device__ void load_turned_weights(const FewChannelsConv& conv, const bf16* weight,
+                                    Shared& shared) {
+#pragma unroll 8
+  for (int k = 0; k < kK; ++k) {
+    const int tap = k / conv.channels, channel = k % conv.channels;
+    shared.weights[threadIdx.x][k] =
+        tap < kTaps ? weight[(channel * kTaps + kTaps - 1 - tap) * conv.out_channels + threadIdx.x]
+                    : bf16(0.0F);
+  }
+}
+
 /// sums [16, 128] of a warp's pixels.
 __device__ void multiply(const Shared& shared, float (&sums)[kOut / 8][4]) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -131,7 +143,12 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ Shared shared;
   let_next_kernel_begin();
   const int pixels = conv.height * conv.width, out = blockIdx.y * kOut;
-  load_weights(conv, static_cast<const bf16*>(t.weight) + out * kTaps * conv.channels, shared);
+  const auto* weight = static_cast<const bf16*>(t.weight);
+  if (conv.turned) {
+    load_turned_weights(conv, weight + out, shared);
+  } else {
+    load_weights(conv, weight + out * kTaps * conv.channels, shared);
+  }
   const Tap tap(conv.channels);
   wait_for_previous_kernel();
   bf16 values[kOwnPixels];
