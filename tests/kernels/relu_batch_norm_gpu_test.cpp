@@ -131,10 +131,6 @@ TEST_P(ReluBatchNormGpuTest, GivesTheBitsOfAMapThatHasItsBias) {
   for (size_t i = 0; i < expected.size(); ++i) {
     EXPECT_TRUE(at::equal(got[i], expected[i])) << "result " << i;
   }
-  if (!c.training) return;
-  const Tensor d_x_bias = expected[4].sum({0, 2, 3});  // of d_x, which bf16 rounds
-  EXPECT_LT(((got.back() - d_x_bias).norm() / d_x_bias.norm()).item<double>(),
-            c.dtype == at::kFloat ? 1e-5 : 1e-2);
 }
 
 INSTANTIATE_TEST_SUITE_P(

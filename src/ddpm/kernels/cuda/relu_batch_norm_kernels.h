@@ -56,8 +56,8 @@ cudaError_t relu_batch_norm_forward(const BatchNormShape& shape, const BatchNorm
 /// over images and pixels,
 ///
 ///     d_x      = m * scale * (d_y - mean(d_y) - normed * mean(d_y * normed))
-///     d_x_bias = scale * (sum(m * d_y) - sum(m) * mean(d_y) - sum(m * normed) * mean(d_y *
-///     normed)) sum(m * normed) = rstd * mean * (count - sum(m))
+///     d_x_bias = scale * (sum(m * d_y) - sum(m) * mean(d_y) - sum_m * mean(d_y * normed))
+///     sum_m    = sum(m * normed) = rstd * mean * (count - sum(m))
 cudaError_t relu_batch_norm_backward(const BatchNormShape& shape, const BatchNormTensors& tensors,
                                      const BatchNormGradients& gradients, float* scratch,
                                      cudaStream_t stream);
