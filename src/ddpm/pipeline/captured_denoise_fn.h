@@ -11,7 +11,7 @@ namespace ddpm {
 /// `denoise` itself.
 ///
 /// Timesteps and labels are read on the device: mixed ones in a batch cost what uniform ones do.
-/// Answers are new tensors, contiguous and of x's dtype where they are replayed. Graphs read the weights where they were: values that are written to the
+/// Answers are new tensors. Graphs read the weights where they were: values that are written to the
 /// network's tensors count from the next call on, and where these got another storage (as
 /// training's previews do with the EMA) everything is captured anew. Of many shapes, the graphs of
 /// the last ones are kept. Copies of the result share the graphs, and serve one thread.
