@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kBesideImages = 32, kBesideSide = 16, kBesideChannels = 256;
 
-/// Blocks of a U-Net: convolution with norm and shortcut, attention, a smaller map, the last norm.
+/// Blocks of a U-Net: convolution with norm and shortcut, attention, a smaller map, a larger one.
 class Blocks {
  public:
   explicit Blocks(bool of_leaves) : of_leaves_(of_leaves) {
@@ -43,6 +43,10 @@ class Blocks {
     for (int bias = 0; bias < 4; ++bias) add({kBesideChannels}, 0.1);
     add({kBesideChannels, kBesideChannels, 3, 3}, 0.02);
     add({kBesideChannels}, 0.1);
+    add({kBesideChannels / 2, kBesideChannels, 3, 3}, 0.02);
+    add({kBesideChannels / 2}, 0.1);
+    Tensor& shrinking = leaves_.at(leaves_.size() - 4);  // of other strides than its gradient's
+    shrinking = shrinking.detach().clone(at::MemoryFormat::Contiguous).requires_grad_();
     x_ = at::randn({kBesideImages, kBesideChannels, kBesideSide, kBesideSide}, options())
              .contiguous(at::MemoryFormat::ChannelsLast);
   }
@@ -83,7 +87,7 @@ class Blocks {
       args.norm = &norm;
       y = conv2d(args);
     }
-    return shrink(attend(y));
+    return enlarge(shrink(attend(y)));
   }
 
   Tensor attend(const Tensor& y) {
@@ -103,6 +107,14 @@ class Blocks {
     args.bias = next();
     args.stride = 2;
     args.padding = 1;
+    return conv2d(args);
+  }
+
+  Tensor enlarge(const Tensor& y) {
+    Conv2dArgs args{.x = y, .weight = next()};
+    args.bias = next();
+    args.padding = 1;
+    args.upsampled = true;
     return conv2d(args);
   }
 

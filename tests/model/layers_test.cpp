@@ -56,7 +56,8 @@ TEST(LayersTest, RunningStatisticsStayFloat32InBf16) {
   EXPECT_EQ(norm->named_buffers()["running_var"].scalar_type(), at::kFloat);
   EXPECT_EQ(norm->named_buffers()["running_var"][0].item<double>(), awkward);
   EXPECT_EQ(norm->named_buffers()["num_batches_tracked"].scalar_type(), at::kLong);
-  EXPECT_EQ(norm->forward_after_relu(at::ones({2, 2, 4, 4}, at::kBFloat16)).scalar_type(), at::kBFloat16);
+  EXPECT_EQ(norm->forward_after_relu(at::ones({2, 2, 4, 4}, at::kBFloat16)).scalar_type(),
+            at::kBFloat16);
 }
 
 TEST(LayersTest, ResamplingRepeatsAndAveragesPixels) {

@@ -140,6 +140,25 @@ TEST(CallPaceTest, AfterACallThatNobodyWaitedForItGoesOn) {
   EXPECT_TRUE(pace.next_call());
 }
 
+TEST(CallPaceTest, AfterCallsOfTwoModelsWhoseEndsComeLateItGoesOn) {
+  FakeDevice device;
+  CallPace pace(device.clock());
+  const auto launch = [&](const char* model) {
+    device.queue(microseconds(1500));
+    return pace.launch({model, 4}, kGpu);
+  };
+  const auto other = launch("other"), first = launch("model"), second = launch("model");
+  pace.wait(*first);
+  pace.wait(*other);  // forgotten by then
+  std::shared_ptr<const DeviceMark> last = second;
+  for (int i = 0; i < 3; ++i) {
+    auto end = launch("model");
+    pace.wait(*last);
+    last = std::move(end);
+  }
+  EXPECT_TRUE(pace.next_call());
+}
+
 TEST(CallPaceTest, ShortCallsAreNotHeld) {
   FakeDevice device;
   CallPace pace(device.clock());

@@ -14,6 +14,10 @@ constexpr int64_t kPartAlignment = 256;  // what an allocation of its own would 
 }  // namespace
 
 const std::vector<Tensor>& DeviceUpload::send(at::ArrayRef<Tensor> values) {
+  for (const Tensor& value : values) {
+    check_arg(value.is_cpu(), "[DeviceUpload] values must be on the CPU, got one on ",
+              value.device());
+  }
   if (!block_.defined()) place(values);
   check_values(values);
   if (device_.is_cpu()) {
@@ -70,11 +74,14 @@ std::vector<Tensor> DeviceUpload::parts_of(const Tensor& block) const {
 
 DeviceUpload::Staging DeviceUpload::make_staging() const {
   const Tensor host = at::empty({size_bytes_}, at::TensorOptions(at::kByte).pinned_memory(true));
-  return {.host = host,
-          .into = parts_of(host),
-          .device = at::empty_like(block_),
-          .sent = c10::Event(device_.type()),
-          .taken = c10::Event(device_.type())};
+  Staging staging{.host = host,
+                  .into = parts_of(host),
+                  .device = at::empty_like(block_),
+                  .sent = c10::Event(device_.type()),
+                  .taken = c10::Event(device_.type())};
+  // What had the block's memory before may still run.
+  staging.taken.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+  return staging;
 }
 
 void DeviceUpload::check_values(at::ArrayRef<Tensor> values) const {

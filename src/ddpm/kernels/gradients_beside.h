@@ -12,6 +12,9 @@ namespace ddpm {
 /// stream waits for them at the end; the bits are those of backward() alone. A map is kept until a
 /// few more layers have been launched.
 ///
+/// Each weight takes part once in the pass, has no gradient before it and no tensor hook: else
+/// autograd adds or reads what is not there yet.
+///
 /// On a CPU it runs `backward` as it is, and on a GPU's default stream, which other threads use.
 void with_gradients_beside(at::Device device, const std::function<void()>& backward);
 

@@ -48,7 +48,7 @@ variable_list unfold_beside(const AttentionWeights& w, const variable_list& d_fo
 variable_list unfold_gradients(const AttentionWeights& w, const variable_list& d_folded) {
 #ifdef DDPM_CUDA
   if (cuda::folds_attention_at_once(w)) return unfold_beside(w, d_folded);
-  cuda::join_beside();
+  if (w.q.is_cuda()) cuda::join_beside();
 #endif
   const Tensor &d_score_weight = d_folded[0], &d_score_bias = d_folded[1];
   const Tensor &d_out_weight = d_folded[2], &d_out_bias = d_folded[3];

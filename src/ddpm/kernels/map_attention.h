@@ -29,7 +29,7 @@ struct FoldedAttention {
   Tensor out_bias;                ///< [C] W_out b_v + b_out
   Tensor score_tiles, out_tiles;  ///< As a GPU's kernel reads them, if they were packed.
   WeightState state;              ///< Of AttentionWeights::all().
-  bool of_leaves = false;         ///< All of these are leaves of autograd.
+  bool of_leaves = false;         ///< What they were folded from are all leaves of autograd.
 };
 
 /// Differentiable with respect to every weight; the gradient of k_bias is zero.

@@ -4,6 +4,8 @@
 
 #include <numeric>
 #include <vector>
+
+#include "ddpm/core/check.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/squared_error_function.h"
 #endif
@@ -11,6 +13,9 @@
 namespace ddpm {
 
 Tensor squared_error_per_image(const Tensor& prediction, const Tensor& target) {
+  check_arg(prediction.sizes() == target.sizes() && prediction.dim() >= 2,
+            "[squared_error_per_image] prediction must be [N, ...] like the target: expected ",
+            target.sizes(), ", got ", prediction.sizes());
 #ifdef DDPM_CUDA
   if (cuda::squared_error_is_fused(prediction, target)) {
     return cuda::fused_squared_error(prediction, target);

@@ -11,6 +11,7 @@ namespace ddpm {
 /// @param prediction [N, ...] any floating dtype, [N, C, H, W] in any layout.
 /// @param target     like prediction; its dtype may differ.
 /// @return           [N] float32.
+/// @throws std::invalid_argument if their shapes differ.
 Tensor squared_error_per_image(const Tensor& prediction, const Tensor& target);
 
 /// The mean over each image's elements.

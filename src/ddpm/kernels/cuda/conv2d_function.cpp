@@ -113,7 +113,8 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
     if (ctx->needs_input_grad(kX)) d_inputs[kX] = input_gradient(shape, d_y, x, weight);
     if (ctx->needs_input_grad(kWeight)) {
       run_beside({d_y, x}, [&] {
-        d_inputs[kWeight] = std::get<1>(differentiate(shape, d_y, x, weight, /*of_x=*/false));
+        d_inputs[kWeight] = in_strides_of(
+            weight, std::get<1>(differentiate(shape, d_y, x, weight, /*of_x=*/false)));
       });
     }
     add_gradients_of_addends(*ctx, d_outputs[0], d_y, d_inputs);

@@ -91,6 +91,7 @@ __global__ void __launch_bounds__(kPackThreads) pack_all_kernel(TilesTable table
   } else {
     pack_tap(entry.shape, block, weight, tiles);
   }
+  __threadfence();
 }
 
 }  // namespace

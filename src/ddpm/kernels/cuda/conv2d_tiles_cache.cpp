@@ -97,7 +97,10 @@ Tensor TilesCache::tiles_of(const Tensor& weight, bool turned) {
   const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream(weight.device().index());
   if (!stream_ || *stream_ != stream || !is_read_in_place(weight)) return {};
   const TilesShape shape = tiles_shape(weight, turned);
-  if (const Entry* entry = find(weight.const_data_ptr(), shape)) return entry->tiles;
+  if (const Entry* entry = find(weight.const_data_ptr(), shape)) {
+    const size_t packed = tables_.empty() ? 0 : tables_.back().count;
+    return entry - entries_.data() < static_cast<ptrdiff_t>(packed) ? entry->tiles : Tensor();
+  }
   entries_.push_back({.shape = shape, .weight = weight.const_data_ptr()});
   return {};
 }
@@ -109,8 +112,8 @@ TilesCache::Entry* TilesCache::find(const void* weight, const TilesShape& shape)
   return found == entries_.end() ? nullptr : &*found;
 }
 
-/// One buffer for all that have none. It stays: a larger block that it was split from could never be
-/// given back by the allocator, so that it has none to split.
+/// One buffer for all that have none. It stays: a larger block that it was split from could never
+/// be given back by the allocator, so that it has none to split.
 void TilesCache::make_room() {
   c10::cuda::CUDACachingAllocator::emptyCache();
   const auto first = std::find_if(entries_.begin(), entries_.end(),

@@ -31,7 +31,7 @@ class TilesCache {
     const void* weight = nullptr;
     Tensor tiles;  ///< Undefined until the refresh() after it was asked for.
   };
-  /// TilesTable
+  /// The memory of a TilesTable, and of how many entries.
   struct Table {
     Tensor entries, entry_of_block;
     size_t count = 0;  ///< of entries

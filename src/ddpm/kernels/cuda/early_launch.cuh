@@ -5,9 +5,9 @@
 #include "ddpm/kernels/cuda/device_clusters.h"
 
 // Programmatic dependent launch: a kernel may begin while the one before it in the stream still
-// runs. What it does before it calls wait_for_previous_kernel() may read nothing but weights, which
-// no kernel that lets others begin early writes, and may write nothing. Every block has to wait, so
-// that a kernel that is done means that all before it are, too.
+// runs. What it does before it calls wait_for_previous_kernel() may read nothing but weights, and
+// may write nothing; a kernel that writes weights lets others begin once all its threads have. Every
+// block has to wait, so that a kernel that is done means that all before it are, too.
 namespace ddpm::cuda {
 
 /// Lets the next kernel begin, once all blocks of this one have called it or have ended.

@@ -188,7 +188,8 @@ class NormConv2d : public torch::autograd::Function<NormConv2d> {
                       {d_inputs[kMap], d_inputs[kMapRest], d_outputs});
     if (wanted[kConvWeight]) {
       run_beside({d_y, normed.whole, normed.rest}, [&] {
-        d_inputs[kConvWeight] = conv2d_weight_gradient(d_y, normed.whole, normed.rest, weight);
+        d_inputs[kConvWeight] =
+            in_strides_of(weight, conv2d_weight_gradient(d_y, normed.whole, normed.rest, weight));
       });
     }
   }

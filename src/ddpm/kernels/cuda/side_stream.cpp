@@ -1,6 +1,6 @@
 #include "ddpm/kernels/cuda/side_stream.h"
 
-#include <ATen/core/Tensor.h>
+#include <ATen/ATen.h>
 #include <c10/core/Event.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -18,9 +18,8 @@ namespace {
 using c10::cuda::CUDAStream;
 using StreamKey = std::pair<c10::DeviceIndex, c10::StreamId>;
 
-// Work that may be under way beside a stream, a layer's in two to five parts. A training step of
-// 128 images on an H100 takes 14.3 ms with 1, 13.6 with 3, 13.5 with 6 (14.5 without a side
-// stream); with more, maps live longer: 2,636 MiB without, 2,836 with 3, 2,932 with 6.
+// Work that may be under way beside a stream, a layer's in two to five parts. More would keep maps
+// alive longer, and gains little.
 constexpr size_t kMostBeside = 6;
 
 c10::Event event_of(const CUDAStream& stream) {
@@ -35,9 +34,12 @@ class SideStream {
 
   void run(std::vector<Tensor> touched, const std::function<void()>& work) {
     event_of(main_).block(side_.unwrap());
-    {
+    try {
       const c10::cuda::CUDAStreamGuard guard(side_);
       work();
+    } catch (...) {  // some of it may have been launched
+      under_way_.push_back({event_of(side_), std::move(touched)});
+      throw;
     }
     under_way_.push_back({event_of(side_), std::move(touched)});
     while (under_way_.size() > kMostBeside) wait_for_first();
@@ -46,8 +48,14 @@ class SideStream {
   void join() {
     while (!under_way_.empty()) wait_for_first();
   }
-  /// After an error: what is under way makes nothing that anyone reads.
-  void forget() { under_way_.clear(); }
+  /// As join() after an error, which may be the stream's own.
+  void give_up() {
+    try {
+      join();
+    } catch (const std::exception&) {
+      under_way_.clear();
+    }
+  }
 
  private:
   struct UnderWay {
@@ -123,12 +131,15 @@ void close() {
 void with_side_stream(at::Device device, const std::function<void()>& work) {
   const c10::cuda::CUDAGuard guard(device);
   SideStream* const side = open();
-  if (side == nullptr) return work();
+  if (side == nullptr) {
+    work();
+    return join_beside();  // of who has it open
+  }
   try {
     work();
     side->join();
   } catch (...) {
-    side->forget();
+    side->give_up();
     close();
     throw;
   }
@@ -142,6 +153,11 @@ void run_beside(std::vector<Tensor> touched, const std::function<void()>& work) 
 
 void join_beside() {
   if (SideStream* const side = open_stream()) side->join();
+}
+
+Tensor in_strides_of(const Tensor& leaf, const Tensor& gradient) {
+  if (gradient.strides() == leaf.strides()) return gradient;
+  return at::empty_like(leaf).copy_(gradient);
 }
 
 bool are_leaves(const std::vector<Tensor>& tensors) {

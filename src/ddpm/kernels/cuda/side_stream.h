@@ -9,8 +9,8 @@
 // with_gradients_beside). Autograd's threads find it by their current stream.
 namespace ddpm::cuda {
 
-/// Runs `work` while the current stream has a side stream, then makes it wait for that. As it is
-/// where it has one already, and on the default stream.
+/// Runs `work` while the current stream has a side stream, then makes it wait for that. On the
+/// default stream as it is.
 void with_side_stream(at::Device device, const std::function<void()>& work);
 
 /// Runs `work` on the current stream's side stream, after all that the current stream holds by now
@@ -27,5 +27,8 @@ void join_beside();
 
 /// @param tensors may be undefined.
 bool are_leaves(const std::vector<Tensor>& tensors);
+
+/// The gradient in the strides of its leaf.
+Tensor in_strides_of(const Tensor& leaf, const Tensor& gradient);
 
 }  // namespace ddpm::cuda

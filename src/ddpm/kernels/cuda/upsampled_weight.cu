@@ -77,7 +77,7 @@ __device__ void write_wide_taps(const UpsampledWeightShape& shape, int first_out
   }
 }
 
-/// Convolutions read phases before they wait for this kernel, so that it lets none begin.
+/// It writes weights, so it lets no kernel begin (early_launch.cuh).
 __global__ void __launch_bounds__(kThreads)
     expand_kernel(UpsampledWeightShape shape, const bf16* weight, bf16* phases, bf16* taps) {
   __shared__ __align__(16) TapRows rows;

@@ -47,10 +47,11 @@ void write_queue(PrometheusText& text, const EngineStats& stats) {
 void write_steps(PrometheusText& text, const EngineStats& stats) {
   text.histogram("ddpm_engine_batch_images", "Images of a network call.", stats.batch_images.bounds,
                  stats.batch_images.counts, stats.batch_images.sum);
-  text.histogram("ddpm_engine_step_seconds",
-                 "Seconds of a network call until its events are told, from gathering its images or "
-                 "from the events of the call before, whichever came later.",
-                 stats.step_seconds.bounds, stats.step_seconds.counts, stats.step_seconds.sum);
+  text.histogram(
+      "ddpm_engine_step_seconds",
+      "Seconds of a network call until its events are told, from gathering its images or "
+      "from the events of the call before, whichever came later.",
+      stats.step_seconds.bounds, stats.step_seconds.counts, stats.step_seconds.sum);
   text.counter("ddpm_engine_rows_total", "Rows of network calls: images, and guided ones again.",
                number(stats.rows));
   text.counter("ddpm_engine_padded_rows_total", "Rows that only filled a batch size.",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 namespace ddpm {
@@ -26,10 +27,11 @@ void CallPace::wait(const DeviceMark& end) {
   const bool was_running = !end.is_reached();
   end.wait();
   const EngineClock::time_point now = clock_.now();
-  while (!launched_.empty() && launched_.front().end.get() != &end) launched_.pop_front();
-  if (launched_.empty()) return;
-  const Launched call = std::move(launched_.front());
-  launched_.pop_front();
+  const auto found = std::ranges::find(launched_, &end,
+                                       [](const Launched& launched) { return launched.end.get(); });
+  if (found == launched_.end()) return;  // forgotten: a later one was waited for
+  const Launched call = *found;
+  launched_.erase(launched_.begin(), std::next(found));
   learn(call);
   if (launched_.size() != 1) return;
   if (was_running) launched_.front().start = now;
