@@ -6,8 +6,8 @@
 
 // Programmatic dependent launch: a kernel may begin while the one before it in the stream still
 // runs. What it does before it calls wait_for_previous_kernel() may read nothing but weights, and
-// may write nothing; a kernel that writes weights lets others begin once all its threads have. Every
-// block has to wait, so that a kernel that is done means that all before it are, too.
+// may write nothing; a kernel that writes weights lets others begin once all its threads have.
+// Every block has to wait, so that a kernel that is done means that all before it are, too.
 namespace ddpm::cuda {
 
 /// Lets the next kernel begin, once all blocks of this one have called it or have ended.
