@@ -5,6 +5,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/current_stream.h"
 
 namespace ddpm {
 namespace {
@@ -34,7 +35,7 @@ const std::vector<Tensor>& DeviceUpload::send(at::ArrayRef<Tensor> values) {
     staging.device.copy_(staging.host, /*non_blocking=*/true);
     staging.sent.record(*copy_stream_);
   }
-  const c10::Stream stream = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
+  const c10::Stream stream = current_stream(device_);
   staging.sent.block(stream);
   block_.copy_(staging.device, /*non_blocking=*/true);
   staging.taken.record(stream);
@@ -80,7 +81,7 @@ DeviceUpload::Staging DeviceUpload::make_staging() const {
                   .sent = c10::Event(device_.type()),
                   .taken = c10::Event(device_.type())};
   // What had the block's memory before may still run.
-  staging.taken.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+  staging.taken.record(current_stream(device_));
   return staging;
 }
 

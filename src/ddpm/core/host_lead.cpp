@@ -1,6 +1,6 @@
 #include "ddpm/core/host_lead.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
+#include "ddpm/core/current_stream.h"
 
 namespace ddpm {
 
@@ -13,8 +13,7 @@ void HostLead::wait() {
 
 void HostLead::mark() {
   if (device_.is_cpu()) return;
-  const c10::impl::VirtualGuardImpl device(device_.type());
-  launched_.emplace_back(device_.type()).record(device.getStream(device_));
+  launched_.emplace_back(device_.type()).record(current_stream(device_));
 }
 
 }  // namespace ddpm

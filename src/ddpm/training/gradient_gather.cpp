@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "ddpm/core/check.h"
+#include "ddpm/core/current_stream.h"
 #include "ddpm/kernels/gradients_beside.h"
 
 namespace ddpm {
@@ -19,10 +19,6 @@ namespace {
 
 // Copied at once: as much as one launch takes, and not so little that launches are what it costs.
 constexpr size_t kMostBytes = size_t{8} << 20, kMostTensors = 40;
-
-c10::Stream current_stream(at::Device device) {
-  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
-}
 
 }  // namespace
 

@@ -1,8 +1,8 @@
 #include "ddpm/serving/engine/device_mark.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 #include <utility>
+
+#include "ddpm/core/current_stream.h"
 
 namespace ddpm {
 namespace {
@@ -31,10 +31,9 @@ class EventMark : public DeviceMark {
 
 std::shared_ptr<const DeviceMark> EventMarks::operator()(at::Device device) {
   if (device.is_cpu()) return nullptr;
-  const c10::impl::VirtualGuardImpl of_device(device.type());
   const auto event = std::make_shared<c10::Event>(
       device.type(), c10::EventFlag::BACKEND_DEFAULT);  // the default ones take no time
-  event->record(of_device.getStream(device));
+  event->record(current_stream(device));
   auto before = std::exchange(last_, event);
   const bool is_same = std::exchange(device_of_last_, device) == device;
   return std::make_shared<EventMark>(is_same ? std::move(before) : nullptr, event);
