@@ -2,6 +2,7 @@
 
 #include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/softmax_kernels.h"
+#include "ddpm/kernels/cuda/warp_sum.cuh"
 
 // A warp takes a row, and keeps it in its registers: lane l holds the four values from 4 l on, from
 // 4 (l + 32) on, and so on.
@@ -9,7 +10,6 @@ namespace ddpm::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarp = 32;
 constexpr int kFour = 4;
 
 __device__ void load_quad(const float* from, float (&out)[kFour]) {
@@ -37,12 +37,6 @@ __device__ void store_quad(__nv_bfloat16* to, const float (&values)[kFour]) {
   *reinterpret_cast<uint2*>(to) = words;
 }
 
-__device__ float warp_sum(float value) {
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(0xffffffff, value, offset);
-  }
-  return value;
-}
 __device__ float warp_max(float value) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
     value = fmaxf(value, __shfl_xor_sync(0xffffffff, value, offset));

@@ -4,11 +4,11 @@
 #include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/squared_error_kernels.h"
 #include "ddpm/kernels/cuda/vector_types.cuh"
+#include "ddpm/kernels/cuda/warp_sum.cuh"
 
 namespace ddpm::cuda {
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 constexpr int64_t kPart = 16384;  // elements of a block
 
@@ -32,18 +32,10 @@ __device__ __forceinline__ void store(T* to, const float (&values)[kVector]) {
   store_vector(to, values);
 }
 
-__device__ __forceinline__ float sum_of_warp(float value) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(0xffffffffu, value, distance);
-  }
-  return value;
-}
-
 /// In the first thread; in the others a part of it.
 __device__ __forceinline__ float sum_of_block(float value) {
   __shared__ float of_warps[kThreads / kWarp];
-  value = sum_of_warp(value);
+  value = warp_sum(value);
   if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = value;
   __syncthreads();
   float sum = 0;
@@ -90,7 +82,7 @@ __global__ void __launch_bounds__(kWarp)
   wait_for_previous_kernel();
   float sum = 0;
   for (int64_t i = threadIdx.x; i < parts; i += kWarp) sum += sums[blockIdx.x * parts + i];
-  sum = sum_of_warp(sum);
+  sum = warp_sum(sum);
   if (threadIdx.x == 0) losses[blockIdx.x] = sum * scale;
 }
 

@@ -1,10 +1,10 @@
 #include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/step_sums_kernels.h"
+#include "ddpm/kernels/cuda/warp_sum.cuh"
 
 namespace ddpm::cuda {
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 
@@ -16,14 +16,6 @@ enum Sum {
   kImages = kPlain + kQuarters,
   kSums = kImages + kQuarters
 };
-
-__device__ __forceinline__ double sum_of_warp(double value) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(0xffffffffu, value, distance);
-  }
-  return value;
-}
 
 /// A thread's images: every kThreads-th.
 __device__ __forceinline__ void sum_images(const MicroBatchBuffers& losses, double (&sums)[kSums]) {
@@ -57,7 +49,7 @@ __global__ void __launch_bounds__(kThreads)
   sum_images(losses, sums);
 #pragma unroll
   for (int k = 0; k < kSums; ++k) {
-    const double sum = sum_of_warp(sums[k]);
+    const double sum = warp_sum(sums[k]);
     if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp][k] = sum;
   }
   __syncthreads();
