@@ -8,6 +8,7 @@
 
 #include <map>
 
+#include "ddpm/core/graph_fills.h"
 #include "ddpm/core/tensor.h"
 
 namespace ddpm {
@@ -69,11 +70,13 @@ CudaGraph::CudaGraph(at::Device device, const std::function<void()>& work) {
   const c10::cuda::CUDAStreamGuard stream_guard(stream);
   make_wait(stream, outer);
   const c10::MempoolId_t pool = at::cuda::graph_pool_handle();
-  graph_ = std::make_unique<at::cuda::CUDAGraph>();
+  graph_ = std::make_unique<at::cuda::CUDAGraph>(/*keep_graph=*/true);
   try {
     begin_capture(*graph_, pool);
     work();
     graph_->capture_end();
+    replace_fills_and_copies(graph_->raw_cuda_graph());
+    graph_->instantiate();
   } catch (...) {
     abandon_capture(*graph_, gpu, pool);
     graph_.reset();
