@@ -11,6 +11,7 @@
 #include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
 #include "ddpm/kernels/cuda/conv2d_few_pixels_function.h"
 #include "ddpm/kernels/cuda/conv2d_gradients.h"
+#include "ddpm/kernels/cuda/map_part_sums.h"
 #include "ddpm/kernels/cuda/map_sums.h"
 #include "ddpm/kernels/cuda/pixel_product_function.h"
 #include "ddpm/kernels/cuda/side_stream.h"
@@ -43,6 +44,12 @@ Tensor convolve(const ConvShape& shape, const Tensor& x, const Tensor& weight) {
       .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+/// A smaller map goes into a norm next.
+bool sums_parts_with_bias(const ConvShape& shape, const Tensor& y, const ConvAddends& addends) {
+  return shape.stride > 1 && !shape.transposed && addends.bias.defined() &&
+         !addends.residual.defined() && !addends.residual_bias.defined() && can_sum_parts(y);
+}
+
 /// The convolution of x with the addends added in the same pass or in place.
 Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight,
                   const ConvAddends& addends) {
@@ -59,7 +66,11 @@ Tensor forward_of(const ConvShape& shape, const Tensor& x, const Tensor& weight,
   if (is_few_pixels_conv2d(args)) return few_pixels_conv2d(args);
   if (is_few_channels_conv2d(args)) return few_channels_conv2d(args);
   Tensor y = convolve(shape, x, weight);
-  add_to_map(y, addends.bias, addends.residual, addends.residual_bias);
+  if (sums_parts_with_bias(shape, y, addends)) {
+    add_bias_and_keep_sums(y, addends.bias);
+  } else {
+    add_to_map(y, addends.bias, addends.residual, addends.residual_bias);
+  }
   return y;
 }
 

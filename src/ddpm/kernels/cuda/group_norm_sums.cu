@@ -3,6 +3,7 @@
 
 #include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
+#include "ddpm/kernels/cuda/vector_types.cuh"
 
 namespace ddpm::cuda {
 namespace {
@@ -10,133 +11,210 @@ namespace {
 using bf16 = __nv_bfloat16;
 
 constexpr int kThreads = 256;
+constexpr int kPixelsAtOnce = 4;
 constexpr int kNormThreads = 512;
-constexpr int kGroupLanes = 16;  // that add up a group
+constexpr int kFewestNormThreads = 256;
+constexpr int kGroupLanes = 8;     // that add up a group
+constexpr int kPartsOfThread = 4;  // under way at once
 constexpr int kWarpGroups = 32 / kGroupLanes;
-constexpr int kVector = 8;  // channels of 16 bytes
 
-/// A block for a part: each thread has eight channels and every so many pixels.
+/// Adds a vector's values and their squares.
+__device__ __forceinline__ void add_values(const float (&values)[kVector],
+                                           float2 (&sums)[kVector]) {
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    sums[i] = {sums[i].x + values[i], fmaf(values[i], values[i], sums[i].y)};
+  }
+}
+
+__device__ __forceinline__ void add_rounded(const float (&added)[kVector],
+                                            float (&values)[kVector]) {
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    values[i] = __bfloat162float(__float2bfloat16_rn(values[i] + added[i]));
+  }
+}
+
+/// A block for a part: each thread has eight channels and every so many pixels, to which it adds
+/// their bias first, if there is one.
+template <bool kAddsBias>
 __global__ void __launch_bounds__(kThreads)
-    sum_parts_kernel(int pixels, int channels, const uint4* map, float2* sums) {
+    sum_parts_kernel(int pixels, int channels, bf16* map, const bf16* bias, float2* sums) {
   __shared__ float2 rows[kThreads * kVector];  // [row, channel]
   let_next_kernel_begin();
   const int vectors = channels / kVector, num_rows = kThreads / vectors;
   const int row = static_cast<int>(threadIdx.x) / vectors;
-  const int vector = static_cast<int>(threadIdx.x) - row * vectors;
-  const uint4* const part = map + static_cast<int64_t>(blockIdx.x) * pixels * vectors + vector;
+  const int channel = (static_cast<int>(threadIdx.x) - row * vectors) * kVector;
+  bf16* const part = map + static_cast<int64_t>(blockIdx.x) * pixels * channels + channel;
+  float added[kVector] = {};
+  if (kAddsBias && row < num_rows) unpack(load_packed(bias + channel), added);
   wait_for_previous_kernel();
   if (row < num_rows) {
     float2 own[kVector] = {};
-#pragma unroll 4
-    for (int pixel = row; pixel < pixels; pixel += num_rows) {
-      const uint4 values = part[pixel * vectors];
-      const uint32_t twos[4] = {values.x, values.y, values.z, values.w};
+    for (int first = row; first < pixels; first += kPixelsAtOnce * num_rows) {
+      Packed<bf16> vectors[kPixelsAtOnce];
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        const float value =
-            __uint_as_float(i % 2 == 0 ? twos[i / 2] << 16 : twos[i / 2] & 0xFFFF0000U);
-        own[i] = {own[i].x + value, fmaf(value, value, own[i].y)};
+      for (int k = 0; k < kPixelsAtOnce; ++k) {
+        const int pixel = min(first + k * num_rows, pixels - 1);
+        vectors[k] = load_packed(part + pixel * channels);
+      }
+#pragma unroll
+      for (int k = 0; k < kPixelsAtOnce; ++k) {
+        const int pixel = first + k * num_rows;
+        if (pixel >= pixels) break;
+        float values[kVector];
+        unpack(vectors[k], values);
+        if constexpr (kAddsBias) {
+          add_rounded(added, values);
+          store_vector(part + pixel * channels, values);
+        }
+        add_values(values, own);
       }
     }
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) rows[row * channels + vector * kVector + i] = own[i];
+    for (int i = 0; i < kVector; ++i) rows[row * channels + channel + i] = own[i];
   }
   __syncthreads();
-  for (int channel = static_cast<int>(threadIdx.x); channel < channels; channel += kThreads) {
+  for (int c = static_cast<int>(threadIdx.x); c < channels; c += kThreads) {
     float2 sum{0, 0};
     for (int r = 0; r < num_rows; ++r) {
-      const float2 more = rows[r * channels + channel];
+      const float2 more = rows[r * channels + c];
       sum = {sum.x + more.x, sum.y + more.y};
     }
-    sums[static_cast<int64_t>(blockIdx.x) * channels + channel] = sum;
+    sums[static_cast<int64_t>(blockIdx.x) * channels + c] = sum;
   }
 }
 
-/// Of values that lie in `of`: each thread has one channel of some of the parts.
-__device__ float2 add_parts(const NormFromSums& from, int64_t image, int channel, int first_part,
+/// Of two neighbouring channels: sum and squares of the one, sum and squares of the other, of every
+/// step'th part.
+__device__ float4 add_parts(const NormFromSums& from, int64_t image, int channel, int first_part,
                             int step) {
   const bool is_rest = channel >= from.channels;
   const int own = is_rest ? from.rest_channels : from.channels;
   const int parts = is_rest ? from.rest_parts : from.parts;
-  const auto* sums = reinterpret_cast<const float2*>(is_rest ? from.rest_sums : from.sums) +
-                     image * parts * own + (is_rest ? channel - from.channels : channel);
-  float2 sum{0, 0};
+  const float* const sums =
+      (is_rest ? from.rest_sums : from.sums) +
+      (image * parts * own + (is_rest ? channel - from.channels : channel)) * 2;
+  float4 sum{0, 0, 0, 0};
 #pragma unroll 4
   for (int part = first_part; part < parts; part += step) {
-    const float2 more = sums[static_cast<int64_t>(part) * own];
-    sum = {sum.x + more.x, sum.y + more.y};
+    const float4 more = *reinterpret_cast<const float4*>(sums + part * own * 2);
+    sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
   }
   return sum;
 }
 
-/// A group's mean and 1 / deviation, by kGroupLanes lanes.
-__device__ float2 group_statistics(const NormFromSums& from, const float2* sums, int slices,
-                                   int group) {
-  const int channels = from.channels + from.rest_channels, of_group = channels / from.groups;
+__device__ __forceinline__ float entry(const void* table, int64_t at) {
+  return __bfloat162float(static_cast<const bf16*>(table)[at]);
+}
+__device__ __forceinline__ float entry_or_zero(const void* table, int64_t at) {
+  return table != nullptr ? entry(table, at) : 0.0F;
+}
+
+/// A channel's entries of the norm's weights, which a kernel may read before it waits.
+struct Affine {
+  float weight, bias;
+
+  __device__ Affine(const NormFromSums& from, int channel)
+      : weight(entry(from.weight, channel)), bias(entry(from.bias, channel)) {}
+};
+/// Its entries of an image's rows.
+struct RowEntries {
+  float time, stretch, shift;
+
+  __device__ RowEntries(const NormFromSums& from, int64_t image, int channel)
+      : time(entry_or_zero(from.time_embedding, image * from.time_embedding_stride + channel)),
+        stretch(1.0F + entry_or_zero(from.scale, image * from.scale_stride + channel)),
+        shift(entry_or_zero(from.shift, image * from.scale_stride + channel)) {}
+};
+
+struct Moments {
   double sum = 0, squares = 0;
-  for (int i = threadIdx.x % kGroupLanes; i < of_group * slices; i += kGroupLanes) {
-    const float2 more = sums[i / of_group * channels + group * of_group + i % of_group];
-    sum += more.x;
-    squares += more.y;
-  }
-  for (int lanes = kGroupLanes / 2; lanes > 0; lanes /= 2) {
-    sum += __shfl_xor_sync(0xFFFFFFFFU, sum, lanes);
-    squares += __shfl_xor_sync(0xFFFFFFFFU, squares, lanes);
-  }
-  const double share = 1.0 / (static_cast<double>(from.pixels) * of_group), mean = sum * share;
-  const auto variance = static_cast<float>(fmax(squares * share - mean * mean, 0.0));
-  return {static_cast<float>(mean), rsqrtf(variance + from.eps)};
-}
 
-/// The sums of as many values, to each of which `added` was added.
-__device__ float2 with_added(float2 sums, float added, float count) {
-  const float more = count * added;
-  return {sums.x + more, sums.y + added * (2.0F * sums.x + more)};
-}
-
-/// A block for an image.
-__global__ void __launch_bounds__(kNormThreads)
-    norm_from_sums_kernel(NormFromSums from, int slices, float2* norm) {
-  extern __shared__ float2 shared[];
-  let_next_kernel_begin();
-  wait_for_previous_kernel();
-  const int channels = from.channels + from.rest_channels;
-  const int64_t image = blockIdx.x;
-  const auto value = [](const void* table, int64_t at) {
-    return __bfloat162float(static_cast<const bf16*>(table)[at]);
-  };
-  const auto time = [&](int c) {
-    if (from.time_embedding == nullptr) return 0.0F;
-    return value(from.time_embedding, image * from.time_embedding_stride + c);
-  };
-  // What is added counts in equal shares, whatever parts a slice has: they add up.
-  const float pixels = static_cast<float>(from.pixels) / static_cast<float>(slices);
-  for (int i = threadIdx.x; i < channels * slices; i += kNormThreads) {
-    const int c = i % channels, slice = i / channels;
-    shared[i] = with_added(add_parts(from, image, c, slice, slices), time(c), pixels);
-  }
-  __syncthreads();
-  float2* statistics = shared + channels * slices;
-  const int rounded = (from.groups + kWarpGroups - 1) / kWarpGroups * kWarpGroups;
-  for (int group = threadIdx.x / kGroupLanes; group < rounded;
-       group += kNormThreads / kGroupLanes) {
-    const float2 of = group_statistics(from, shared, slices, min(group, from.groups - 1));
-    if (threadIdx.x % kGroupLanes != 0 || group >= from.groups) continue;
-    statistics[group] = of;
-    if (from.mean != nullptr) from.mean[image * from.groups + group] = of.x;
-    if (from.rstd != nullptr) from.rstd[image * from.groups + group] = of.y;
-  }
-  __syncthreads();
-  for (int c = threadIdx.x; c < channels; c += kNormThreads) {
-    const float2 of = statistics[c / (channels / from.groups)];
-    float a = of.y * value(from.weight, c), b = value(from.bias, c) + (time(c) - of.x) * a;
-    if (from.scale != nullptr) {
-      const float scale = 1.0F + value(from.scale, image * from.scale_stride + c);
-      a *= scale;
-      b = b * scale + value(from.shift, image * from.scale_stride + c);
+  /// Adds a channel's, given in slices, to whose `pixels` values `added` was added.
+  __device__ void add(const float2* slices, int num_slices, int step, double pixels, double added) {
+    double own_sum = 0, own_squares = 0;
+    for (int slice = 0; slice < num_slices; ++slice) {
+      const float2 more = slices[slice * step];
+      own_sum += more.x;
+      own_squares += more.y;
     }
-    norm[image * channels + c] = {a, b};
+    const double more = pixels * added;
+    sum += own_sum + more;
+    squares += own_squares + added * (2 * own_sum + more);
   }
+  /// Over the lanes of a group.
+  __device__ void add_lanes() {
+#pragma unroll
+    for (int lanes = kGroupLanes / 2; lanes > 0; lanes /= 2) {
+      sum += __shfl_xor_sync(~0U, sum, lanes);
+      squares += __shfl_xor_sync(~0U, squares, lanes);
+    }
+  }
+};
+
+/// Puts the sums of an image's parts into shared memory in slices, which add up to them.
+__device__ void gather_parts(const NormFromSums& from, int64_t image, int slices, float2* sums) {
+  const int channels = from.channels + from.rest_channels, pairs = channels / 2;
+  for (int i = threadIdx.x; i < pairs * slices; i += blockDim.x) {
+    const int slice = i / pairs, channel = (i - slice * pairs) * 2;
+    *reinterpret_cast<float4*>(sums + slice * channels + channel) =
+        add_parts(from, image, channel, slice, slices);
+  }
+}
+
+/// A block for an image. Its threads add up parts, then kGroupLanes of them take a group.
+__global__ void __launch_bounds__(kNormThreads)
+    norm_from_sums_kernel(NormFromSums from, int slices, double share, float2* norm) {
+  extern __shared__ __align__(16) float2 sums[];  // [slice, channel]
+  let_next_kernel_begin();
+  const int channels = from.channels + from.rest_channels, of_group = channels / from.groups;
+  const int lane = threadIdx.x % kGroupLanes, first_group = threadIdx.x / kGroupLanes;
+  const int first_channel = min(first_group * of_group + lane, channels - 1);
+  const Affine first_affine(from, first_channel);
+  const int64_t image = blockIdx.x;
+  wait_for_previous_kernel();
+  const RowEntries first_row(from, image, first_channel);  // on their way with the sums
+  gather_parts(from, image, slices, sums);
+  __syncthreads();
+  const int rounded = (from.groups + kWarpGroups - 1) / kWarpGroups * kWarpGroups;
+  for (int group = first_group; group < rounded; group += blockDim.x / kGroupLanes) {
+    const bool is_there = group < from.groups;
+    const int begin = group * of_group;
+    const auto row_of = [&](int c) {
+      return begin + c == first_channel ? first_row : RowEntries(from, image, begin + c);
+    };
+    Moments moments;
+    for (int c = lane; c < of_group && is_there; c += kGroupLanes) {
+      moments.add(sums + begin + c, slices, channels, from.pixels, row_of(c).time);
+    }
+    moments.add_lanes();
+    if (!is_there) continue;
+    const double mean = moments.sum * share;
+    const auto variance = static_cast<float>(fmax(moments.squares * share - mean * mean, 0.0));
+    const float centre = static_cast<float>(mean), rstd = rsqrtf(variance + from.eps);
+    if (lane == 0 && from.mean != nullptr) from.mean[image * from.groups + group] = centre;
+    if (lane == 0 && from.rstd != nullptr) from.rstd[image * from.groups + group] = rstd;
+    for (int c = lane; c < of_group; c += kGroupLanes) {
+      const Affine affine = begin + c == first_channel ? first_affine : Affine(from, begin + c);
+      const RowEntries row = row_of(c);
+      const float a = rstd * affine.weight * row.stretch;
+      norm[image * channels + begin + c] = {
+          a, fmaf(row.time - centre, a, fmaf(affine.bias, row.stretch, row.shift))};
+    }
+  }
+}
+
+using SumPartsKernel = void (*)(int, int, bf16*, const bf16*, float2*);
+
+cudaError_t launch_sums(SumPartsKernel kernel, const SumsShape& shape, int parts, void* map,
+                        const void* bias, float* sums, cudaStream_t stream) {
+  return launch_early({.blocks = dim3(static_cast<unsigned>(shape.images * parts)),
+                       .threads = dim3(kThreads),
+                       .shared_bytes = 0,
+                       .stream = stream},
+                      kernel, shape.pixels / parts, shape.channels, static_cast<bf16*>(map),
+                      static_cast<const bf16*>(bias), reinterpret_cast<float2*>(sums));
 }
 
 }  // namespace
@@ -149,24 +227,28 @@ int parts_of_at_most(int most_pixels, const SumsShape& shape) {
 
 cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float* sums,
                       cudaStream_t stream) {
-  return launch_early({.blocks = dim3(static_cast<unsigned>(shape.images * parts)),
-                       .threads = dim3(kThreads),
-                       .shared_bytes = 0,
-                       .stream = stream},
-                      sum_parts_kernel, shape.pixels / parts, shape.channels,
-                      static_cast<const uint4*>(map), reinterpret_cast<float2*>(sums));
+  // It is written only where there is a bias.
+  auto* const values = const_cast<bf16*>(static_cast<const bf16*>(map));
+  return launch_sums(sum_parts_kernel<false>, shape, parts, values, /*bias=*/nullptr, sums, stream);
+}
+
+cudaError_t add_bias_and_sum_parts(const SumsShape& shape, int parts, const void* bias, void* map,
+                                   float* sums, cudaStream_t stream) {
+  return launch_sums(sum_parts_kernel<true>, shape, parts, map, bias, sums, stream);
 }
 
 cudaError_t norm_from_sums(const NormFromSums& from, float* norm, cudaStream_t stream) {
-  const int channels = from.channels + from.rest_channels;
+  const int channels = from.channels + from.rest_channels, pairs = channels / 2;
+  const int parts = std::max({from.parts, from.rest_parts, 1});
   const int slices =
-      std::clamp(kNormThreads / channels, 1, std::max({from.parts, from.rest_parts, 1}));
-  return launch_early(
-      {.blocks = dim3(static_cast<unsigned>(from.images)),
-       .threads = dim3(kNormThreads),
-       .shared_bytes = static_cast<int>(sizeof(float2)) * (channels * slices + from.groups),
-       .stream = stream},
-      norm_from_sums_kernel, from, slices, reinterpret_cast<float2*>(norm));
+      std::clamp(kNormThreads / pairs, 1, (parts + kPartsOfThread - 1) / kPartsOfThread);
+  const int threads = std::clamp(pairs * slices, kFewestNormThreads, kNormThreads) / 32 * 32;
+  const double share = 1.0 / (static_cast<double>(from.pixels) * (channels / from.groups));
+  return launch_early({.blocks = dim3(static_cast<unsigned>(from.images)),
+                       .threads = dim3(static_cast<unsigned>(threads)),
+                       .shared_bytes = static_cast<int>(sizeof(float2)) * channels * slices,
+                       .stream = stream},
+                      norm_from_sums_kernel, from, slices, share, reinterpret_cast<float2*>(norm));
 }
 
 }  // namespace ddpm::cuda

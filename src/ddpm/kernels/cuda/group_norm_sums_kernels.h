@@ -27,6 +27,12 @@ int parts_of_at_most(int most_pixels, const SumsShape& shape);
 cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float* sums,
                       cudaStream_t stream);
 
+/// map += bias, and the same of what it holds then, in one pass.
+///
+/// @param bias [channels] bf16
+cudaError_t add_bias_and_sum_parts(const SumsShape& shape, int parts, const void* bias, void* map,
+                                   float* sums, cudaStream_t stream);
+
 /// A group norm of two maps whose channels stand side by side, given the sums of their parts.
 struct NormFromSums {
   int images = 0;

@@ -20,6 +20,9 @@ void keep_part_sums(const Tensor& map, const Tensor& sums);
 Tensor part_sums(const Tensor& map);
 Tensor small_part_sums(const Tensor& map);
 
+/// map += bias [C], and keeps the sums of what it holds then, in one pass.
+void add_bias_and_keep_sums(const Tensor& map, const Tensor& bias);
+
 /// Whether they have or compute them: [N, C, H, W] bf16 on a GPU, C a multiple of 8 and
 /// at most 2048.
 bool can_sum_parts(const Tensor& map);
