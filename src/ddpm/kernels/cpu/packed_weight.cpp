@@ -70,19 +70,28 @@ constexpr int64_t kBlockProductsPerThread = 50'000'000;
 constexpr int64_t kFewestChannels = 64;  // fewer take as long
 
 /// Undefined where no GPU's kernel reads them.
-Tensor tiles_of(const Tensor& weight, int64_t stride, int64_t padding, bool upsampled) {
+Tensor tiles_of(const Tensor& weight, int64_t stride, int64_t padding) {
 #ifdef DDPM_CUDA
   const bool is_odd = weight.size(2) % 2 == 1;
   if (weight.is_cuda() && is_odd && stride == 1 && padding == weight.size(2) / 2) {
     const at::NoGradGuard no_grad;
-    return cuda::warpgroup_tiles(
-        upsampled ? phase_weight(weight.to(at::kFloat)).to(weight.scalar_type()) : weight);
+    return cuda::warpgroup_tiles(weight);
   }
 #else
   static_cast<void>(weight), static_cast<void>(stride), static_cast<void>(padding);
-  static_cast<void>(upsampled);
 #endif
   return {};
+}
+
+/// Of an upsampled map's phases, added in float32 and rounded once; undefined as above.
+Tensor phase_tiles_of(const Tensor& weight) {
+#ifdef DDPM_CUDA
+  const at::NoGradGuard no_grad;
+  return cuda::warpgroup_tiles(phase_weight(weight.to(at::kFloat)).to(weight.scalar_type()));
+#else
+  static_cast<void>(weight);
+  return {};
+#endif
 }
 
 OptionalTensor given(const Tensor& tensor) {
@@ -108,16 +117,17 @@ struct PackedWeight::Forms {
   mutable cpu::Bf16Blocks blocks;
   mutable Tensor of_onednn;
   mutable PackedWeight phases;
-  Tensor joined, tiles;
+  Tensor joined, tiles, phase_tiles;
 };
 
 PackedWeight PackedWeight::of_conv2d(const Tensor& weight, int64_t stride, int64_t padding,
                                      bool upsampled) {
   PackedWeight result;
-  const Tensor tiles = tiles_of(weight, stride, padding, upsampled);
+  const Tensor tiles = tiles_of(weight, stride, padding);
   if (!has_packed_kernels(weight) && !tiles.defined()) return result;
   const auto forms = std::make_shared<Forms>(std::vector<Tensor>{weight});
   forms->tiles = tiles;
+  if (upsampled && tiles.defined()) forms->phase_tiles = phase_tiles_of(weight);
   forms->stride = stride;
   forms->padding = padding;
   result.forms_ = forms;
@@ -188,6 +198,8 @@ const PackedWeight& PackedWeight::phases() const {
 }
 
 const Tensor& PackedWeight::tiles() const { return forms_->tiles; }
+
+const Tensor& PackedWeight::phase_tiles() const { return forms_->phase_tiles; }
 
 const Tensor& PackedWeight::joined() const { return forms_->joined; }
 

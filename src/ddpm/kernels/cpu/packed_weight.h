@@ -42,9 +42,10 @@ class PackedWeight {
   bool prefers_blocks(int64_t pixels) const;
   const cpu::Bf16Blocks& blocks() const;
   const Tensor& of_onednn() const;
-  /// [O / 128, C / 32, k k, 4, 128, 8], as conv2d_warpgroup reads it, or of an upsampled map's
-  /// phases [4 O / 128, C / 32, 4, 4, 128, 8]; undefined where nothing reads it.
+  /// [O / 128, C / 32, k k, 4, 128, 8], as conv2d_warpgroup reads it; undefined where nothing does.
   const Tensor& tiles() const;
+  /// The same of an upsampled map's phases: [4 O / 128, C / 32, 4, 4, 128, 8].
+  const Tensor& phase_tiles() const;
   /// [sum O_i, C]; undefined where the CPU's kernels read another form.
   const Tensor& joined() const;
 

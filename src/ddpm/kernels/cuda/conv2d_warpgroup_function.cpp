@@ -19,9 +19,8 @@
 namespace ddpm::cuda {
 namespace {
 
-constexpr int64_t kTileOut = 128, kTilePixels = 256, kTapsDim = 2;
+constexpr int64_t kTileOut = 128, kTilePixels = 256;
 constexpr int64_t kKernel = 3;
-constexpr int64_t kPhaseSide = 2;  // of the kernel of one phase of an upsampled map
 // Fewer leave most multiprocessors idle. Of 8x8 maps, which have smaller tiles for that, 32 images
 // are enough: a denoising step of them takes an H100 1.36 ms with this kernel and 1.39 without.
 constexpr int64_t kFewestTiles = 30, kFewestSmallTiles = 15;
@@ -30,19 +29,18 @@ constexpr int64_t kFewestImagesOfFour = 16;  // fewer are faster by conv2d_few_p
 
 int channels_in(const Tensor& map) { return map.defined() ? static_cast<int>(map.size(1)) : 0; }
 
-/// Packed as it is to be used.
-bool is_packed(const Conv2dArgs& args) {
-  if (args.packed == nullptr || !args.packed->is_of({args.weight})) return false;
-  const Tensor& tiles = args.packed->tiles();
-  const int64_t side = args.upsampled ? kPhaseSide : args.weight.size(2);
-  return tiles.defined() && tiles.size(kTapsDim) == side * side;
+/// The tiles as they are to be used; undefined if they were not packed before.
+Tensor packed_tiles(const Conv2dArgs& args) {
+  if (args.packed == nullptr || !args.packed->is_of({args.weight})) return {};
+  return args.upsampled ? args.packed->phase_tiles() : args.packed->tiles();
 }
 /// Those of an upsampled map's phases are packed once or not at all.
 bool has_tiles(const Conv2dArgs& args) {
-  return is_packed(args) || (!args.upsampled && has_warpgroup_tiles(args.weight));
+  return packed_tiles(args).defined() || (!args.upsampled && has_warpgroup_tiles(args.weight));
 }
 Tensor tiles_for(const Conv2dArgs& args) {
-  return is_packed(args) ? args.packed->tiles() : warpgroup_tiles(args.weight);
+  const Tensor packed = packed_tiles(args);
+  return packed.defined() ? packed : warpgroup_tiles(args.weight);
 }
 
 /// Everything is bf16 on one GPU.
