@@ -5,6 +5,7 @@
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,17 +22,27 @@ bool is_alike(const Tensor& a, const Tensor& b) {
   return a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type() && a.device() == b.device();
 }
 
+/// Room for x, rounded as the network sees it.
+Tensor room_for(const Tensor& x, std::optional<at::ScalarType> rounded_to) {
+  if (!rounded_to.has_value()) return at::empty_like(x);
+  const at::TensorOptions seen = x.options().dtype(*rounded_to);
+  return at::empty(x.sizes(), seen.memory_format(at::MemoryFormat::ChannelsLast));
+}
+
 /// The calls of one shape, in fixed storage.
 class CapturedCall {
  public:
-  CapturedCall(const Tensor& x, const Tensor& t, const Tensor& labels)
-      : x_(at::empty_like(x)),
+  CapturedCall(const Tensor& x, const Tensor& t, const Tensor& labels,
+               std::optional<at::ScalarType> rounded_to)
+      : dtype_(x.scalar_type()),
+        x_(room_for(x, rounded_to)),
         t_(at::empty_like(t)),
         labels_(labels.defined() ? at::empty_like(labels) : labels),
         replay_("network_denoise_fn", x.device(), /*warm_up_runs=*/1) {}
 
   bool fits(const Tensor& x, const Tensor& t, const Tensor& labels) const {
-    return is_alike(x, x_) && is_alike(t, t_) && is_alike(labels, labels_);
+    return x.sizes() == x_.sizes() && x.scalar_type() == dtype_ && x.device() == x_.device() &&
+           is_alike(t, t_) && is_alike(labels, labels_);
   }
 
   Tensor run(const LabelledDenoiseFn& denoise, const Tensor& x, const Tensor& t,
@@ -44,14 +55,16 @@ class CapturedCall {
   }
 
  private:
+  at::ScalarType dtype_;  ///< Of the x that comes in.
   Tensor x_, t_, labels_, output_;
   CapturedWork replay_;
 };
 
 class CapturedDenoiser {
  public:
-  CapturedDenoiser(LabelledDenoiseFn denoise, const NetworkImpl& network)
-      : denoise_(std::move(denoise)), tensors_(network.parameters()) {
+  CapturedDenoiser(LabelledDenoiseFn denoise, const NetworkImpl& network,
+                   std::optional<at::ScalarType> rounded_to)
+      : denoise_(std::move(denoise)), rounded_to_(rounded_to), tensors_(network.parameters()) {
     const std::vector<Tensor> buffers = network.buffers();
     tensors_.insert(tensors_.end(), buffers.begin(), buffers.end());
   }
@@ -80,10 +93,11 @@ class CapturedDenoiser {
       return calls_.back();
     }
     if (calls_.size() == kMaxGraphs) calls_.pop_front();
-    return calls_.emplace_back(x, t, labels);
+    return calls_.emplace_back(x, t, labels, rounded_to_);
   }
 
   LabelledDenoiseFn denoise_;
+  std::optional<at::ScalarType> rounded_to_;
   std::vector<Tensor> tensors_;      ///< The network's own.
   std::vector<const void*> places_;  ///< Their storage when calls_ were captured.
   std::list<CapturedCall> calls_;
@@ -91,9 +105,9 @@ class CapturedDenoiser {
 
 }  // namespace
 
-LabelledDenoiseFn captured_denoise_fn(const LabelledDenoiseFn& denoise,
-                                      const NetworkImpl& network) {
-  return [denoiser = std::make_shared<CapturedDenoiser>(denoise, network)](
+LabelledDenoiseFn captured_denoise_fn(const LabelledDenoiseFn& denoise, const NetworkImpl& network,
+                                      std::optional<at::ScalarType> rounded_to) {
+  return [denoiser = std::make_shared<CapturedDenoiser>(denoise, network, rounded_to)](
              const Tensor& x_t, const Tensor& t, const Tensor& class_labels) {
     return (*denoiser)(x_t, t, class_labels);
   };

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "ddpm/model/network.h"
 #include "ddpm/sampling/denoise_fn.h"
 
@@ -16,8 +18,11 @@ namespace ddpm {
 /// training's previews do with the EMA) everything is captured anew. Of many shapes, the graphs of
 /// the last ones are kept. Copies of the result share the graphs, and serve one thread.
 ///
-/// @param denoise a pure function of its arguments and of the network, which is in eval mode.
-/// @param network whose tensors `denoise` reads.
-LabelledDenoiseFn captured_denoise_fn(const LabelledDenoiseFn& denoise, const NetworkImpl& network);
+/// @param denoise    a pure function of its arguments and of the network, which is in eval mode.
+/// @param network    whose tensors `denoise` reads.
+/// @param rounded_to if `denoise` rounds x to that dtype and does nothing else with it: calls then
+///                   round it on its way into the graph.
+LabelledDenoiseFn captured_denoise_fn(const LabelledDenoiseFn& denoise, const NetworkImpl& network,
+                                      std::optional<at::ScalarType> rounded_to = std::nullopt);
 
 }  // namespace ddpm

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "ddpm/core/check.h"
 #include "ddpm/diffusion/edm.h"
 #include "ddpm/diffusion/prediction.h"
@@ -83,9 +85,13 @@ Tensor with_enlarged(const Tensor& x, const Tensor& enlarged) {
   return at::cat({x, enlarged.repeat({times, 1, 1, 1})}, /*dim=*/1);
 }
 
+/// @param denoise answer_of() the network of that dtype, or of x_t with more channels.
 LabelledDenoiseFn captured_if_asked(const LabelledDenoiseFn& denoise, const NetworkView& view,
-                                    const NetworkImpl& network) {
-  return view.capture ? captured_denoise_fn(denoise, network) : denoise;
+                                    const NetworkImpl& network, at::ScalarType dtype) {
+  if (!view.capture) return denoise;
+  const bool scales_input = view.prediction == PredictionType::kEdm;
+  return captured_denoise_fn(denoise, network,
+                             scales_input ? std::nullopt : std::make_optional(dtype));
 }
 
 }  // namespace
@@ -93,17 +99,17 @@ LabelledDenoiseFn captured_if_asked(const LabelledDenoiseFn& denoise, const Netw
 LabelledDenoiseFn labelled_denoise_fn(const std::shared_ptr<NetworkImpl>& network,
                                       const NetworkView& view, at::ScalarType dtype) {
   const LabelledDenoiseFn answer = answer_of(network, view, dtype);
-  if (!view.self_conditioning) return captured_if_asked(answer, view, *network);
+  if (!view.self_conditioning) return captured_if_asked(answer, view, *network, dtype);
   const auto without_guess = [answer](const Tensor& x_t, const Tensor& t,
                                       const Tensor& class_labels) {
     return answer(at::cat({x_t, at::zeros_like(x_t)}, /*dim=*/1), t, class_labels);
   };
-  return captured_if_asked(without_guess, view, *network);
+  return captured_if_asked(without_guess, view, *network, dtype);
 }
 
 LabelledDenoiseFn network_answer_fn(const std::shared_ptr<NetworkImpl>& network,
                                     const NetworkView& view, at::ScalarType dtype) {
-  return captured_if_asked(answer_of(network, view, dtype), view, *network);
+  return captured_if_asked(answer_of(network, view, dtype), view, *network, dtype);
 }
 
 DenoiseFn network_denoise_fn(const std::shared_ptr<NetworkImpl>& network, const NetworkView& view,
