@@ -30,6 +30,8 @@ std::vector<NormConvCase> norm_conv_cases() {
           {"ShortcutOfTwoMaps", 124, 8, 256, 0, 256, true, false, false, 128, 32},
           {"TwoMaps", 17, 32, 128, 128, 128},
           {"GroupsAcrossMaps", 17, 32, 256, 128, 128},
+          {"SlicesOfOneMap", 40, 32, 256, 0, 128, true, false, true},
+          {"SlicesOfTwoMaps", 40, 16, 256, 256, 256, false, true},
           {"WiderResult", 40, 16, 128, 0, 256},
           {"ScaleShift", 121, 8, 256, 0, 256, true, true, true},
           {"SmallestMaps", 64, 4, 256, 256, 256},

@@ -7,34 +7,36 @@ using namespace cluster_backward;
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
+/// kMaps: slabs that stay in shared memory, d_y's and x's; there are slices where both do.
 /// kLater: d_later is there. Without it the second pass is a third shorter.
 template <typename T, int kMaps, NormTail kTail, bool kLater>
 __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
-    backward_kernel(GroupNormShape shape, ClusterPlan plan, GroupNormTensors tensors,
+    backward_kernel(SliceShape shape, ClusterPlan plan, GroupNormTensors tensors,
                     GroupNormGradients gradients) {
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ ChunkBarrier barriers[kChunks];
   const cg::cluster_group cluster = cg::this_cluster();
   cluster.barrier_arrive();  // nobody writes to a block that has not begun
   let_next_kernel_begin();
-  const ClusterPlace place(shape, plan);
-  SlabLane<const T> x = slab_lane(shape, place, static_cast<const T*>(tensors.x),
+  const SlicePlace place(shape, plan, kMaps == 2 ? shape.slices : 1);
+  const GroupNormShape& maps = shape.maps;
+  const ClusterPlace& in_maps = place.in_maps;
+  SlabLane<const T> x = slab_lane(maps, in_maps, static_cast<const T*>(tensors.x),
                                   static_cast<const T*>(tensors.x_rest));
-  SlabLane<const T> d_y = slab_lane(shape, place, static_cast<const T*>(gradients.d_y));
+  SlabLane<const T> d_y = slab_lane(maps, in_maps, static_cast<const T*>(gradients.d_y));
   wait_for_previous_kernel();
   T* kept_d_z = nullptr;  // where d_y stands in shared memory: the first pass leaves d_z there
   if constexpr (kMaps > 0) {
     T* const slab = reinterpret_cast<T*>(memory);
-    const int main_channels = shape.channels - shape.rest_channels;
     init_barriers(barriers);
-    if (threadIdx.x == 0) {
-      copy_slabs<T, kMaps>(shape, plan, place, tensors, gradients, barriers, slab);
-    }
+    copy_slabs<T, kMaps>(shape, plan, place, tensors, gradients, barriers, slab);
     kept_d_z = slab + place.channel();
-    d_y.base = kept_d_z;
+    d_y = {kept_d_z, shape.channels};
     if constexpr (kMaps == 2) {
-      x.base = slab + plan.pixels * shape.channels + place.channel() +
-               (place.in_rest ? (plan.pixels - 1) * main_channels : 0);
+      const int main = place.main_channels;
+      x = {slab + plan.pixels * shape.channels + place.channel() +
+               (place.in_rest ? (plan.pixels - 1) * main : 0),
+           place.in_rest ? shape.channels - main : main};
     }
   }
   const BackwardScratch scratch(shape, plan, memory + kMaps * plan.map_bytes);
@@ -42,8 +44,8 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
   const float kept_factor = 65536.0f / (65536.0f - floorf(shape.dropout * 65536.0f + 0.5f));
   const auto kept_of = [&](int pixel) -> uint32_t {
     if constexpr (kTail != NormTail::kSiluDropout) return 0;
-    const int64_t first = static_cast<int64_t>(place.image) * shape.pixels + place.first;
-    return tensors.kept[(first + pixel) * plan.lanes + place.lane];
+    const int64_t first = static_cast<int64_t>(in_maps.image) * shape.pixels + place.first;
+    return tensors.kept[(first + pixel) * (maps.channels / kVector) + in_maps.lane];
   };
   float factor[kVector], offset[kVector];
   load_channels(scratch.channel + kFactor * shape.channels, place.channel(), factor);
@@ -56,7 +58,7 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
   {
     float totals[3][kVector] = {};
     const SlabLane<T> y =
-        output_lane(shape, place, static_cast<T*>(gradients.y), static_cast<T*>(gradients.y_rest));
+        output_lane(maps, in_maps, static_cast<T*>(gradients.y), static_cast<T*>(gradients.y_rest));
     LoadAhead<T, kMaps == 2> values(x, plan, place);
     each_pixel(plan, place, kMaps > 0 ? barriers : nullptr, [&](int pixel) {
       float value[kVector], d_out[kVector];
@@ -90,13 +92,13 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
   load_channels(scratch.channel + kSlope * shape.channels, place.channel(), slope);
   load_channels(scratch.channel + kLevel * shape.channels, place.channel(), level);
   const SlabLane<T> d_x =
-      slab_lane(shape, place, static_cast<T*>(gradients.d_x), static_cast<T*>(gradients.d_x_rest));
-  const SlabLane<const T> d_skip = slab_lane(shape, place, static_cast<const T*>(gradients.d_skip),
+      slab_lane(maps, in_maps, static_cast<T*>(gradients.d_x), static_cast<T*>(gradients.d_x_rest));
+  const SlabLane<const T> d_skip = slab_lane(maps, in_maps, static_cast<const T*>(gradients.d_skip),
                                              static_cast<const T*>(gradients.d_skip_rest));
   LoadAhead<T, kMaps == 2> values(x, plan, place);
   LoadAhead<T> skipped(d_skip, plan, place);
   LoadAhead<T> later(
-      slab_lane<const T>(shape, place, static_cast<const T*>(gradients.d_later), nullptr), plan,
+      slab_lane<const T>(maps, in_maps, static_cast<const T*>(gradients.d_later), nullptr), plan,
       place);
   each_pixel(plan, place, nullptr, [&](int pixel) {
     float value[kVector], d_out[kVector], out[kVector];
@@ -124,14 +126,15 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
 
 #else
 template <typename T, int kMaps, NormTail kTail, bool kLater>
-__global__ void backward_kernel(GroupNormShape, ClusterPlan, GroupNormTensors, GroupNormGradients) {
+__global__ void backward_kernel(SliceShape, ClusterPlan, GroupNormTensors, GroupNormGradients) {
   __trap();  // no clusters here: group_norm_silu_clusters() says so
 }
 #endif
 
 template <typename T>
-cudaError_t backward(const GroupNormShape& shape, const GroupNormTensors& tensors,
+cudaError_t backward(const GroupNormShape& maps_shape, const GroupNormTensors& tensors,
                      const GroupNormGradients& gradients, cudaStream_t stream) {
+  const SliceShape shape = make_slices(maps_shape, /*maps=*/2, &BackwardScratch::bytes);
   ClusterPlan plan = make_cluster_plan(shape, /*maps=*/2, &BackwardScratch::bytes);
   int maps = plan.resident ? 2 : 0;
   if (!plan.good) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ddpm/kernels/cuda/group_norm_silu_cluster.cuh"
+#include "ddpm/kernels/cuda/group_norm_silu_cluster_slice.cuh"
 
 // What the blocks of group_norm_silu_cluster_backward.cu do around their two passes.
 namespace ddpm::cuda::cluster_backward {
@@ -26,19 +26,20 @@ inline constexpr int kBackwardBlocks = 3;  // of a multiprocessor
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 template <typename T>
-__device__ void load_constants(const GroupNormShape& shape, const ClusterPlace& place,
+__device__ void load_constants(const GroupNormShape& shape, const SlicePlace& place,
                                const GroupNormTensors& tensors, const BackwardScratch& scratch) {
   const int channels = shape.channels;
   const int per_group = channels / shape.groups;
-  const int64_t row = place.image * tensors.scale_stride;
-  const int64_t time_row = place.image * tensors.time_embedding_stride;
+  const int first = place.first_channel;
+  const int64_t row = place.in_maps.image * tensors.scale_stride + first;
+  const int64_t time_row = place.in_maps.image * tensors.time_embedding_stride + first;
   each_channel(shape, [&](int c) {
     const int group = place.image * shape.groups + c / per_group;
     const float centre = tensors.mean[group] - entry_or<T>(tensors.time_embedding, time_row + c, 0);
     const float stretch = 1 + entry_or<T>(tensors.scale, row + c, 0);
-    const float factor = entry_or<T>(tensors.weight, c, 1) * stretch * tensors.rstd[group];
+    const float factor = entry_or<T>(tensors.weight, first + c, 1) * stretch * tensors.rstd[group];
     const float offset =
-        entry_or<T>(tensors.bias, c, 0) * stretch + entry_or<T>(tensors.shift, row + c, 0);
+        entry_or<T>(tensors.bias, first + c, 0) * stretch + entry_or<T>(tensors.shift, row + c, 0);
     scratch.channel[kCentre * channels + c] = centre;
     scratch.channel[kFactor * channels + c] = factor;
     scratch.channel[kOffset * channels + c] = offset - centre * factor;
@@ -121,10 +122,11 @@ inline __device__ void load_slopes(const GroupNormShape& shape, const ClusterPla
 /// Gradients with one value an image and channel; each block writes its share of the channels.
 template <typename T>
 __device__ void write_channels(const GroupNormShape& shape, const ClusterPlan& plan,
-                               const ClusterPlace& place, const GroupNormTensors& tensors,
+                               const SlicePlace& place, const GroupNormTensors& tensors,
                                const GroupNormGradients& gradients, const BackwardScratch& scratch,
                                int share) {
   const int per_group = shape.channels / shape.groups;
+  const int64_t row = place.in_maps.image * tensors.scale_stride;
   const int begin = place.rank * share;
   const int count = min(share, shape.channels - begin);
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kClusterThreads) {
@@ -139,14 +141,15 @@ __device__ void write_channels(const GroupNormShape& shape, const ClusterPlan& p
     const float rstd = tensors.rstd[place.image * shape.groups + group];
     const float centre = scratch.channel[kCentre * shape.channels + c];
     const float d_z = sums[0], d_z_normed = (sums[1] - centre * d_z) * rstd;
-    const float stretch = 1 + entry_or<T>(tensors.scale, place.image * tensors.scale_stride + c, 0);
-    const float weight = entry_or<T>(tensors.weight, c, 1);
+    const int map_channel = place.first_channel + c;
+    const float stretch = 1 + entry_or<T>(tensors.scale, row + map_channel, 0);
+    const float weight = entry_or<T>(tensors.weight, map_channel, 1);
     const int64_t at = static_cast<int64_t>(place.image) * shape.channels + c;
     gradients.sums[at] = stretch * d_z;
     gradients.sums[static_cast<int64_t>(shape.images) * shape.channels + at] = stretch * d_z_normed;
     if (gradients.d_shift != nullptr) static_cast<T*>(gradients.d_shift)[at] = static_cast<T>(d_z);
     if (gradients.d_scale != nullptr) {
-      const float bias = entry_or<T>(tensors.bias, c, 0);
+      const float bias = entry_or<T>(tensors.bias, map_channel, 0);
       static_cast<T*>(gradients.d_scale)[at] = static_cast<T>(weight * d_z_normed + bias * d_z);
     }
     if (gradients.d_time_embedding == nullptr && !gradients.map_sums.are_wanted()) continue;
@@ -162,27 +165,25 @@ __device__ void write_channels(const GroupNormShape& shape, const ClusterPlan& p
 }
 
 /// Starts the copies of the slabs of d_y and, of two maps, of x and x_rest, which stand in this
-/// order in `memory`.
+/// order from `slab` on.
 template <typename T, int kMaps>
-__device__ void copy_slabs(const GroupNormShape& shape, const ClusterPlan& plan,
-                           const ClusterPlace& place, const GroupNormTensors& tensors,
-                           const GroupNormGradients& gradients, ChunkBarrier* barriers, T* d_y) {
-  const int main_channels = shape.channels - shape.rest_channels;
-  T* const x = d_y + plan.pixels * shape.channels;
-  T* const x_rest = x + plan.pixels * main_channels;
-  const int64_t begin = static_cast<int64_t>(place.image) * shape.pixels + place.first;
-  for (int i = 0; i < kChunks; ++i) {
-    const int from = i * plan.chunk;
-    const int to = min(place.count, from + plan.chunk);
-    if (from >= to) break;
-    barriers[i].expect(static_cast<uint32_t>(kMaps * (to - from) * shape.channels) * sizeof(T));
-    copy_chunk(barriers[i], d_y, static_cast<const T*>(gradients.d_y), begin, shape.channels, from,
-               to);
-    if constexpr (kMaps == 2) {
-      copy_chunk(barriers[i], x, static_cast<const T*>(tensors.x), begin, main_channels, from, to);
-      copy_chunk(barriers[i], x_rest, static_cast<const T*>(tensors.x_rest), begin,
-                 shape.rest_channels, from, to);
-    }
+__device__ void copy_slabs(const SliceShape& shape, const ClusterPlan& plan,
+                           const SlicePlace& place, const GroupNormTensors& tensors,
+                           const GroupNormGradients& gradients, ChunkBarrier* barriers, T* slab) {
+  const GroupNormShape& maps = shape.maps;
+  const int first = place.first_channel, channels = shape.channels;
+  expect_slabs(plan, place, barriers, kMaps * channels * static_cast<int>(sizeof(T)));
+  const auto d_y = slab_from<T>(maps, place, gradients.d_y, first, maps.channels);
+  copy_slab<T>(plan, place, barriers, {slab, d_y, channels}, /*warp=*/0);
+  if constexpr (kMaps == 2) {
+    const int main = place.main_channels, rest = maps.rest_channels;
+    const int x_channels = maps.channels - rest;
+    T* const x_slab = slab + plan.pixels * channels;
+    const auto x = slab_from<T>(maps, place, tensors.x, first, x_channels);
+    copy_slab<T>(plan, place, barriers, {x_slab, x, main}, /*warp=*/1);
+    const auto x_rest = slab_from<T>(maps, place, tensors.x_rest, max(0, first - x_channels), rest);
+    copy_slab<T>(plan, place, barriers, {x_slab + plan.pixels * main, x_rest, channels - main},
+                 /*warp=*/2);
   }
 }
 

@@ -1,5 +1,5 @@
 #include "ddpm/kernels/cuda/device_clusters.h"
-#include "ddpm/kernels/cuda/group_norm_silu_cluster.cuh"
+#include "ddpm/kernels/cuda/group_norm_silu_cluster_slice.cuh"
 
 namespace ddpm::cuda {
 namespace {
@@ -9,6 +9,8 @@ constexpr int kGoodBytes = 76700;       // three blocks a multiprocessor
 constexpr int kFairBytes = 112 * 1024;  // two
 constexpr int kMostBytes = 224 * 1024;
 constexpr int kEnoughBlocks = 264;
+constexpr int kMostSlices = 4;
+constexpr int kLeastRowBytes = 128;  // of a slice's pixel: each of them is a copy
 
 }  // namespace
 
@@ -44,6 +46,18 @@ ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
     }
   }
   return plan_of(8);
+}
+
+SliceShape make_slices(const GroupNormShape& maps_shape, int maps,
+                       int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&)) {
+  for (int slices = 1; slices <= kMostSlices; ++slices) {
+    const SliceShape shape(maps_shape, slices);
+    const int row_bytes = shape.channels * (shape.bf16 ? 2 : 4);
+    const bool divides = maps_shape.groups % slices == 0 && shape.channels % kVector == 0;
+    if (!divides || (slices > 1 && row_bytes < kLeastRowBytes)) continue;
+    if (make_cluster_plan(shape, maps, scratch_bytes).good) return shape;
+  }
+  return {maps_shape, 1};
 }
 
 bool group_norm_silu_clusters(const GroupNormShape& shape) {
