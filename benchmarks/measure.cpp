@@ -61,6 +61,7 @@ int run_benchmarks(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   configure_cpu(/*threads=*/0);
   configure_gpu();
+  limit_threads_beside(select_device("auto"), /*threads=*/0);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

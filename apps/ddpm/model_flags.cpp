@@ -54,7 +54,8 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
       ->capture_default_str();
   add_enum_option(command, "--precision", flags.pipeline.precision,
                   "of the network; default fp32; auto: bf16 where the device multiplies it");
-  command.add_option("--threads", flags.threads, "CPU threads; 0: one a core");
+  command.add_option("--threads", flags.threads,
+                     "CPU threads; 0: one a core, beside a GPU at most four");
   command.add_flag("--raw-weights", flags.pipeline.raw_weights, "the weights instead of their EMA");
   command.add_flag("-q,--quiet", flags.quiet, "no progress");
   command
@@ -91,6 +92,7 @@ LoadedModel load_model(const ModelFlags& flags) {
   configure_cpu(flags.threads);
   configure_gpu();
   LoadedModel model{load_pipeline(flags.model, flags.pipeline), nullptr, nullptr};
+  limit_threads_beside(model.pipeline.device, flags.threads);
   check_draws_images(model.pipeline.folder);
   if (!flags.guide_model.empty()) {
     model.guide = std::make_unique<Pipeline>(load_pipeline(flags.guide_model, flags.pipeline));

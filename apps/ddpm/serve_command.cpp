@@ -157,6 +157,7 @@ void run_serve(const ServeFlags& flags, int& exit_code) {
   const sigset_t signals = block_signals();
   configure_cpu(flags.threads);
   configure_gpu();
+  limit_threads_beside(select_device(flags.pipeline.device), flags.threads);
   compute_in_this_thread_alone();  // it reads the folder of models; the engine's computes
   allow_many_files();
   Server server(flags);

@@ -112,7 +112,8 @@ void add_serve_flags(CLI::App& command, ServeFlags& flags) {
       ->capture_default_str();
   add_enum_option(command, "--precision", flags.pipeline.precision,
                   "of the networks; default fp32; auto: bf16 where the device multiplies it");
-  command.add_option("--threads", flags.threads, "CPU threads; 0: one a core");
+  command.add_option("--threads", flags.threads,
+                     "CPU threads; 0: one a core, beside a GPU at most four");
   command.add_flag("--raw-weights", flags.pipeline.raw_weights,
                    "of runs and checkpoints the weights instead of their EMA");
   command.add_option("--state", flags.state,

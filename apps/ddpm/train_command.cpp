@@ -154,7 +154,7 @@ void run_train(const TrainFlags& flags, int& exit_code) {
             enum_word(recipe.data.split));
   configure_cpu(recipe.train.threads);
   configure_gpu();
-  select_device(recipe.train.device);
+  const at::Device device = select_device(recipe.train.device);
   const ImageSet set = load_image_set(recipe.data);
   for (const std::string& skipped : set.skipped) log_warn("skipped " + skipped);
   recipe = resolve_recipe(recipe, set);
@@ -170,6 +170,7 @@ void run_train(const TrainFlags& flags, int& exit_code) {
     }
     return;
   }
+  limit_threads_beside(device, recipe.train.threads);
   if (flags.profile_steps > 0) {
     const fs::path run_folder = run_folder_of(flags);
     check_writable(run_folder);

@@ -53,6 +53,25 @@ TEST(DeviceTest, ConfigureCpuSetsThreadsAndFlushesDenormals) {
   EXPECT_EQ((tiny * 1e-3).item<float>(), 0.0F);
 }
 
+// Of devices alone: no GPU is asked for anything.
+TEST(DeviceTest, AFewThreadsWorkBesideAGpuUnlessTheirNumberIsChosen) {
+  const at::Device gpu(at::kCUDA, 0);
+  unsetenv("OMP_NUM_THREADS");
+  configure_cpu(6);
+  limit_threads_beside(at::kCPU, /*threads=*/0);
+  limit_threads_beside(gpu, /*threads=*/6);
+  EXPECT_EQ(at::get_num_threads(), 6);
+  setenv("OMP_NUM_THREADS", "6", /*overwrite=*/1);
+  limit_threads_beside(gpu, /*threads=*/0);
+  EXPECT_EQ(at::get_num_threads(), 6);
+  unsetenv("OMP_NUM_THREADS");
+  limit_threads_beside(gpu, /*threads=*/0);
+  EXPECT_EQ(at::get_num_threads(), 4);
+  configure_cpu(2);
+  limit_threads_beside(gpu, /*threads=*/0);
+  EXPECT_EQ(at::get_num_threads(), 2);
+}
+
 TEST(DeviceTest, AThreadThatComputesAloneLeavesTheOthersTheirTeams) {
 #ifndef _OPENMP
   GTEST_SKIP() << "built without OpenMP: no thread has a team";

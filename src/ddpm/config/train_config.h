@@ -188,7 +188,7 @@ struct TrainConfig {
           "unet2d, classifier: compute the insides of blocks again in the backward pass, for less "
           "memory; with dropout a GPU's step is not captured then");
     visit("device", device, "auto, cpu, cuda or cuda:N");
-    visit("threads", threads, "CPU threads; 0: one a core", at_least(0));
+    visit("threads", threads, "CPU threads; 0: one a core, beside a GPU at most four", at_least(0));
     visit("log_every", log_every, "steps between metrics", at_least(1));
     visit("preview_every", preview_every,
           "steps between sample grids; 0 never; a classifier draws none", at_least(0));

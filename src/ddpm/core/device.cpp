@@ -104,6 +104,12 @@ void configure_cpu(int64_t threads) {
 #endif
 }
 
+void limit_threads_beside(at::Device device, int64_t threads) {
+  constexpr int kThreadsBesideGpu = 4;
+  if (device.is_cpu() || threads > 0 || std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  if (at::get_num_threads() > kThreadsBesideGpu) at::set_num_threads(kThreadsBesideGpu);
+}
+
 void compute_in_this_thread_alone() {
 #ifdef _OPENMP
   // Both set the thread's number at its first use, which must not come after us: the operators' in

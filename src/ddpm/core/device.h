@@ -20,6 +20,15 @@ at::Device select_device(const std::string& name);
 /// @throws std::invalid_argument unless 0 <= threads <= 4096.
 void configure_cpu(int64_t threads);
 
+/// For a process that computes on `device`, once it has loaded its images: beside a GPU at most
+/// four of LibTorch's threads, unless somebody has chosen how many (OMP_NUM_THREADS does, too).
+/// What is left for the host, noise above all, takes four less than a millisecond; a team of one a
+/// core waits at each draw for the thread that the system has put aside, on a machine that others
+/// share for up to 34 ms of a step of 12.
+///
+/// @param threads as configure_cpu() was given.
+void limit_threads_beside(at::Device device, int64_t threads);
+
 /// For a thread beside the one that computes: its operators no longer spread over OpenMP's threads.
 /// Every thread that does so keeps a team of its own, and once the teams have more threads than
 /// there are processors, GNU's OpenMP puts all of them to sleep between two operators: a small
