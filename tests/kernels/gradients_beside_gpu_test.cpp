@@ -161,13 +161,29 @@ TEST_P(GradientsBesideGpuTest, BitsAreThoseOfTheBackwardPassAlone) {
 
 INSTANTIATE_TEST_SUITE_P(WeightsThatAreLeavesOrNot, GradientsBesideGpuTest, ::testing::Bool());
 
+// Without the wait the main stream would read the product while it is being made.
 TEST_F(GradientsBesideGpuTest, AnErrorLeavesTheStreamAsItWas) {
+  at::manual_seed(0);
   const c10::StreamGuard guard(stream_of_its_own());
   const at::Device device(at::kCUDA, 0);
-  EXPECT_THROW(with_gradients_beside(device, [] { throw std::runtime_error("no"); }),
-               std::runtime_error);
+  const Tensor matrix = at::randn({4096, 4096}, at::TensorOptions(device)) / 64;
+  const auto power = [&] {
+    Tensor product = matrix;
+    for (int i = 0; i < 8; ++i) product = at::mm(product, matrix);
+    return product;
+  };
+  const Tensor expected = power();
+  Tensor product;
+  const auto fails = [&] {
+    run_beside_gradients({matrix}, [&] { product = power(); });
+    throw std::runtime_error("no");
+  };
+  EXPECT_THROW(with_gradients_beside(device, fails), std::runtime_error);
+  EXPECT_TRUE(at::equal(product, expected));
   Blocks blocks(/*of_leaves=*/true);
-  EXPECT_EQ(blocks.gradients(/*beside=*/true).size(), blocks.gradients(/*beside=*/false).size());
+  const std::vector<Tensor> alone = blocks.gradients(/*beside=*/false);
+  const std::vector<Tensor> beside = blocks.gradients(/*beside=*/true);
+  for (size_t i = 0; i < alone.size(); ++i) EXPECT_TRUE(at::equal(beside[i], alone[i])) << i;
 }
 
 }  // namespace
