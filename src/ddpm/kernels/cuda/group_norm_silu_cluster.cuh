@@ -43,19 +43,31 @@ template <int kChannelArrays>
 struct ClusterScratch {
   float* partial;   // [partial_rows, channels] of sum_slab
   float* channel;   // [kChannelArrays, channels]
-  float* exchange;  // [size, 2, groups], written by all blocks of the cluster
-  float* group;     // [2, groups]
+  float* exchange;  // [size, row_of_groups()], written by all blocks of the cluster
+  float* group;     // [2, groups], in as much room as a row of those
 
+  /// Of a block's [2, groups], in whole quads.
+  static __host__ __device__ int row_of_groups(const GroupNormShape& shape) {
+    return (2 * shape.groups + 3) / 4 * 4;
+  }
+  /// How many channels of an array fall to a block, in whole quads.
+  static __host__ __device__ int share(const GroupNormShape& shape, const ClusterPlan& plan) {
+    return (shape.channels + 4 * plan.size - 1) / (4 * plan.size) * 4;
+  }
+  /// What three arrays that lie share by share take more.
+  static __host__ __device__ int padding(const GroupNormShape& shape, const ClusterPlan& plan) {
+    return 3 * (plan.size * share(shape, plan) - shape.channels);
+  }
   static __host__ __device__ int bytes(const GroupNormShape& shape, const ClusterPlan& plan) {
     return static_cast<int>(sizeof(float)) *
-           ((plan.partial_rows + kChannelArrays) * shape.channels + 3 * plan.size +
-            (plan.size + 1) * 2 * shape.groups);
+           ((plan.partial_rows + kChannelArrays) * shape.channels + padding(shape, plan) +
+            (plan.size + 1) * row_of_groups(shape));
   }
   __device__ ClusterScratch(const GroupNormShape& shape, const ClusterPlan& plan, void* memory)
       : partial(static_cast<float*>(memory)),
         channel(partial + plan.partial_rows * shape.channels),
-        exchange(channel + kChannelArrays * shape.channels + 3 * plan.size),
-        group(exchange + plan.size * 2 * shape.groups) {}
+        exchange(channel + kChannelArrays * shape.channels + padding(shape, plan)),
+        group(exchange + plan.size * row_of_groups(shape)) {}
 };
 
 /// What a thread of a block is.

@@ -15,8 +15,12 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
                     GroupNormGradients gradients) {
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ ChunkBarrier barriers[kChunks];
-  const cg::cluster_group cluster = cg::this_cluster();
-  cluster.barrier_arrive();  // nobody writes to a block that has not begun
+  __shared__ ArrivalBarrier arrival;
+  if (threadIdx.x == 0) {
+    arrival.expect(bytes_of_sums(shape, plan, static_cast<int>(blockIdx.x) % plan.size));
+  }
+  __syncwarp();
+  arrive_at_start();  // nobody sends to a block that has not begun
   let_next_kernel_begin();
   const SlicePlace place(shape, plan, kMaps == 2 ? shape.slices : 1);
   const GroupNormShape& maps = shape.maps;
@@ -80,13 +84,16 @@ __global__ void __launch_bounds__(kClusterThreads, kBackwardBlocks)
     });
     sum_slab<3>(shape, plan, place, totals, scratch.partial, scratch.channel);
   }
-  const int share = (shape.channels + plan.size - 1) / plan.size;
-  cluster.barrier_wait();
-  push_sums(shape, plan, place, scratch, share);
-  cluster.sync();
+  sum_groups(shape, scratch);
+  __syncwarp();  // whose lanes a barrier of the block alone leaves apart
+  wait_for_start();
+  send_sums(shape, plan, place, scratch, arrival);
+  if (plan.size > 1) arrival.wait();
+  __syncthreads();  // group has been sent, and is written again
   merge_groups(shape, plan, scratch);
   load_slopes(shape, place, tensors, scratch);
-  write_channels<T>(shape, plan, place, tensors, gradients, scratch, share);
+  write_channels<T>(shape, plan, place, tensors, gradients, scratch,
+                    BackwardScratch::share(shape, plan));
 
   float slope[kVector], level[kVector];
   load_channels(scratch.channel + kSlope * shape.channels, place.channel(), slope);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ddpm/kernels/cuda/cluster_exchange.cuh"
 #include "ddpm/kernels/cuda/group_norm_silu_cluster_slice.cuh"
 
 // What the blocks of group_norm_silu_cluster_backward.cu do around their two passes.
@@ -57,12 +58,17 @@ __device__ __forceinline__ float tail_gradient(float z, float d_y, float factor,
   return kTail == NormTail::kSiluDropout ? d_z * factor : d_z;
 }
 
-/// Each slab's part of the groups' sums goes to all blocks: of d_x * std, and times the normalised
-/// values; the channels' sums go to the block that writes them.
-inline __device__ void push_sums(const GroupNormShape& shape, const ClusterPlan& plan,
-                                 const ClusterPlace& place, const BackwardScratch& scratch,
-                                 int share) {
-  const cg::cluster_group cluster = cg::this_cluster();
+/// How many bytes come to a block by send_sums() of all blocks.
+inline __device__ uint32_t bytes_of_sums(const GroupNormShape& shape, const ClusterPlan& plan,
+                                         int rank) {
+  const int share = BackwardScratch::share(shape, plan);
+  const int channels = max(0, min(share, shape.channels - rank * share));
+  return static_cast<uint32_t>(plan.size * (BackwardScratch::row_of_groups(shape) + 3 * channels)) *
+         sizeof(float);
+}
+
+/// group[k, g]: the slab's part of the groups' sums, of d_x * std, and times the normalised values.
+inline __device__ void sum_groups(const GroupNormShape& shape, const BackwardScratch& scratch) {
   const int channels = shape.channels;
   const int per_group = channels / shape.groups;
   for (int g = static_cast<int>(threadIdx.x); g < shape.groups; g += kClusterThreads) {
@@ -75,17 +81,34 @@ inline __device__ void push_sums(const GroupNormShape& shape, const ClusterPlan&
       sums[0] += d_normed * d_z;
       sums[1] += d_normed * (scratch.channel[kSumDzX * channels + c] - centre * d_z);
     }
-    push_to_all(shape, plan, place, scratch.exchange, 0, g, sums[0]);
-    push_to_all(shape, plan, place, scratch.exchange, 1, g, sums[1]);
+    scratch.group[g] = sums[0];
+    scratch.group[shape.groups + g] = sums[1];
   }
-  each_channel(shape, [&](int c) {
-    const int owner = c / share;
-    float* const to = scratch.channel + kWhole * channels + place.rank * 3 * share + c % share;
-#pragma unroll
-    for (int k = 0; k < 3; ++k) {
-      *cluster.map_shared_rank(to + k * share, owner) = scratch.channel[k * channels + c];
-    }
-  });
+  __syncthreads();
+}
+
+/// Those go to all blocks, the channels' sums to the block that writes them.
+inline __device__ void send_sums(const GroupNormShape& shape, const ClusterPlan& plan,
+                                 const ClusterPlace& place, const BackwardScratch& scratch,
+                                 const ArrivalBarrier& arrival) {
+  const int share = BackwardScratch::share(shape, plan);
+  const int row = BackwardScratch::row_of_groups(shape);
+  const auto send = [&](const float* to, int rank, const float4& quad) {
+    const uint32_t address = shared_address(to);
+    if (plan.size == 1) return store_quad(address, quad);  // no cluster was launched
+    send_quad(address_in_block(address, rank), address_in_block(arrival.address(), rank), quad);
+  };
+  for (int i = static_cast<int>(threadIdx.x); i < plan.size * row / 4; i += kClusterThreads) {
+    const int rank = i % plan.size, at = i / plan.size * 4;
+    const float* const from = scratch.group + at;  // beyond the last group nobody reads it
+    send(scratch.exchange + place.rank * row + at, rank, {from[0], from[1], from[2], from[3]});
+  }
+  for (int i = static_cast<int>(threadIdx.x); i < 3 * shape.channels / 4; i += kClusterThreads) {
+    const int k = i % 3, c = i / 3 * 4, owner = c / share;
+    const float* const from = scratch.channel + k * shape.channels + c;
+    send(scratch.channel + kWhole * shape.channels + (place.rank * 3 + k) * share + c % share,
+         owner, {from[0], from[1], from[2], from[3]});
+  }
 }
 
 /// group[g] = mean of d_x * std over the group's values; group[groups + g]: times centred.
@@ -95,7 +118,9 @@ inline __device__ void merge_groups(const GroupNormShape& shape, const ClusterPl
       static_cast<float>(shape.channels / shape.groups) * static_cast<float>(shape.pixels);
   for (int i = static_cast<int>(threadIdx.x); i < 2 * shape.groups; i += kClusterThreads) {
     float sum = 0;
-    for (int r = 0; r < plan.size; ++r) sum += scratch.exchange[r * 2 * shape.groups + i];
+    for (int r = 0; r < plan.size; ++r) {
+      sum += scratch.exchange[r * BackwardScratch::row_of_groups(shape) + i];
+    }
     scratch.group[i] = sum / count;
   }
   __syncthreads();
