@@ -62,8 +62,11 @@ HWY_INLINE hn::Vec<D> exp_of_minus(D d, hn::Vec<D> x) {
   const auto limit = hn::Set(d, 125.0F);
   const auto exponent =
       hn::Max(hn::Min(hn::Mul(x, hn::Set(d, -1.44269504F)), limit), hn::Neg(limit));
-  const auto n = hn::NearestInt(exponent);
-  const auto f = hn::Sub(exponent, hn::ConvertTo(d, n));  // in [-1/2, 1/2]: 2^f by a polynomial
+  // Beside 1.5 * 2^23 a float32 has no room for fractions: the sum's lowest bits are the nearest
+  // integer.
+  const auto large = hn::Set(d, 0x1.8p23F);
+  const auto sum = hn::Add(exponent, large);
+  const auto f = hn::Sub(exponent, hn::Sub(sum, large));  // in [-1/2, 1/2]: 2^f by a polynomial
   hn::Vec<D> p;
   if constexpr (sizeof(T) == sizeof(Bf16)) {
     p = hn::MulAdd(f, hn::Set(d, 0.0551716624F), hn::Set(d, 0.242611122F));
@@ -77,7 +80,7 @@ HWY_INLINE hn::Vec<D> exp_of_minus(D d, hn::Vec<D> x) {
     p = hn::MulAdd(p, f, hn::Set(d, 0.6931472029F));
     p = hn::MulAdd(p, f, hn::Set(d, 1.0F));
   }
-  return hn::BitCast(d, hn::Add(hn::BitCast(whole, p), hn::ShiftLeft<23>(n)));
+  return hn::BitCast(d, hn::Add(hn::BitCast(whole, p), hn::ShiftLeft<23>(hn::BitCast(whole, sum))));
 }
 
 /// 1 / (1 + exp(-x)), exact enough for T.
@@ -87,6 +90,7 @@ HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> x) {
   const auto denominator = hn::Add(exp_of_minus<T>(d, x), one);
   if constexpr (sizeof(T) == sizeof(Bf16)) {
     const auto near = hn::ApproximateReciprocal(denominator);
+    if constexpr (HWY_TARGET <= HWY_AVX3) return near;  // 14 bits
     return hn::Mul(near, hn::NegMulAdd(denominator, near, hn::Set(d, 2.0F)));
   } else {
     return hn::Div(one, denominator);
