@@ -1,5 +1,7 @@
 #include "sample_output.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

@@ -23,7 +23,7 @@ struct GenerationLimits {
   int64_t max_images = 64;
   int64_t max_steps = 1000;  ///< Noise levels of an image.
   int64_t max_trace_frames = 20;
-  int64_t max_deadline_ms = 24 * 3600 * 1000;
+  int64_t max_deadline_ms = int64_t{24} * 3600 * 1000;
   int64_t max_result_bytes = int64_t{256} << 20;  ///< JobsOptions::max_result_bytes
 };
 
