@@ -22,9 +22,9 @@ void configure_cpu(int64_t threads);
 
 /// For a process that computes on `device`, once it has loaded its images: beside a GPU at most
 /// four of LibTorch's threads, unless somebody has chosen how many (OMP_NUM_THREADS does, too).
-/// What is left for the host, noise above all, takes four less than a millisecond; a team of one a
-/// core waits at each draw for the thread that the system has put aside, on a machine that others
-/// share for up to 34 ms of a step of 12.
+/// What is left for the host, noise above all, takes far less than a step; but a team of one a core
+/// waits for whichever thread the system has put aside: on a machine that others share for 13 to
+/// 42 ms, where a whole step takes 12.
 ///
 /// @param threads as configure_cpu() was given.
 void limit_threads_beside(at::Device device, int64_t threads);

@@ -90,9 +90,7 @@ Tensor few_channels_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
     C10_CUDA_CHECK(conv2d_to_pixels(conv, tensors, c10::cuda::getCurrentCUDAStream()));
     return y;
   }
-  const Tensor sums =
-      at::empty({conv.images, conv.height * conv.width / kSumPixels, conv.out_channels, 2},
-                x.options().memory_format(std::nullopt).dtype(at::kFloat));
+  const Tensor sums = empty_part_sums(y, conv.height * conv.width / kSumPixels);
   tensors.sums = sums.mutable_data_ptr<float>();
   C10_CUDA_CHECK(conv2d_of_pixels(conv, tensors, c10::cuda::getCurrentCUDAStream()));
   keep_part_sums(y, sums);

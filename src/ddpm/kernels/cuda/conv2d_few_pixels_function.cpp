@@ -172,8 +172,7 @@ Tensor few_pixels_conv2d(const Conv2dArgs& args) {
   Tensor sums;
   const int parts = conv2d_few_pixels_parts(maps, tensors.shortcut);
   if (parts > 0) {
-    sums = at::empty({maps.images, parts, maps.out_channels, 2},
-                     x.options().memory_format(std::nullopt).dtype(at::kFloat));
+    sums = empty_part_sums(y, parts);
     tensors.sums = sums.mutable_data_ptr<float>();
   }
   C10_CUDA_CHECK(conv2d_few_pixels(maps, tensors, c10::cuda::getCurrentCUDAStream()));

@@ -146,8 +146,7 @@ Tensor warpgroup_conv2d(const Conv2dArgs& args, NormStatistics* statistics) {
   const Norm norm = args.norm != nullptr ? norm_of(args, conv, x, x_rest, statistics) : Norm();
   const Tensor y = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
                              x.options().memory_format(at::MemoryFormat::ChannelsLast));
-  const Tensor sums = at::empty({conv.images, conv2d_warpgroup_parts(conv), conv.out_channels, 2},
-                                x.options().memory_format(std::nullopt).dtype(at::kFloat));
+  const Tensor sums = empty_part_sums(y, conv2d_warpgroup_parts(conv));
   WarpgroupConvTensors tensors{
       .x = x.const_data_ptr(),
       .x_rest = data_of(x_rest),

@@ -50,8 +50,7 @@ Tensor run_map_attention(const MapAttentionArgs& args, const MapAttentionSaved& 
   const Tensor score_tiles = tiles_for(weights.score_weight, weights.score_tiles);
   const Tensor out_tiles = tiles_for(weights.out_weight, weights.out_tiles);
   const Tensor y = at::empty_like(x);
-  const Tensor sums =
-      at::empty({x.size(0), kMapPixels / kSumPixels, kMapChannels, 2}, norm.options());
+  const Tensor sums = empty_part_sums(y, kMapPixels / kSumPixels);
   C10_CUDA_CHECK(attend_map({.images = static_cast<int>(x.size(0)),
                              .x = x.const_data_ptr(),
                              .norm = norm.const_data_ptr<float>(),

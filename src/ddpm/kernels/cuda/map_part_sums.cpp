@@ -23,11 +23,6 @@ SumsShape sums_shape(const Tensor& map) {
           .channels = static_cast<int>(map.size(1))};
 }
 
-Tensor empty_sums(const Tensor& map, int parts) {
-  return at::empty({map.size(0), parts, map.size(1), 2},
-                   map.options().memory_format(std::nullopt).dtype(at::kFloat));
-}
-
 /// Those that are kept, or computed now and kept, of parts of at most so many pixels.
 Tensor kept_or_new_sums(const Tensor& map, int most_pixels) {
   const Tensor kept = kept_with<KeptPartSums>(map);
@@ -35,7 +30,7 @@ Tensor kept_or_new_sums(const Tensor& map, int most_pixels) {
   const SumsShape shape = sums_shape(map);
   const int parts = parts_of_at_most(most_pixels, shape);
   const c10::cuda::CUDAGuard guard(map.device());
-  const Tensor sums = empty_sums(map, parts);
+  const Tensor sums = empty_part_sums(map, parts);
   C10_CUDA_CHECK(sum_parts(shape, parts, map.const_data_ptr(), sums.mutable_data_ptr<float>(),
                            c10::cuda::getCurrentCUDAStream()));
   keep_part_sums(map, sums);  // a skip's map is normalised twice
@@ -43,6 +38,11 @@ Tensor kept_or_new_sums(const Tensor& map, int most_pixels) {
 }
 
 }  // namespace
+
+Tensor empty_part_sums(const Tensor& map, int64_t parts) {
+  return at::empty({map.size(0), parts, map.size(1), 2},
+                   map.options().memory_format(std::nullopt).dtype(at::kFloat));
+}
 
 void keep_part_sums(const Tensor& map, const Tensor& sums) { keep_with<KeptPartSums>(map, sums); }
 
@@ -52,7 +52,7 @@ Tensor small_part_sums(const Tensor& map) { return kept_or_new_sums(map, kSmallS
 void add_bias_and_keep_sums(const Tensor& map, const Tensor& bias) {
   const SumsShape shape = sums_shape(map);
   const int parts = parts_of_at_most(kSumPixels, shape);
-  const Tensor sums = empty_sums(map, parts);
+  const Tensor sums = empty_part_sums(map, parts);
   C10_CUDA_CHECK(add_bias_and_sum_parts(shape, parts, bias.const_data_ptr(), map.mutable_data_ptr(),
                                         sums.mutable_data_ptr<float>(),
                                         c10::cuda::getCurrentCUDAStream()));

@@ -13,6 +13,9 @@ namespace ddpm::cuda {
 /// tensor goes, and count until it is written again.
 void keep_part_sums(const Tensor& map, const Tensor& sums);
 
+/// Room for those of a map, unwritten.
+Tensor empty_part_sums(const Tensor& map, int64_t parts);
+
 /// Those kept with the map, of whatever parts, or computed now and kept: of few parts for one norm,
 /// or of small ones, so that a single image of few pixels keeps many multiprocessors busy.
 ///

@@ -76,8 +76,7 @@ Tensor convolve_phases(const Tensor& x, const Tensor& weight, const Tensor& phas
   const Tensor tiles = warpgroup_tiles(phases);
   const Tensor y =
       empty_channels_last({conv.images, conv.out_channels, conv.height, conv.width}, x);
-  const Tensor sums = at::empty({conv.images, conv2d_warpgroup_parts(conv), conv.out_channels, 2},
-                                x.options().memory_format(std::nullopt).dtype(at::kFloat));
+  const Tensor sums = empty_part_sums(y, conv2d_warpgroup_parts(conv));
   C10_CUDA_CHECK(conv2d_warpgroup(conv,
                                   {.x = x.const_data_ptr(),
                                    .weight = tiles.const_data_ptr(),
