@@ -154,7 +154,8 @@ TEST(NpzTest, RefusesOtherTypesAndLeavesNothing) {
     const std::string message = message_of<std::invalid_argument>([&] {
       write_npz(folder / "a.npz", {{"a", at::zeros({2}, at::TensorOptions(type))}});
     });
-    EXPECT_THAT(message, HasSubstr("[encode_npz] dtype: expected uint8, int64, float32 or float64"));
+    EXPECT_THAT(message,
+                HasSubstr("[encode_npz] dtype: expected uint8, int64, float32 or float64"));
     EXPECT_THAT(message, HasSubstr(c10::toString(type)));
   }
   EXPECT_FALSE(fs::exists(folder / "a.npz"));

@@ -117,9 +117,10 @@ PickleValue choose_state_dict(const TorchFileLayout& layout, const std::string& 
   check_arg(!key.empty(), "[read_torch_file] '", name,
             "': expected a key that says which state dict to take, one of ", quoted_list(keys),
             ", got none");
-  check_arg(false, "[read_torch_file] '", name, "' key: expected ",
-            keys.front().empty() ? "none, the file is one state dict" : "one of " + quoted_list(keys),
-            ", got '", one_line(key), "'", suggest_name(key, keys));
+  check_arg(
+      false, "[read_torch_file] '", name, "' key: expected ",
+      keys.front().empty() ? "none, the file is one state dict" : "one of " + quoted_list(keys),
+      ", got '", one_line(key), "'", suggest_name(key, keys));
   return {};
 }
 

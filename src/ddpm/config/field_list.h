@@ -126,17 +126,17 @@ void bind_value(Field& field, Value& value) {
 template <typename Config>
 std::vector<Field> list_fields(Config& config, const std::string& prefix = "") {
   std::vector<Field> fields;
-  config.visit_fields([&]<typename Value>(const char* name, Value& value, const char* help,
-                                          Range range = {}) {
-    fields.push_back(detail::named_field(prefix + name, help, range));
-    if constexpr (detail::field_type<typename detail::ListElement<Value>::type>() ==
-                  FieldType::kSection) {
-      const auto inner = list_fields(value, prefix + name + ".");
-      fields.insert(fields.end(), inner.begin(), inner.end());
-    } else {
-      detail::bind_value(fields.back(), value);
-    }
-  });
+  config.visit_fields(
+      [&]<typename Value>(const char* name, Value& value, const char* help, Range range = {}) {
+        fields.push_back(detail::named_field(prefix + name, help, range));
+        if constexpr (detail::field_type<typename detail::ListElement<Value>::type>() ==
+                      FieldType::kSection) {
+          const auto inner = list_fields(value, prefix + name + ".");
+          fields.insert(fields.end(), inner.begin(), inner.end());
+        } else {
+          detail::bind_value(fields.back(), value);
+        }
+      });
   return fields;
 }
 

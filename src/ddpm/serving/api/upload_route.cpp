@@ -29,7 +29,8 @@ void handle_upload(const HttpLaterHandler& handler,
 }  // namespace
 
 std::shared_ptr<HttpWorkers> make_upload_thread() {
-  return std::make_shared<HttpWorkers>(/*num_threads=*/1, kMaxWaitingUploads, compute_in_this_thread_alone);
+  return std::make_shared<HttpWorkers>(/*num_threads=*/1, kMaxWaitingUploads,
+                                       compute_in_this_thread_alone);
 }
 
 void add_upload_route(HttpRouter& router, const std::string& pattern,
