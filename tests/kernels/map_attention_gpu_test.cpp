@@ -72,6 +72,42 @@ TEST(MapAttentionGpuTest, GivesWhatFloat64GivesWithoutFolding) {
   }
 }
 
+TEST(MapAttentionGpuTest, AFewMapsOfAnySizeGiveWhatFloat64Gives) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  const at::NoGradGuard no_grad;
+  at::manual_seed(9);
+  const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  const AttentionWeights weights = random_weights(options);
+  const FoldedAttention folded = pack_attention(weights);
+  struct Case {
+    int64_t images, height, width, groups;
+    double mean;
+  };
+  for (const auto& [images, height, width, groups, mean] :
+       {Case{1, 16, 16, 32, 0.3}, Case{1, 4, 4, 32, 0}, Case{2, 8, 8, 16, 0},
+        Case{3, 12, 12, 64, 0}, Case{5, 8, 2, 256, 0}, Case{11, 16, 16, 32, -1},
+        Case{1, 16, 16, 32, 12}}) {
+    const Tensor x = (at::randn({images, kChannels, height, width}, options) + mean)
+                         .contiguous(at::MemoryFormat::ChannelsLast);
+    const GroupNormSiluArgs norm{.x = x,
+                                 .num_groups = groups,
+                                 .weight = at::rand({kChannels}, options) + 0.5,
+                                 .bias = at::randn({kChannels}, options) * 0.2,
+                                 .eps = 1e-6,
+                                 .silu = false};
+    const MapAttentionArgs args{.x = x, .norm = &norm, .weights = &folded};
+    if (!has_map_attention(x, norm)) GTEST_SKIP() << "no GPU of Hopper's";
+    static_cast<void>(at::full_like(x, std::numeric_limits<double>::quiet_NaN()));
+    const Tensor y = map_attention(args);
+    const Tensor added = composite(x, norm, weights) - exact(x), got = exact(y) - exact(x);
+    const double rounding = exact(x).abs().mean().item<double>() / 512;  // of x + what is added
+    EXPECT_LT(((got - added).norm() / added.norm()).item<double>(),
+              1e-2 + rounding / added.abs().mean().item<double>())
+        << images << " images of " << height << " x " << width;
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(at::equal(y, map_attention(args)));
+  }
+}
+
 TEST(MapAttentionGpuTest, OtherMapsAreNotTaken) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
   at::manual_seed(4);
@@ -85,7 +121,13 @@ TEST(MapAttentionGpuTest, OtherMapsAreNotTaken) {
   };
   EXPECT_FALSE(takes({64, kChannels, 8, 8}));
   EXPECT_FALSE(takes({64, 128, kSide, kSide}));
-  EXPECT_FALSE(takes({2, kChannels, kSide, kSide}));
+  EXPECT_FALSE(takes({2, kChannels, kSide, kSide}));  // which have no backward pass
+  {
+    const at::NoGradGuard no_grad;
+    EXPECT_FALSE(takes({2, kChannels, 3, 3}));
+    EXPECT_FALSE(takes({2, kChannels, 32, 32}));
+    EXPECT_FALSE(takes({0, kChannels, kSide, kSide}));
+  }
   norm.silu = true;
   EXPECT_FALSE(takes({64, kChannels, kSide, kSide}));
 }
@@ -157,23 +199,25 @@ TEST(MapAttentionGpuTest, TheNextNormTakesItsSums) {
   at::manual_seed(6);
   const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
   const FoldedAttention folded = pack_attention(random_weights(options));
-  const Tensor x =
-      at::randn({70, kChannels, kSide, kSide}, options).contiguous(at::MemoryFormat::ChannelsLast);
-  GroupNormSiluArgs norm{.x = x,
-                         .weight = at::rand({kChannels}, options) + 0.5,
-                         .bias = at::randn({kChannels}, options),
-                         .silu = false};
-  const MapAttentionArgs args{.x = x, .norm = &norm, .weights = &folded};
-  if (!has_map_attention(x, norm)) GTEST_SKIP() << "no GPU of Hopper's";
-  const Tensor y = map_attention(args);
-  norm.silu = true;
-  const Tensor weight = (at::randn({kChannels, kChannels, 3, 3}, options) / 48)
-                            .contiguous(at::MemoryFormat::ChannelsLast);
-  const auto next = [&](const Tensor& map) {
-    return conv2d({.x = map, .weight = weight, .padding = 1, .norm = &norm}).to(at::kFloat);
-  };
-  const Tensor expected = next(y.clone());  // which has no sums yet
-  EXPECT_LT(((next(y) - expected).norm() / expected.norm()).item<double>(), 1e-3);
+  for (const int64_t images : {1, 70}) {
+    const Tensor x = at::randn({images, kChannels, kSide, kSide}, options)
+                         .contiguous(at::MemoryFormat::ChannelsLast);
+    GroupNormSiluArgs norm{.x = x,
+                           .weight = at::rand({kChannels}, options) + 0.5,
+                           .bias = at::randn({kChannels}, options),
+                           .silu = false};
+    const MapAttentionArgs args{.x = x, .norm = &norm, .weights = &folded};
+    if (!has_map_attention(x, norm)) GTEST_SKIP() << "no GPU of Hopper's";
+    const Tensor y = map_attention(args);
+    norm.silu = true;
+    const Tensor weight = (at::randn({kChannels, kChannels, 3, 3}, options) / 48)
+                              .contiguous(at::MemoryFormat::ChannelsLast);
+    const auto next = [&](const Tensor& map) {
+      return conv2d({.x = map, .weight = weight, .padding = 1, .norm = &norm}).to(at::kFloat);
+    };
+    const Tensor expected = next(y.clone());  // which has no sums yet
+    EXPECT_LT(((next(y) - expected).norm() / expected.norm()).item<double>(), 1e-3);
+  }
 }
 
 }  // namespace

@@ -45,8 +45,8 @@ struct MapAttentionArgs {
   const FoldedAttention* weights;
 };
 
-/// Whether there is a kernel for it: on Hopper's GPUs, in bf16, for 16x16 maps of 256 channels, if
-/// there are more than a few.
+/// Whether there is a kernel for it: on Hopper's GPUs, in bf16, for maps of 256 channels: of 16x16
+/// pixels; for a few images without gradients of any multiple of 16 up to 256.
 bool has_map_attention(const Tensor& x, const GroupNormSiluArgs& norm);
 
 /// Attention of a map's pixels to each other with the norm before it, in one pass over the map:

@@ -51,14 +51,6 @@ inline __device__ void copy_rows(const AttentionShape& shape, const T* from, int
   }
 }
 
-/// Four matrices as load_matrices() has them, each turned.
-__device__ __forceinline__ void load_turned_matrices(uint32_t (&matrices)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-               : "r"(address)
-               : "memory");
-}
-
 /// A warp's scores of 16 queries and its 8 keys, in the layout of mma.m16n8k16.
 inline __device__ void add_scores(const AttentionShape& shape, const T* queries, const T* keys,
                                   float (&scores)[4]) {

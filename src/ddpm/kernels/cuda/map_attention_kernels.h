@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include "ddpm/kernels/cuda/conv2d_few_pixels_kernels.h"
+
 namespace ddpm::cuda {
 
 inline constexpr int kMapPixels = 256;    ///< Of a map that attend_map() takes.
@@ -40,6 +42,32 @@ struct MapAttention {
 /// out = x + softmax((n score_weight^T + score_bias) n^T / sqrt(kMapChannels)) n out_weight^T +
 /// out_bias, products of bf16 summed in float32. On devices that have conv2d_warpgroup() alone.
 cudaError_t attend_map(const MapAttention& attention, cudaStream_t stream);
+
+inline constexpr int kFewMapsSumPixels = 8;  ///< Of a part whose sums attend_few_maps() leaves.
+
+/// What attend_few_maps() reads and writes, as MapAttention but for what is said here.
+struct FewMapsAttention {
+  int images = 0;
+  int pixels = 0;  ///< Of a map: a multiple of 16, at most kMapPixels.
+  const void* x = nullptr;
+  ConvNorm norm;                       ///< Of the sums of x; without scale and shift.
+  const void* score_weight = nullptr;  ///< [kMapChannels, kMapChannels], as out_weight.
+  const void* score_bias = nullptr;
+  const void* out_weight = nullptr;
+  const void* out_bias = nullptr;
+  void* out = nullptr;
+  float* sums = nullptr;  ///< [images, pixels / kFewMapsSumPixels, kMapChannels, 2]
+};
+
+/// Whether attend_few_maps() takes maps of so many pixels with a norm of so many groups.
+bool attends_few_maps(int pixels, int groups);
+
+/// attend_map() for a few images, of smaller maps as well: eight pixels a block, which reads the
+/// map as it is. What the norm does to a key or value is the same for all of them, so that it is
+/// done once, to a query's products:
+///
+///     softmax(q (a x + b)^T) (a x + b) = (p x) a + b,  p = softmax((q a) x^T)
+cudaError_t attend_few_maps(const FewMapsAttention& attention, cudaStream_t stream);
 
 /// The backward pass of attend_map() as far as it goes image row by image row. All bf16; with the
 /// strides of MapAttentionSaved. The weights are packed turned.
