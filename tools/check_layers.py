@@ -18,7 +18,7 @@ ALLOWED = {  # layer -> layers it may include, besides itself; the order is the 
     "loss": [*BASE, "diffusion", "kernels"],
     "checkpoint": BASE,
     "sampling": [*BASE, "diffusion", "kernels"],
-    "pipeline": [*BASE, "diffusion", "model", "checkpoint", "sampling"],
+    "pipeline": [*BASE, "diffusion", "kernels", "model", "checkpoint", "sampling"],
     "training": [*BASE, "data", "diffusion", "kernels", "model", "loss", "checkpoint", "sampling",
                  "pipeline"],
     "evaluation": [*BASE, "data", "diffusion", "kernels", "loss"],

@@ -24,6 +24,7 @@ TEST(PutRowsGpuTest, ItIsIndexCopy) {
       put_rows(table, rows, values);
       expected.index_copy_(/*dim=*/0, rows, values);
       EXPECT_TRUE(at::equal(table, expected)) << type << " " << at::IntArrayRef(sizes);
+      EXPECT_TRUE(at::equal(take_rows(table, rows), values));
     }
   }
 }

@@ -27,5 +27,13 @@ TEST(PutRowsTest, WhatDoesNotFitIsRefused) {
   EXPECT_THROW(put_rows(table.t(), rows, at::zeros({2, 4})), std::invalid_argument);
 }
 
+TEST(PutRowsTest, RowsAreTakenInTheOrderOfTheirPlaces) {
+  const Tensor table = at::arange(12, at::kFloat).view({4, 3});
+  EXPECT_TRUE(at::equal(take_rows(table, at::tensor({3, 0, 3}, at::kLong)).flatten(),
+                        at::tensor({9.0F, 10.0F, 11.0F, 0.0F, 1.0F, 2.0F, 9.0F, 10.0F, 11.0F})));
+  EXPECT_THROW(take_rows(table.t(), at::tensor({0}, at::kLong)), std::invalid_argument);
+  EXPECT_THROW(take_rows(table, at::tensor({0.5F})), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace ddpm

@@ -13,4 +13,13 @@ namespace ddpm {
 /// @throws std::invalid_argument if a shape or dtype is not as above.
 void put_rows(const Tensor& table, const Tensor& rows, const Tensor& values);
 
+/// Row rows[i] of a table, in a kernel on a GPU behind which the next begins early. As
+/// index_select() it stops the GPU at a row that the table lacks.
+///
+/// @param table [M, ...] contiguous.
+/// @param rows  [N] int64 on the table's device.
+/// @return      [N, ...]
+/// @throws std::invalid_argument if a shape or dtype is not as above.
+Tensor take_rows(const Tensor& table, const Tensor& rows);
+
 }  // namespace ddpm

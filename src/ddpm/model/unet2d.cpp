@@ -9,6 +9,7 @@
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/put_rows.h"
 #include "ddpm/model/unet2d_options.h"
 
 namespace ddpm {
@@ -152,7 +153,7 @@ TimeRows UNet2DImpl::time_rows(const Tensor& t, const NetworkLabels& labels, at:
   const bool is_prepared = !at::GradMode::is_enabled() && t.scalar_type() == at::kLong &&
                            time_table_.defined() && !labels.class_labels.defined() &&
                            !labels.augment_labels.defined() && time_state_.is_of(time_parameters());
-  return is_prepared ? time_projections_.split(time_table_.index_select(/*dim=*/0, t))
+  return is_prepared ? time_projections_.split(take_rows(time_table_, t))
                      : time_projections_(embed(t, labels, dtype));
 }
 

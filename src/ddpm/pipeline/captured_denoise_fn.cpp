@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ddpm/core/captured_work.h"
+#include "ddpm/kernels/call_inputs.h"
 
 namespace ddpm {
 namespace {
@@ -47,9 +48,8 @@ class CapturedCall {
 
   Tensor run(const LabelledDenoiseFn& denoise, const Tensor& x, const Tensor& t,
              const Tensor& labels) {
-    x_.copy_(x);
-    t_.copy_(t);
-    if (labels.defined()) labels_.copy_(labels);
+    copy_call_inputs({.x = x, .t = t, .class_labels = labels},
+                     {.x = x_, .t = t_, .class_labels = labels_});
     replay_.run([&] { output_ = denoise(x_, t_, labels_); });
     return output_.clone();
   }

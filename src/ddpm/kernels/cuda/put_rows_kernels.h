@@ -14,4 +14,8 @@ struct PutRowsShape {
 cudaError_t put_rows(const PutRowsShape& shape, const int64_t* places, const void* values,
                      void* table, cudaStream_t stream);
 
+/// values[i] = table[places[i]], likewise. A place that is none of the table's rows traps.
+cudaError_t take_rows(const PutRowsShape& shape, int64_t table_rows, const int64_t* places,
+                      const void* table, void* values, cudaStream_t stream);
+
 }  // namespace ddpm::cuda
