@@ -1,9 +1,11 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <vector>
 
+#include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/pad.h"
 
 namespace ddpm {
@@ -46,6 +48,30 @@ TEST(PadGpuTest, GradientOfTheMapThatIsReadAgainIsAdded) {
     x.mutable_grad() = Tensor();
     torch::autograd::backward({pad_right_and_bottom_fork(x).x}, {d_x});
     EXPECT_TRUE(at::equal(x.grad(), d_x));
+  }
+}
+
+TEST(PadGpuTest, AConvolutionPadsItsMapItself) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  const at::NoGradGuard no_grad;
+  at::manual_seed(0);
+  const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{1, 256, 16, 16},
+                                            {1, 128, 32, 32},
+                                            {2, 64, 8, 6},
+                                            {1, 64, 5, 7},
+                                            {64, 128, 32, 32},
+                                            {1, 24, 8, 8}}) {
+    const Tensor x = at::randn(sizes, options).contiguous(at::MemoryFormat::ChannelsLast);
+    const Tensor weight =
+        (at::randn({64, sizes[1], 3, 3}, options) / 24).contiguous(at::MemoryFormat::ChannelsLast);
+    const Tensor bias = at::randn({64}, options);
+    const Tensor y = conv2d({.x = x, .weight = weight, .bias = bias, .stride = 2, .padded = true});
+    const Tensor expected =
+        at::conv2d(at::constant_pad_nd(x.to(at::kDouble), {0, 1, 0, 1}), weight.to(at::kDouble),
+                   bias.to(at::kDouble), /*stride=*/{2, 2});
+    EXPECT_LT(((y - expected).norm() / expected.norm()).item<double>(), 1e-2)
+        << at::IntArrayRef(sizes);
   }
 }
 

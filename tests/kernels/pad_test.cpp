@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "ddpm/kernels/conv2d.h"
+
 namespace ddpm {
 namespace {
 
@@ -22,6 +24,15 @@ TEST(PadTest, ForkGivesTheMapBack) {
   const PadFork fork = pad_right_and_bottom_fork(x);
   EXPECT_TRUE(at::equal(fork.y, pad_right_and_bottom(x)));
   EXPECT_TRUE(at::equal(fork.x, x));
+}
+
+TEST(PadTest, AConvolutionPadsItsMapItself) {
+  const Tensor x = at::randn({2, 3, 5, 4}).requires_grad_(true), weight = at::randn({6, 3, 3, 3});
+  const Conv2dArgs args{.x = x, .weight = weight, .stride = 2, .padded = true};
+  const Tensor expected = at::conv2d(pad_right_and_bottom(x), weight, /*bias=*/{}, {2, 2});
+  EXPECT_TRUE(at::allclose(conv2d(args), expected));
+  conv2d(args).sum().backward();
+  EXPECT_GT(x.grad().abs().sum().item<double>(), 0);
 }
 
 }  // namespace

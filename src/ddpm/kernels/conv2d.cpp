@@ -10,6 +10,7 @@
 #include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/pad.h"
 #include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
@@ -95,6 +96,16 @@ bool is_one_warpgroup_pass(const Conv2dArgs& args) {
 }
 #endif
 
+Tensor padded_conv2d(const Conv2dArgs& args) {
+#ifdef DDPM_CUDA
+  if (cuda::is_few_pixels_conv2d(args)) return cuda::few_pixels_conv2d(args);
+#endif
+  Conv2dArgs larger = args;
+  larger.padded = false;
+  larger.x = pad_right_and_bottom(args.x);
+  return conv2d(larger);
+}
+
 }  // namespace
 
 bool conv2d_is_one_pass(const Conv2dArgs& args) {
@@ -120,6 +131,7 @@ Conv2dFork conv2d_fork(const Conv2dArgs& args) {
 }
 
 Tensor conv2d(const Conv2dArgs& args) {
+  if (args.padded) return padded_conv2d(args);
 #ifdef DDPM_CUDA
   if (is_one_warpgroup_pass(args)) return cuda::warpgroup_conv2d(args);
   if (cuda::is_few_pixels_conv2d(args)) return cuda::few_pixels_conv2d(args);

@@ -19,6 +19,7 @@ struct Conv2dArgs {
   Tensor residual_bias = {};  ///< [O], which the residual still lacks.
   int64_t stride = 1;         ///< of both sides, as padding.
   int64_t padding = 0;
+  bool padded = false;  ///< pad_right_and_bottom(x) comes in.
   bool transposed = false;
   bool upsampled = false;  ///< upsample_nearest_2x(x) comes in: kernel 3, stride 1, padding 1 only.
   /// The weight as PackedWeight::of_conv2d packed it; taken on a CPU where no gradients are wanted

@@ -74,6 +74,13 @@ Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual) {
   return conv2d(with_bias);
 }
 
+Tensor Conv2dImpl::forward_padded(const Tensor& x) {
+  Conv2dArgs padded = args(x);
+  padded.bias = bias_;
+  padded.padded = true;
+  return conv2d(padded);
+}
+
 Conv2dArgs Conv2dImpl::args_without_bias(const Tensor& x, const Tensor& x_rest) const {
   Conv2dArgs without_bias = args(x);
   without_bias.x_rest = x_rest;

@@ -36,7 +36,7 @@ ConvMaps few_pixels_maps(const Conv2dArgs& args) {
                 .rest_channels = width_of(args.x_rest),
                 .upsampled = args.upsampled};
   const auto side = [&](int size) {
-    return (size + 2 * maps.padding - maps.kernel) / maps.stride + 1;
+    return (size + 2 * maps.padding + (args.padded ? 1 : 0) - maps.kernel) / maps.stride + 1;
   };
   maps.out_height = side(maps.height);
   maps.out_width = side(maps.width);
@@ -129,6 +129,7 @@ struct FewPixelsNorm {
 bool is_few_pixels_conv2d(const Conv2dArgs& args) {
   if (at::GradMode::is_enabled() || !args.x.is_cuda() || args.transposed ||
       !all_bf16_on_gpu(args) || !args.weight.is_contiguous(at::MemoryFormat::ChannelsLast) ||
+      (args.padded && (args.upsampled || args.norm != nullptr || args.shortcut != nullptr)) ||
       (args.upsampled && (args.weight.size(2) != 3 || args.stride != 1 || args.padding != 1))) {
     return false;
   }
