@@ -31,6 +31,10 @@ constexpr int kMostBytes = 226 * 1024;
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
+/// One kernel for nearly all layers: its code is still at hand from the layer before.
+///
+/// @tparam kWhole whole tiles of channels come out.
+template <bool kWhole>
 __global__ void __launch_bounds__(kThreads, 1)
     conv_kernel(ConvMaps maps, ConvPlan plan, ConvTensors tensors) {
   extern __shared__ __align__(128) unsigned char bytes[];
@@ -65,25 +69,25 @@ __global__ void __launch_bounds__(kThreads, 1)
                              maps.rest_channels, first_in_channel + copier.vector * 8);
   const WarpShare share(maps, plan);
   Walk walk(maps, plan, place, share.pixel, share.steps.first, memory.weights, memory.pixels);
-  OwnQuads own(maps, plan, place, shares, part);
-  own.load_biases(tensors.addends);
+  OwnQuads<kWhole> own(maps, plan, place, shares, part);
+  own.load_biases(tensors);
   const PartSums part_sums(maps, plan, place, part);
   const Destinations destinations(shares, plan, part, shared_address(memory.slots),
                                   arrivals.address());
   if (has_norm) norm.keep_weights();
   wait_for_start();
   __syncthreads();
-  const PixelCopier pixel_copier(maps, plan, copier, memory.sources, memory.pixels);
+  const PixelCopier pixel_copier(maps, plan, copier, source, memory.sources, memory.pixels);
   wait_for_previous_kernel();
   const TileNorm::Loads norm_loads = norm.begin();
-  pixel_copier.copy(source);
+  pixel_copier.copy();
   commit_copies();
   if (plan.shortcut_channels > 0) {
     shortcut_copier.copy_pixels(tensors.shortcut, place.first_pixel, plan.pixels, place.pixels,
                                 memory.shortcut_pixels);
   }
   commit_copies();
-  own.load(tensors);
+  own.load();
   if (has_norm) {
     norm.find(norm_loads);
     __syncthreads();
@@ -114,6 +118,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 #else
+template <bool kWhole>
 __global__ void conv_kernel(ConvMaps, ConvPlan, ConvTensors) {
   __trap();  // no clusters here: conv2d_has_few_pixels() says so
 }
@@ -210,10 +215,12 @@ int conv2d_few_pixels_parts(const ConvMaps& maps, const ConvShortcut& shortcut) 
 
 cudaError_t conv2d_few_pixels(const ConvMaps& maps, const ConvTensors& tensors,
                               cudaStream_t stream) {
-  const cudaError_t sized =
-      cudaFuncSetAttribute(conv_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostBytes);
-  if (sized != cudaSuccess) return sized;
   const ConvPlan plan = plan_of(maps, tensors.shortcut);
+  auto* const kernel =
+      maps.out_channels % kTileChannels == 0 ? conv_kernel<true> : conv_kernel<false>;
+  const cudaError_t sized =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostBytes);
+  if (sized != cudaSuccess) return sized;
   const EarlyLaunch launch{
       .blocks = dim3(static_cast<unsigned>(plan.parts), static_cast<unsigned>(plan.tiles),
                      static_cast<unsigned>(ConvPlan::channel_tiles(maps))),
@@ -221,7 +228,7 @@ cudaError_t conv2d_few_pixels(const ConvMaps& maps, const ConvTensors& tensors,
       .shared_bytes = static_cast<int>(shared_bytes(maps, plan)),
       .stream = stream,
       .cluster_blocks = static_cast<unsigned>(plan.parts)};
-  return launch_early(launch, conv_kernel, maps, plan, tensors);
+  return launch_early(launch, kernel, maps, plan, tensors);
 }
 
 }  // namespace ddpm::cuda

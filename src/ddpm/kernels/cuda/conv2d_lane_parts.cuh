@@ -24,6 +24,7 @@ struct LaneParts {
     return sum;
   }
   __device__ float2 add_all(float2 sum, int first = 0) const {
+#pragma unroll 1
     for (; first < count; first += kLoads) {
       float2 loaded[kLoads];
       load(first, loaded);

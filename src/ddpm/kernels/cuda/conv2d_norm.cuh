@@ -47,6 +47,7 @@ class TileNorm {
   __device__ void keep_weights() const {
     const int own = static_cast<int>(threadIdx.x);
     if (own < plan_.channels) rows_[own] = {value_of(own_.x), value_of(own_.y)};
+#pragma unroll 1
     for (int i = own + kThreads; i < plan_.channels; i += kThreads) {
       const ushort2 more = weight_and_bias(i);
       rows_[i] = {value_of(more.x), value_of(more.y)};
@@ -69,7 +70,9 @@ class TileNorm {
     Group group = group_;
     float2 sum = LaneParts::add({0, 0}, loads.parts);
     int from = kLoads;  // those before are loaded
+#pragma unroll 1
     for (int first = 0;;) {
+#pragma unroll 1
       for (int i = first_of_group_;; from = 0) {
         sum = parts.add_all(sum, from);
         i += lanes_;
@@ -99,6 +102,7 @@ class TileNorm {
     float2 norm[8];
     if (plan_.images == 1) {
       load(copier, 0, norm);
+#pragma unroll 1
       for (int row = copier.first_row; row < all; row += 2 * copier.step) {  // two at once
         const int other = min(row + copier.step, all);  // what stands behind all is zero
         uint4 values = *row_of(first, row), other_values = *row_of(first, other);
@@ -110,6 +114,7 @@ class TileNorm {
       return;
     }
     int image = -1;
+#pragma unroll 1
     for (int row = copier.first_row; row < all; row += copier.step) {
       if (row >= (image + 1) * rows_of_image) {
         image = row / rows_of_image;
@@ -163,6 +168,7 @@ class TileNorm {
     const float mean = sum.x * scale_;
     const float rstd = rsqrtf(fmaxf(fmaf(sum.y, scale_, -mean * mean), 0.0F) + norm_.eps);
     float2* const row = rows_ + (1 + group.image - first_image_) * plan_.channels;
+#pragma unroll 1
     for (int i = lane_; i < group_channels_; i += lanes_) {
       const int channel = group.channel + i, own = channel - first_channel_;
       if (own < 0 || own >= plan_.channels) continue;

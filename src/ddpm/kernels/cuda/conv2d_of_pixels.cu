@@ -25,6 +25,7 @@ struct Shared {
   bf16 pixels[kPixels][kRow];
   bf16 weights[kOut][kRow];
   bf16 result[kPixels][kOutRow];
+  float2 bias[kOut / 2];
 };
 
 /// What a lane gathers: the same tap and channel of every pixel.
@@ -99,15 +100,21 @@ __device__ void multiply(const Shared& shared, float (&sums)[kOut / 8][4]) {
   }
 }
 
-__device__ void keep_result(const float (&sums)[kOut / 8][4], const bf16* bias, Shared& shared) {
+__device__ void load_bias(const bf16* bias, Shared& shared) {
+  if (threadIdx.x >= kOut / 2) return;
+  float2 two{0, 0};
+  if (bias != nullptr) {
+    two = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162*>(bias)[threadIdx.x]);
+  }
+  shared.bias[threadIdx.x] = two;
+}
+
+__device__ void keep_result(const float (&sums)[kOut / 8][4], Shared& shared) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
   for (int j = 0; j < kOut / 8; ++j) {
     const int column = 8 * j + 2 * (lane % 4);
-    float2 added{0, 0};
-    if (bias != nullptr) {
-      added = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(bias + column));
-    }
+    const float2 added = shared.bias[column / 2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       *reinterpret_cast<__nv_bfloat162*>(&shared.result[warp * 16 + lane / 4 + 8 * h][column]) =
@@ -149,6 +156,7 @@ __global__ void __launch_bounds__(kThreads)
   } else {
     load_weights(conv, weight + out * kTaps * conv.channels, shared);
   }
+  load_bias(t.bias == nullptr ? nullptr : static_cast<const bf16*>(t.bias) + out, shared);
   const Tap tap(conv.channels);
   wait_for_previous_kernel();
   bf16 values[kOwnPixels];
@@ -168,7 +176,7 @@ __global__ void __launch_bounds__(kThreads)
     gather(part + static_cast<int>(gridDim.x));
     float sums[kOut / 8][4] = {};
     multiply(shared, sums);
-    keep_result(sums, t.bias == nullptr ? nullptr : static_cast<const bf16*>(t.bias) + out, shared);
+    keep_result(sums, shared);
     __syncthreads();
     send_result(conv, t, part, out, shared);
     __syncthreads();

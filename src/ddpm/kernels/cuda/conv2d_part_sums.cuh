@@ -37,9 +37,10 @@ struct PartSums {
   /// By all threads, each with its share of four channels.
   ///
   /// @param room kSumRowBytes of shared memory.
-  __device__ void leave(float2 (&own)[4], const OwnQuads& quads, unsigned char* room,
+  template <bool kWhole>
+  __device__ void leave(float2 (&own)[4], const OwnQuads<kWhole>& quads, unsigned char* room,
                         float* sums) const {
-    constexpr int kQuads = OwnQuads::kQuads;
+    constexpr int kQuads = OwnQuads<kWhole>::kQuads;
     auto& rows = *reinterpret_cast<Rows*>(room);
     const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll

@@ -103,6 +103,9 @@ struct Destinations {
 };
 
 /// The channels, four each, that a thread adds up.
+///
+/// @tparam kWhole all of a tile's channels are there.
+template <bool kWhole>
 struct OwnQuads {
   static constexpr int kQuads = kTileChannels / 4, kStep = kThreads / kQuads;
   static constexpr int kMost = kMostPixels / 2 / kStep;  // with two parts
@@ -115,6 +118,8 @@ struct OwnQuads {
   int image[kMost];
   int channels;  // that are there, of the four
   bool in_one;   // four channels can be read and written at once
+  using Bits = unsigned short;
+  const Bits *image_bias_from[kMost], *residual_from[kMost];      // null: there are none
   uint2 bias, residual_bias, image_bias[kMost], residual[kMost];  // of four channels
 
   __device__ OwnQuads(const ConvMaps& maps, const ConvPlan& plan, const TilePlace& place,
@@ -123,8 +128,8 @@ struct OwnQuads {
         column(static_cast<int>(threadIdx.x) % kQuads * 4),
         channel(static_cast<int>(blockIdx.z) * kTileChannels + column),
         step(static_cast<int64_t>(kStep) * maps.out_channels) {
-    channels = min(maps.out_channels - channel, 4);
-    in_one = maps.out_channels % 4 == 0;
+    channels = kWhole ? 4 : min(maps.out_channels - channel, 4);
+    in_one = kWhole || maps.out_channels % 4 == 0;
     const int before = part * shares.each + first;
     count = channels <= 0 ? 0 : min(shares.count(part), place.pixels - part * shares.each);
     from = static_cast<int64_t>(place.first_pixel + before) * maps.out_channels + channel;
@@ -136,17 +141,22 @@ struct OwnQuads {
   }
   __device__ bool has(int i) const { return first + i * kStep < count; }
 
-  /// May stand before the kernel before is done.
-  __device__ void load_biases(const MapAddends& addends) {
-    bias = quad_or_zero(addends.bias, channel);
-    residual_bias = quad_or_zero(addends.residual_bias, channel);
-  }
-  __device__ void load(const ConvTensors& tensors) {
+  /// What the kernel before does not write, and where the rest stands.
+  __device__ void load_biases(const ConvTensors& tensors) {
+    bias = quad_or_zero(quad_at(tensors.addends.bias, channel));
+    residual_bias = quad_or_zero(quad_at(tensors.addends.residual_bias, channel));
 #pragma unroll
     for (int i = 0; i < kMost; ++i) {
-      residual[i] = quad_or_zero(has(i) ? tensors.addends.residual : nullptr, from + i * step);
-      image_bias[i] = quad_or_zero(has(i) ? tensors.image_bias : nullptr,
+      residual_from[i] = quad_at(has(i) ? tensors.addends.residual : nullptr, from + i * step);
+      image_bias_from[i] = quad_at(has(i) ? tensors.image_bias : nullptr,
                                    image[i] * tensors.image_bias_stride + channel);
+    }
+  }
+  __device__ void load() {
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) {
+      residual[i] = quad_or_zero(residual_from[i]);
+      image_bias[i] = quad_or_zero(image_bias_from[i]);
     }
   }
 
@@ -164,6 +174,7 @@ struct OwnQuads {
       add_to(sum, values_of(image_bias[i]));
       add_to(sum, values_of(residual[i]));
       const float* at = slots + (first + i * kStep) * kTileChannels + column;
+#pragma unroll 1
       for (int part = 0; part < parts; part += kPartsAtOnce) {
         float4 values[kPartsAtOnce];
 #pragma unroll
@@ -187,9 +198,11 @@ struct OwnQuads {
 
  private:
   // Bits: halves of a pair would be taken apart, and waited for, where they are loaded.
-  __device__ uint2 quad_or_zero(const void* table, int64_t at) const {
-    if (table == nullptr || channels <= 0) return {0, 0};
-    const auto* const from = static_cast<const unsigned short*>(table) + at;
+  __device__ const Bits* quad_at(const void* table, int64_t at) const {
+    return table == nullptr || channels <= 0 ? nullptr : static_cast<const Bits*>(table) + at;
+  }
+  __device__ uint2 quad_or_zero(const Bits* from) const {
+    if (from == nullptr) return {0, 0};
     if (in_one) return *reinterpret_cast<const uint2*>(from);
     uint32_t values[4] = {};
 #pragma unroll
@@ -203,11 +216,11 @@ struct OwnQuads {
       *reinterpret_cast<uint2*>(to) = quad;
       return;
     }
-    auto* const bits = reinterpret_cast<unsigned short*>(to);
+    auto* const bits = reinterpret_cast<Bits*>(to);
     const uint32_t values[4] = {quad.x & 0xFFFF, quad.x >> 16, quad.y & 0xFFFF, quad.y >> 16};
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      if (k < channels) bits[k] = static_cast<unsigned short>(values[k]);
+      if (k < channels) bits[k] = static_cast<Bits>(values[k]);
     }
   }
   static __device__ float4 values_of(uint2 quad) {

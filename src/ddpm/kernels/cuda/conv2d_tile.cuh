@@ -95,7 +95,7 @@ inline __device__ void copy_weights(const ConvMaps& maps, const ConvPlan& plan,
                                     const RowCopier& copier, int channels, const T* weight,
                                     T* rows) {
   const int all = plan.weight_rows(maps), are_there = channels * maps.kernel * maps.kernel;
-#pragma unroll 4
+#pragma unroll 1
   for (int row = copier.first_row; row < all; row += copier.step) {
     copy_async_or_zero(rows + row * plan.stride() + copier.vector * 8,
                        weight + static_cast<int64_t>(row < are_there ? row : 0) * maps.channels +
@@ -110,6 +110,7 @@ inline __device__ void find_pixels(const ConvMaps& maps, const ConvPlan& plan,
                                    const TilePlace& place, int* pixels) {
   const int all = plan.in_pixels(maps);
   const int halves = maps.upsampled ? 1 : 0;
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i <= all; i += kThreads) {
     const int in_line = i / maps.width;
     const int column = i - in_line * maps.width;
@@ -142,8 +143,9 @@ class PixelCopier {
  public:
   /// Looks up the first rows, which then start at once.
   __device__ PixelCopier(const ConvMaps& maps, const ConvPlan& plan, const RowCopier& copier,
-                         const int* pixels, T* rows)
-      : pixels_(pixels),
+                         const ChannelSource& source, const int* pixels, T* rows)
+      : source_(source),
+        pixels_(pixels),
         to_(rows + (copier.first_row == RowCopier::kNoRow ? 0 : copier.first_row * plan.stride()) +
             copier.vector * 8),
         stride_(copier.step * plan.stride()),
@@ -153,32 +155,37 @@ class PixelCopier {
 #pragma unroll
     for (int i = 0; i < kFirst; ++i) {
       const int row = row_ + i * step_;
-      first_[i] = row < all_ ? pixels[row] : kNone;
+      const int pixel = row < all_ ? pixels[row] : 0;
+      first_[i] = {row < all_ ? source.of(max(pixel, 0)) : nullptr, pixel >= 0};
     }
   }
 
-  __device__ void copy(const ChannelSource& source) const {
+  __device__ void copy() const {
 #pragma unroll
     for (int i = 0; i < kFirst; ++i) {
-      if (first_[i] != kNone) copy(source, first_[i], to_ + i * stride_);
+      if (first_[i].from == nullptr) break;
+      copy_async_or_zero(to_ + i * stride_, first_[i].from, first_[i].is_inside);
     }
     T* to = to_ + kFirst * stride_;
+#pragma unroll 1
     for (int row = row_ + kFirst * step_; row < all_; row += step_, to += stride_) {
-      copy(source, pixels_[row], to);
+      const int pixel = pixels_[row];
+      copy_async_or_zero(to, source_.of(max(pixel, 0)), pixel >= 0);
     }
   }
 
  private:
-  static constexpr int kFirst = 4, kNone = -2;
+  static constexpr int kFirst = 4;
+  struct Row {
+    const T* from;  // null: there is no such row
+    bool is_inside;
+  };
 
-  static __device__ void copy(const ChannelSource& source, int pixel, T* to) {
-    copy_async_or_zero(to, source.of(max(pixel, 0)), pixel >= 0);
-  }
-
+  ChannelSource source_;
   const int* pixels_;
   T* to_;
   int stride_, row_, step_, all_;
-  int first_[kFirst];
+  Row first_[kFirst];
 };
 
 /// Starts the copies of the shortcut's weights, a row a channel of the tile, and of its pixels.
@@ -207,7 +214,7 @@ struct ShortcutCopier {
                               int are_there, T* rows) const {
     const ChannelSource source(shortcut.x, shortcut.x_rest, shortcut.channels,
                                shortcut.rest_channels, channel);
-#pragma unroll 4
+#pragma unroll 1
     for (int row = copier.first_row; row < pixels; row += copier.step) {
       const bool is_there = row < are_there;
       copy_async_or_zero(rows + row * stride + copier.vector * 8,
