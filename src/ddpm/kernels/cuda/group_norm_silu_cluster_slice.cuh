@@ -102,7 +102,8 @@ __device__ void copy_slab(const ClusterPlan& plan, const ClusterPlace& place,
 
 #endif
 
-/// The fewest slices of which three blocks share a multiprocessor, with `maps` slabs resident; one
+/// The fewest slices in the smallest clusters of which three blocks share a multiprocessor, with
+/// `maps` slabs resident: of a larger cluster each block has less to do for the same exchange. One
 /// if none are so.
 SliceShape make_slices(const GroupNormShape& maps_shape, int maps,
                        int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&));

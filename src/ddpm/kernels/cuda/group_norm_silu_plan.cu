@@ -8,9 +8,9 @@ namespace {
 constexpr int kGoodBytes = 76600;       // three blocks a multiprocessor, with their barriers
 constexpr int kFairBytes = 112 * 1024;  // two
 constexpr int kMostBytes = 224 * 1024;
-constexpr int kEnoughBlocks = 264;
+constexpr int kEnoughBlocks = 256;
 constexpr int kMostSlices = 4;
-constexpr int kLeastRowBytes = 128;  // of a slice's pixel: each of them is a copy
+constexpr int kLeastRowBytes = 192;  // of a slice's pixel: each of them is a copy
 
 }  // namespace
 
@@ -50,14 +50,19 @@ ClusterPlan make_cluster_plan(const GroupNormShape& shape, int maps,
 
 SliceShape make_slices(const GroupNormShape& maps_shape, int maps,
                        int (*scratch_bytes)(const GroupNormShape&, const ClusterPlan&)) {
+  int best = 1, best_size = 0;
   for (int slices = 1; slices <= kMostSlices; ++slices) {
     const SliceShape shape(maps_shape, slices);
     const int row_bytes = shape.channels * (shape.bf16 ? 2 : 4);
-    const bool divides = maps_shape.groups % slices == 0 && shape.channels % kVector == 0;
+    const bool divides = maps_shape.groups % slices == 0 && maps_shape.channels % slices == 0 &&
+                         shape.channels % kVector == 0;
     if (!divides || (slices > 1 && row_bytes < kLeastRowBytes)) continue;
-    if (make_cluster_plan(shape, maps, scratch_bytes).good) return shape;
+    const ClusterPlan plan = make_cluster_plan(shape, maps, scratch_bytes);
+    if (!plan.good || (best_size > 0 && plan.size >= best_size)) continue;
+    best = slices;
+    best_size = plan.size;
   }
-  return {maps_shape, 1};
+  return {maps_shape, best};
 }
 
 bool group_norm_silu_clusters(const GroupNormShape& shape) {
