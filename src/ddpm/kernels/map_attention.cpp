@@ -75,29 +75,34 @@ class FoldWeights : public torch::autograd::Function<FoldWeights> {
  public:
   static variable_list forward(AutogradContext* ctx, const Tensor& q, const Tensor& k,
                                const Tensor& v, const Tensor& out, const Tensor& q_bias,
-                               const Tensor& k_bias, const Tensor& v_bias, const Tensor& out_bias) {
+                               const Tensor& k_bias, const Tensor& v_bias, const Tensor& out_bias,
+                               const FoldedAttention* ahead) {
     const variable_list all{q, k, v, out, q_bias, k_bias, v_bias, out_bias};
     ctx->save_for_backward(all);
-    return fold(weights_of(all));
+    if (ahead == nullptr) return fold(weights_of(all));
+    return {ahead->score_weight.variable_data(), ahead->score_bias.variable_data(),
+            ahead->out_weight.variable_data(), ahead->out_bias.variable_data()};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_folded) {
-    return unfold_gradients(weights_of(ctx->get_saved_variables()), d_folded);
+    variable_list d_inputs = unfold_gradients(weights_of(ctx->get_saved_variables()), d_folded);
+    d_inputs.emplace_back();  // what was folded ahead has none
+    return d_inputs;
   }
 };
 
 }  // namespace
 
-FoldedAttention fold_attention(const AttentionWeights& weights) {
+FoldedAttention fold_attention(const AttentionWeights& weights, const FoldedAttention* ahead) {
   const variable_list folded =
       FoldWeights::apply(weights.q, weights.k, weights.v, weights.out, weights.q_bias,
-                         weights.k_bias, weights.v_bias, weights.out_bias);
+                         weights.k_bias, weights.v_bias, weights.out_bias, ahead);
   return {.score_weight = folded[0],
           .score_bias = folded[1],
           .out_weight = folded[2],
           .out_bias = folded[3],
-          .score_tiles = {},
-          .out_tiles = {},
+          .score_tiles = ahead == nullptr ? Tensor() : ahead->score_tiles,
+          .out_tiles = ahead == nullptr ? Tensor() : ahead->out_tiles,
           .state = {},
           .of_leaves = are_leaves(weights)};
 }

@@ -33,7 +33,10 @@ struct FoldedAttention {
 };
 
 /// Differentiable with respect to every weight; the gradient of k_bias is zero.
-FoldedAttention fold_attention(const AttentionWeights& weights);
+///
+/// @param ahead by pack_attention() of the same weights, which is then not done again; null: none.
+FoldedAttention fold_attention(const AttentionWeights& weights,
+                               const FoldedAttention* ahead = nullptr);
 
 /// The same without gradients, once for many calls: packed for the GPU's kernel.
 FoldedAttention pack_attention(const AttentionWeights& weights);

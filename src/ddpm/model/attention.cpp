@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "ddpm/kernels/attention.h"
@@ -48,6 +49,19 @@ void AttentionImpl::prepare_for_sampling() {
   if (to_q_->weight().is_cuda() && is_one_wide_head()) {
     folded_ = pack_attention(weights());
   }
+}
+
+void AttentionImpl::prepare_for_pass() {
+  ahead_ = folds_in_pass_ ? pack_attention(weights()) : FoldedAttention();
+}
+
+FoldedAttention AttentionImpl::fold() {
+  const bool with_gradients = at::GradMode::is_enabled();
+  if (!with_gradients && folded_.state.is_of(weights().all())) return folded_;
+  const FoldedAttention ahead = std::exchange(ahead_, {});
+  folds_in_pass_ = with_gradients;
+  const bool is_ahead = with_gradients && ahead.state.is_of(weights().all());
+  return fold_attention(weights(), is_ahead ? &ahead : nullptr);
 }
 
 AttentionWeights AttentionImpl::weights() const {
@@ -104,8 +118,7 @@ Tensor AttentionImpl::run(const Tensor& x) {
     norm.silu = false;
   }
   if (group_norm_ && is_one_wide_head() && has_map_attention(x, norm)) {
-    const bool is_packed = !at::GradMode::is_enabled() && folded_.state.is_of(weights().all());
-    const FoldedAttention folded = is_packed ? folded_ : fold_attention(weights());
+    const FoldedAttention folded = fold();
     return map_attention({.x = x, .norm = &norm, .weights = &folded});
   }
   if (group_norm_ && has_packed_weights() && packed_qkv_.joined().defined() &&

@@ -32,10 +32,15 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
   /// @param x [N, channels, H, W] channels_last. @return like x.
   Tensor forward(const Tensor& x);
   void prepare_for_sampling() override;
+  /// Before a pass with gradients: does what forward() makes of the weights alone, if it did so in
+  /// the pass before. Where launches follow each other, as on a GPU, it waits for nothing here.
+  void prepare_for_pass();
 
  private:
   Tensor run(const Tensor& x);
   AttentionWeights weights() const;
+  /// Of the weights, by whatever was prepared.
+  FoldedAttention fold();
   /// One head of as many channels as the map, and nothing behind the residual sum.
   bool is_one_wide_head() const;
   /// run() where queries, keys and values are one pass with the norm before them.
@@ -52,6 +57,8 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
   PackedWeight packed_qkv_;
   Tensor qkv_bias_;         ///< of packed_qkv_.
   FoldedAttention folded_;  ///< of one head on a GPU.
+  FoldedAttention ahead_;   ///< The same, of this pass.
+  bool folds_in_pass_ = false;
 };
 TORCH_MODULE(Attention);
 

@@ -10,6 +10,7 @@
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/put_rows.h"
+#include "ddpm/model/attention.h"
 #include "ddpm/model/unet2d_options.h"
 
 namespace ddpm {
@@ -157,9 +158,16 @@ TimeRows UNet2DImpl::time_rows(const Tensor& t, const NetworkLabels& labels, at:
                      : time_projections_(embed(t, labels, dtype));
 }
 
+void UNet2DImpl::prepare_for_pass() {
+  for (const auto& module : modules(/*include_self=*/false)) {
+    if (auto* const attention = module->as<AttentionImpl>()) attention->prepare_for_pass();
+  }
+}
+
 Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {
   check_network_input("UNet2D", x, t, config_.in_channels,
                       int64_t{1} << (config_.block_out_channels.size() - 1));
+  if (at::GradMode::is_enabled()) prepare_for_pass();
   TimeRows time = time_rows(t, labels, x.scalar_type());
   const Tensor input = config_.center_input_sample ? 2 * x - 1 : x;
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));

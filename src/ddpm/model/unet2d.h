@@ -26,6 +26,9 @@ class UNet2DImpl : public NetworkImpl, public PreparableModule {
 
  private:
   void add_levels();
+  /// What a pass with gradients makes of weights alone, before anything else: launched one by one
+  /// between the layers it would keep a GPU waiting.
+  void prepare_for_pass();
   /// In the order in which they run.
   std::vector<ResnetBlock> res_blocks() const;
   TimeRows time_rows(const Tensor& t, const NetworkLabels& labels, at::ScalarType dtype);
