@@ -9,7 +9,7 @@ namespace {
 
 using bf16 = __nv_bfloat16;
 
-constexpr int kSquare = 32;  // channels of either kind that a block takes
+constexpr int kSquare = 16;  // channels of either kind that a block takes
 constexpr int kThreads = 256;
 constexpr int kSide = 3, kTaps = kSide * kSide;  // of the weight
 constexpr int kWideSide = 4, kWideTaps = kWideSide * kWideSide;
