@@ -6,6 +6,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <algorithm>
+
 #include "ddpm/kernels/cuda/conv2d_few_channels_kernels.h"
 #include "ddpm/kernels/cuda/device_clusters.h"
 #include "ddpm/kernels/cuda/group_norm_sums_kernels.h"
@@ -49,6 +51,23 @@ FewChannelsConv turned_few_channels_shape(const Tensor& d_y, const Tensor& weigh
           .channels = static_cast<int>(weight.size(0)),
           .out_channels = static_cast<int>(weight.size(1)),
           .turned = true};
+}
+
+/// Of the weight; the narrower map is the one with few channels.
+FewChannelsGradient few_channels_gradient_shape(const Tensor& d_y, const Tensor& x) {
+  const bool to_pixels = d_y.size(1) < x.size(1);
+  const auto few = static_cast<int>(std::min(d_y.size(1), x.size(1)));
+  const auto wide = static_cast<int>(std::max(d_y.size(1), x.size(1)));
+  return {.images = static_cast<int>(d_y.size(0)),
+          .height = static_cast<int>(d_y.size(2)),
+          .width = static_cast<int>(d_y.size(3)),
+          .channels = few,
+          .wide_channels = wide,
+          .to_pixels = to_pixels};
+}
+
+bool is_dense_map(const Tensor& map) {
+  return is_bf16_on_gpu(map) && map.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace
@@ -112,6 +131,25 @@ Tensor few_channels_input_gradient(const Tensor& d_y, const Tensor& weight) {
       {.x = d_y.const_data_ptr(), .weight = weight.const_data_ptr(), .out = d_x.mutable_data_ptr()},
       c10::cuda::getCurrentCUDAStream()));
   return d_x;
+}
+
+bool has_few_channels_weight_gradient(const Tensor& d_y, const Tensor& x, const Tensor& weight) {
+  return is_dense_map(d_y) && is_dense_map(x) && is_dense_map(weight) && weight.size(2) == 3 &&
+         weight.size(3) == 3 && d_y.sizes().slice(2) == x.sizes().slice(2) &&
+         is_conv2d_few_channels_gradient(few_channels_gradient_shape(d_y, x)) &&
+         device_has_clusters();
+}
+
+Tensor few_channels_weight_gradient(const Tensor& d_y, const Tensor& x, const Tensor& weight) {
+  const FewChannelsGradient gradient = few_channels_gradient_shape(d_y, x);
+  const Tensor &few = gradient.to_pixels ? d_y : x, &wide = gradient.to_pixels ? x : d_y;
+  const Tensor d_weight = at::empty_like(weight);
+  const Tensor scratch =
+      at::empty({conv2d_few_channels_gradient_scratch(gradient)}, d_y.options().dtype(at::kFloat));
+  C10_CUDA_CHECK(conv2d_few_channels_gradient(
+      gradient, few.const_data_ptr(), wide.const_data_ptr(), scratch.mutable_data_ptr<float>(),
+      d_weight.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
+  return d_weight;
 }
 
 }  // namespace ddpm::cuda

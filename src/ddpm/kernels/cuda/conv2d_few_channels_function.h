@@ -29,4 +29,13 @@ bool has_few_channels_input_gradient(const Tensor& d_y, const Tensor& weight);
 /// @return       [N, C, H, W]
 Tensor few_channels_input_gradient(const Tensor& d_y, const Tensor& weight);
 
+/// Whether few_channels_weight_gradient() computes it: that of a network's first or last one.
+bool has_few_channels_weight_gradient(const Tensor& d_y, const Tensor& x, const Tensor& weight);
+
+/// The gradient of the weight of such a convolution.
+///
+/// @param d_y    [N, O, H, W] channels_last, as x [N, C, H, W].
+/// @param weight [O, C, 3, 3]
+Tensor few_channels_weight_gradient(const Tensor& d_y, const Tensor& x, const Tensor& weight);
+
 }  // namespace ddpm::cuda

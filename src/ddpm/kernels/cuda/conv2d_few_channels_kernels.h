@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <cuda_runtime_api.h>
 
 namespace ddpm::cuda {
@@ -39,5 +40,28 @@ bool is_conv2d_to_pixels(const FewChannelsConv& conv);
 /// out = conv3x3(silu(a x + b)) + bias, without sums.
 cudaError_t conv2d_to_pixels(const FewChannelsConv& conv, const FewChannelsTensors& tensors,
                              cudaStream_t stream);
+
+/// The gradient of such a convolution's weight: of a map with many channels and one with few.
+struct FewChannelsGradient {
+  int images = 0;
+  int height = 0, width = 0;
+  int channels = 0;        ///< Of the map with few.
+  int wide_channels = 0;   ///< Of the other.
+  bool to_pixels = false;  ///< The wide map went into the convolution, the few channels came out.
+};
+
+/// Whether conv2d_few_channels_gradient takes the shape: at most 3 channels and 128 or a multiple,
+/// the pixels are a multiple of 64.
+bool is_conv2d_few_channels_gradient(const FewChannelsGradient& gradient);
+/// Floats of scratch that it needs.
+int64_t conv2d_few_channels_gradient_scratch(const FewChannelsGradient& gradient);
+/// d_weight [wide_channels, 3, 3, channels], or [channels, 3, 3, wide_channels] to pixels, from the
+/// gradient of the result and what went in. Deterministic.
+///
+/// @param few  [images, height, width, channels]
+/// @param wide [images, height, width, wide_channels]
+cudaError_t conv2d_few_channels_gradient(const FewChannelsGradient& gradient, const void* few,
+                                         const void* wide, float* scratch, void* d_weight,
+                                         cudaStream_t stream);
 
 }  // namespace ddpm::cuda

@@ -92,6 +92,15 @@ Tensor input_gradient(const ConvShape& shape, const Tensor& d_y, const Tensor& x
                       : std::get<0>(differentiate(shape, d_y, x, weight, /*of_x=*/true));
 }
 
+Tensor weight_gradient(const ConvShape& shape, const Tensor& d_y, const Tensor& x,
+                       const Tensor& weight) {
+  const bool is_plain = shape.stride == 1 && shape.padding == 1 && !shape.transposed;
+  if (is_plain && has_few_channels_weight_gradient(d_y, x, weight)) {
+    return few_channels_weight_gradient(d_y, x, weight);
+  }
+  return std::get<1>(differentiate(shape, d_y, x, weight, /*of_x=*/false));
+}
+
 class Conv2d : public torch::autograd::Function<Conv2d> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight,
@@ -124,8 +133,7 @@ class Conv2d : public torch::autograd::Function<Conv2d> {
     if (ctx->needs_input_grad(kX)) d_inputs[kX] = input_gradient(shape, d_y, x, weight);
     if (ctx->needs_input_grad(kWeight)) {
       run_beside({d_y, x}, [&] {
-        d_inputs[kWeight] = in_strides_of(
-            weight, std::get<1>(differentiate(shape, d_y, x, weight, /*of_x=*/false)));
+        d_inputs[kWeight] = in_strides_of(weight, weight_gradient(shape, d_y, x, weight));
       });
     }
     add_gradients_of_addends(*ctx, d_outputs[0], d_y, d_inputs);

@@ -47,6 +47,9 @@ Tensor turned_warpgroup_conv2d(const WarpgroupConv& conv, const Tensor& d_y, con
 }
 
 Tensor weight_gradient_of(const Tensor& d_y, const Tensor& x, const Tensor& weight) {
+  if (has_few_channels_weight_gradient(d_y, x, weight)) {
+    return few_channels_weight_gradient(d_y, x, weight);
+  }
   return std::get<1>(at::convolution_backward(
       d_y, x, weight, /*bias_sizes=*/std::nullopt, /*stride=*/kOne, /*padding=*/kOne,
       /*dilation=*/kOne, /*transposed=*/false, /*output_padding=*/kZero, /*groups=*/1,

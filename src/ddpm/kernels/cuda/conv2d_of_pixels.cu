@@ -3,23 +3,18 @@
 #include <cuda_bf16.h>
 
 #include "ddpm/kernels/cuda/conv2d_few_channels_kernels.h"
+#include "ddpm/kernels/cuda/conv2d_gather.cuh"
 #include "ddpm/kernels/cuda/early_launch.cuh"
 #include "ddpm/kernels/cuda/tensor_core.cuh"
 
 namespace ddpm::cuda {
 namespace {
 
-using bf16 = __nv_bfloat16;
+using namespace few_channels;
 
-constexpr int kWarps = 4, kThreads = kWarps * 32;
-constexpr int kPixels = 64;  // of a block, one part of the sums
-constexpr int kOut = 128;    // channels of a block
-constexpr int kTaps = 9;
-constexpr int kK = 32;        // taps times channels, and zeros
-constexpr int kRow = kK + 8;  // of a matrix in shared memory, so that banks differ
+constexpr int kOut = 128;  // channels of a block
 constexpr int kOutRow = kOut + 8;
 constexpr int kVector = 8;
-constexpr int kMostChannels = kK / kTaps;
 
 struct Shared {
   bf16 pixels[kPixels][kRow];
@@ -27,39 +22,6 @@ struct Shared {
   bf16 result[kPixels][kOutRow];
   float2 bias[kOut / 2];
 };
-
-/// What a lane gathers: the same tap and channel of every pixel.
-struct Tap {
-  int down, right, channel;
-  bool is_one;  // lanes behind the last have zeros
-
-  __device__ explicit Tap(int channels) {
-    const int k = static_cast<int>(threadIdx.x) % kK, tap = k / channels;
-    down = tap / 3 - 1;
-    right = tap % 3 - 1;
-    channel = k % channels;
-    is_one = k < kTaps * channels;
-  }
-};
-
-constexpr int kOwnPixels = kPixels / kWarps;  // of a lane
-
-/// Whatever the lane's tap sees of a part's pixels.
-__device__ void gather_pixels(const FewChannelsConv& conv, const bf16* image, int first,
-                              const Tap& tap, bf16 (&values)[kOwnPixels]) {
-  int y = (first + static_cast<int>(threadIdx.x) / kK) / conv.width;
-  int x = (first + static_cast<int>(threadIdx.x) / kK) % conv.width;
-#pragma unroll
-  for (int i = 0; i < kOwnPixels; ++i) {
-    const int from_y = y + tap.down, from_x = x + tap.right;
-    const bool is_inside = tap.is_one &&
-                           static_cast<unsigned>(from_y) < static_cast<unsigned>(conv.height) &&
-                           static_cast<unsigned>(from_x) < static_cast<unsigned>(conv.width);
-    values[i] = bf16(0.0F);
-    if (is_inside) values[i] = image[(from_y * conv.width + from_x) * conv.channels + tap.channel];
-    for (x += kWarps; x >= conv.width; x -= conv.width) ++y;
-  }
-}
 
 __device__ void load_weights(const FewChannelsConv& conv, const bf16* weight, Shared& shared) {
   const int k = static_cast<int>(threadIdx.x) % kK, own = kTaps * conv.channels;
@@ -164,14 +126,13 @@ __global__ void __launch_bounds__(kThreads)
     const int image = part / (pixels / kPixels);
     const auto* from =
         static_cast<const bf16*>(t.x) + static_cast<int64_t>(image) * pixels * conv.channels;
-    if (part < parts) gather_pixels(conv, from, part * kPixels - image * pixels, tap, values);
+    if (part < parts)
+      gather_pixels({conv.height, conv.width, conv.channels}, from, part * kPixels - image * pixels,
+                    tap, values);
   };
   gather(static_cast<int>(blockIdx.x));
   for (int part = blockIdx.x; part < parts; part += gridDim.x) {
-#pragma unroll
-    for (int i = 0; i < kOwnPixels; ++i) {
-      shared.pixels[i * kWarps + threadIdx.x / kK][threadIdx.x % kK] = values[i];
-    }
+    put_pixels(values, shared.pixels);
     __syncthreads();
     gather(part + static_cast<int>(gridDim.x));
     float sums[kOut / 8][4] = {};
