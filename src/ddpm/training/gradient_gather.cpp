@@ -12,6 +12,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/core/current_stream.h"
+#include "ddpm/kernels/copy_tensors.h"
 #include "ddpm/kernels/gradients_beside.h"
 
 namespace ddpm {
@@ -82,7 +83,7 @@ class GradientGather::Targets {
     if (from_.empty()) return;
     const std::vector<Tensor> from = std::exchange(from_, {}), to = std::exchange(to_, {});
     bytes_ = 0;
-    run_beside_gradients(from, [&] { at::_foreach_copy_(to, from); });
+    run_beside_gradients(from, [&] { copy_tensors(from, to); });
   }
 
   /// Another one of the same leaf: a sum in the gradient's dtype, as autograd's own.
