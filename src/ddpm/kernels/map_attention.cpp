@@ -36,6 +36,22 @@ variable_list fold(const AttentionWeights& w) {
           at::addmv(w.out_bias, w.out, w.v_bias)};
 }
 
+/// Each layer's, in the order of FoldedAttention.
+std::vector<variable_list> fold_all(const std::vector<AttentionWeights>& layers) {
+#ifdef DDPM_CUDA
+  const auto is_at_once = [&](const AttentionWeights& layer) {
+    return cuda::folds_attention_at_once(layer) && layer.q.sizes() == layers.front().q.sizes() &&
+           layer.q.device() == layers.front().q.device();
+  };
+  if (!layers.empty() && std::all_of(layers.begin(), layers.end(), is_at_once)) {
+    return cuda::fold_attentions_at_once(layers);
+  }
+#endif
+  std::vector<variable_list> folded;
+  for (const AttentionWeights& layer : layers) folded.push_back(fold(layer));
+  return folded;
+}
+
 #ifdef DDPM_CUDA
 variable_list unfold_beside(const AttentionWeights& w, const variable_list& d_folded) {
   variable_list d_weights;
@@ -108,14 +124,28 @@ FoldedAttention fold_attention(const AttentionWeights& weights, const FoldedAtte
 }
 
 FoldedAttention pack_attention(const AttentionWeights& weights) {
+  return pack_attentions({weights}).front();
+}
+
+std::vector<FoldedAttention> pack_attentions(const std::vector<AttentionWeights>& layers) {
   const at::NoGradGuard no_grad;
-  FoldedAttention folded = fold_attention(weights);
-  folded.state = WeightState(weights.all());
+  const std::vector<variable_list> folded = fold_all(layers);
+  std::vector<FoldedAttention> packed;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    packed.push_back({.score_weight = folded[i][0],
+                      .score_bias = folded[i][1],
+                      .out_weight = folded[i][2],
+                      .out_bias = folded[i][3],
+                      .score_tiles = {},
+                      .out_tiles = {},
+                      .state = WeightState(layers[i].all()),
+                      .of_leaves = are_leaves(layers[i])});
 #ifdef DDPM_CUDA
-  folded.score_tiles = cuda::warpgroup_tiles(pixel_weight(folded.score_weight));
-  folded.out_tiles = cuda::warpgroup_tiles(pixel_weight(folded.out_weight));
+    packed[i].score_tiles = cuda::warpgroup_tiles(pixel_weight(packed[i].score_weight));
+    packed[i].out_tiles = cuda::warpgroup_tiles(pixel_weight(packed[i].out_weight));
 #endif
-  return folded;
+  }
+  return packed;
 }
 
 bool has_map_attention(const Tensor& x, const GroupNormSiluArgs& norm) {

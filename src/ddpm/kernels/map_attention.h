@@ -40,6 +40,8 @@ FoldedAttention fold_attention(const AttentionWeights& weights,
 
 /// The same without gradients, once for many calls: packed for the GPU's kernel.
 FoldedAttention pack_attention(const AttentionWeights& weights);
+/// Of several layers, on a GPU in as few launches as can be.
+std::vector<FoldedAttention> pack_attentions(const std::vector<AttentionWeights>& layers);
 
 /// What map_attention computes.
 struct MapAttentionArgs {

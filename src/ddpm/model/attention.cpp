@@ -51,8 +51,17 @@ void AttentionImpl::prepare_for_sampling() {
   }
 }
 
-void AttentionImpl::prepare_for_pass() {
-  ahead_ = folds_in_pass_ ? pack_attention(weights()) : FoldedAttention();
+void AttentionImpl::prepare_for_pass(const std::vector<AttentionImpl*>& layers) {
+  std::vector<AttentionImpl*> folding;
+  std::vector<AttentionWeights> weights;
+  for (AttentionImpl* const layer : layers) {
+    layer->ahead_ = {};
+    if (!layer->folds_in_pass_) continue;
+    folding.push_back(layer);
+    weights.push_back(layer->weights());
+  }
+  std::vector<FoldedAttention> folded = pack_attentions(weights);
+  for (size_t i = 0; i < folding.size(); ++i) folding[i]->ahead_ = std::move(folded[i]);
 }
 
 FoldedAttention AttentionImpl::fold() {

@@ -32,9 +32,9 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
   /// @param x [N, channels, H, W] channels_last. @return like x.
   Tensor forward(const Tensor& x);
   void prepare_for_sampling() override;
-  /// Before a pass with gradients: does what forward() makes of the weights alone, if it did so in
-  /// the pass before. Where launches follow each other, as on a GPU, it waits for nothing here.
-  void prepare_for_pass();
+  /// Before a pass with gradients: does what forward() makes of the layers' weights alone, of those
+  /// that did so in the pass before. Between other layers a GPU would wait for it.
+  static void prepare_for_pass(const std::vector<AttentionImpl*>& layers);
 
  private:
   Tensor run(const Tensor& x);

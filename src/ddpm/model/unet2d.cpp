@@ -159,9 +159,11 @@ TimeRows UNet2DImpl::time_rows(const Tensor& t, const NetworkLabels& labels, at:
 }
 
 void UNet2DImpl::prepare_for_pass() {
+  std::vector<AttentionImpl*> layers;
   for (const auto& module : modules(/*include_self=*/false)) {
-    if (auto* const attention = module->as<AttentionImpl>()) attention->prepare_for_pass();
+    if (auto* const attention = module->as<AttentionImpl>()) layers.push_back(attention);
   }
+  AttentionImpl::prepare_for_pass(layers);
 }
 
 Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels& labels) {

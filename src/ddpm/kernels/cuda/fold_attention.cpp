@@ -36,24 +36,35 @@ bool folds_attention_at_once(const AttentionWeights& weights) {
 }
 
 std::vector<Tensor> fold_attention_at_once(const AttentionWeights& w) {
-  const c10::cuda::CUDAGuard guard(w.q.device());
-  const std::vector<Tensor> folded{at::empty_like(w.q), at::empty_like(w.q_bias),
-                                   at::empty_like(w.out), at::empty_like(w.out_bias)};
-  const auto room = [&](size_t i) { return folded[i].mutable_data_ptr(); };
-  C10_CUDA_CHECK(
-      multiply_small({.size = static_cast<int>(w.q.size(0)),
-                      .count = 2,
-                      .vector_count = 2,
-                      .products = {{.a = turned(w.k), .b = as_it_is(w.q), .out = room(0)},
-                                   {.a = as_it_is(w.out), .b = as_it_is(w.v), .out = room(2)}},
-                      .vector_products = {{.matrix = turned(w.k),
-                                           .vector = w.q_bias.const_data_ptr(),
-                                           .out = room(1)},
-                                          {.matrix = as_it_is(w.out),
-                                           .vector = w.v_bias.const_data_ptr(),
-                                           .added = w.out_bias.const_data_ptr(),
-                                           .out = room(3)}}},
-                     c10::cuda::getCurrentCUDAStream()));
+  return fold_attentions_at_once({w}).front();
+}
+
+std::vector<std::vector<Tensor>> fold_attentions_at_once(
+    const std::vector<AttentionWeights>& layers) {
+  const Tensor& like = layers.front().q;
+  const c10::cuda::CUDAGuard guard(like.device());
+  std::vector<std::vector<Tensor>> folded;
+  SmallProducts products{.size = static_cast<int>(like.size(0))};
+  const auto launch = [&] {
+    C10_CUDA_CHECK(multiply_small(products, c10::cuda::getCurrentCUDAStream()));
+    products.count = products.vector_count = 0;
+  };
+  for (const AttentionWeights& w : layers) {
+    folded.push_back({at::empty_like(w.q), at::empty_like(w.q_bias), at::empty_like(w.out),
+                      at::empty_like(w.out_bias)});
+    const auto room = [&](size_t i) { return folded.back()[i].mutable_data_ptr(); };
+    products.products[products.count++] = {.a = turned(w.k), .b = as_it_is(w.q), .out = room(0)};
+    products.products[products.count++] = {
+        .a = as_it_is(w.out), .b = as_it_is(w.v), .out = room(2)};
+    products.vector_products[products.vector_count++] = {
+        .matrix = turned(w.k), .vector = w.q_bias.const_data_ptr(), .out = room(1)};
+    products.vector_products[products.vector_count++] = {.matrix = as_it_is(w.out),
+                                                         .vector = w.v_bias.const_data_ptr(),
+                                                         .added = w.out_bias.const_data_ptr(),
+                                                         .out = room(3)};
+    if (products.count + 2 > kMostProducts) launch();
+  }
+  if (products.count > 0) launch();
   return folded;
 }
 

@@ -11,6 +11,9 @@ bool folds_attention_at_once(const AttentionWeights& weights);
 
 /// score_weight, score_bias, out_weight and out_bias of FoldedAttention.
 std::vector<Tensor> fold_attention_at_once(const AttentionWeights& weights);
+/// Of each of several layers of one size; not of none.
+std::vector<std::vector<Tensor>> fold_attentions_at_once(
+    const std::vector<AttentionWeights>& layers);
 
 /// From their gradients those of the weights, in the order of AttentionWeights::all(); that of
 /// k_bias is zero.

@@ -73,7 +73,7 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& norm_weight,
                         const Tensor& norm_bias, const Tensor& score_weight,
                         const Tensor& score_bias, const Tensor& out_weight, const Tensor& out_bias,
-                        int64_t groups, double eps, bool of_leaves) {
+                        int64_t groups, double eps, const FoldedAttention* weights) {
     const AttentionRoom room(x);
     const GroupNormSiluArgs norm{.x = x,
                                  .num_groups = groups,
@@ -81,26 +81,18 @@ class TrainedMapAttention : public torch::autograd::Function<TrainedMapAttention
                                  .bias = norm_bias,
                                  .eps = eps,
                                  .silu = false};
-    const FoldedAttention weights{.score_weight = score_weight,
-                                  .score_bias = score_bias,
-                                  .out_weight = out_weight,
-                                  .out_bias = out_bias,
-                                  .score_tiles = {},
-                                  .out_tiles = {},
-                                  .state = {},
-                                  .of_leaves = of_leaves};
     NormStatistics statistics;
     const MapAttentionSaved saved{.normed = room.normed.mutable_data_ptr(),
                                   .queries = room.lefts.mutable_data_ptr(),
                                   .probabilities = second_of(room.pairs),
                                   .attended = room.weighted.mutable_data_ptr()};
     const Tensor y =
-        run_map_attention({.x = x, .norm = &norm, .weights = &weights}, saved, &statistics);
+        run_map_attention({.x = x, .norm = &norm, .weights = weights}, saved, &statistics);
     ctx->save_for_backward({x, norm_weight, norm_bias, score_weight, score_bias, out_weight,
                             out_bias, room.normed, room.pairs, room.lefts, room.weighted,
                             statistics.mean, statistics.rstd});
     ctx->saved_data["groups"] = groups;
-    ctx->saved_data["leaves"] = of_leaves && are_leaves({norm_weight, norm_bias});
+    ctx->saved_data["leaves"] = weights->of_leaves && are_leaves({norm_weight, norm_bias});
     return y;
   }
 
@@ -193,7 +185,7 @@ Tensor trained_map_attention(const MapAttentionArgs& args) {
   return TrainedMapAttention::apply(channels_last(args.x), args.norm->weight, args.norm->bias,
                                     weights.score_weight, weights.score_bias, weights.out_weight,
                                     weights.out_bias, args.norm->num_groups, args.norm->eps,
-                                    weights.of_leaves);
+                                    args.weights);
 }
 
 }  // namespace ddpm::cuda

@@ -4,7 +4,7 @@
 
 namespace ddpm::cuda {
 
-inline constexpr int kMostProducts = 4, kMostVectorProducts = 2;
+inline constexpr int kMostProducts = 16, kMostVectorProducts = 16;
 
 /// A matrix of bf16 as it stands, or turned: then rows are columns.
 struct SmallMatrix {
