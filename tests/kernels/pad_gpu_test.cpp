@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <cmath>
 #include <vector>
 
 #include "ddpm/kernels/conv2d.h"
@@ -72,6 +73,39 @@ TEST(PadGpuTest, AConvolutionPadsItsMapItself) {
                    bias.to(at::kDouble), /*stride=*/{2, 2});
     EXPECT_LT(((y - expected).norm() / expected.norm()).item<double>(), 1e-2)
         << at::IntArrayRef(sizes);
+  }
+}
+
+TEST(PadGpuTest, GradientsOfAConvolutionThatPadsItsMapAreThoseOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  at::manual_seed(0);
+  at::globalContext().setDeterministicCuDNN(true);
+  const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  for (const std::vector<int64_t>& sizes :
+       {std::vector<int64_t>{3, 128, 32, 32}, {40, 64, 16, 16}, {2, 24, 9, 6}, {2, 8, 2, 3}}) {
+    const auto leaf = [](const Tensor& tensor) { return tensor.detach().requires_grad_(true); };
+    const Tensor x = leaf(at::randn(sizes, options).contiguous(at::MemoryFormat::ChannelsLast));
+    const Tensor weight = leaf(
+        (at::randn({32, sizes[1], 3, 3}, options) / 24).contiguous(at::MemoryFormat::ChannelsLast));
+    const Tensor bias = leaf(at::randn({32}, options));
+    std::vector<Tensor> exact;
+    for (const Tensor* input : {&x, &weight, &bias}) exact.push_back(leaf(input->to(at::kDouble)));
+    const Tensor expected =
+        at::conv2d(at::constant_pad_nd(exact[0], {0, 1, 0, 1}), exact[1], exact[2], {2, 2});
+    static_cast<void>(at::full({sizes[0], 64, 40, 40}, NAN, options));
+    const Conv2dFork fork =
+        padded_conv2d_fork({.x = x, .weight = weight, .bias = bias, .stride = 2, .padded = true});
+    const auto error = [](const Tensor& got, const Tensor& wanted) {
+      return ((got.to(at::kDouble) - wanted).norm() / wanted.norm()).item<double>();
+    };
+    EXPECT_LT(error(fork.y, expected), 1e-2) << at::IntArrayRef(sizes);
+    const Tensor d_y = at::randn_like(fork.y), d_x = at::randn_like(fork.x);
+    torch::autograd::backward({fork.y, fork.x}, {d_y, d_x});
+    torch::autograd::backward({expected, exact[0]}, {d_y.to(at::kDouble), d_x.to(at::kDouble)});
+    const std::vector<Tensor> got{x, weight, bias};
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_LT(error(got[i].grad(), exact[i].grad()), 1e-2) << i << at::IntArrayRef(sizes);
+    }
   }
 }
 

@@ -18,6 +18,7 @@
 #include "ddpm/kernels/cuda/conv2d_function.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_function.h"
 #include "ddpm/kernels/cuda/norm_conv2d_function.h"
+#include "ddpm/kernels/cuda/padded_conv2d_function.h"
 #include "ddpm/kernels/cuda/upsampled_conv2d_function.h"
 #endif
 
@@ -96,14 +97,11 @@ bool is_one_warpgroup_pass(const Conv2dArgs& args) {
 }
 #endif
 
-Tensor padded_conv2d(const Conv2dArgs& args) {
-#ifdef DDPM_CUDA
-  if (cuda::is_few_pixels_conv2d(args)) return cuda::few_pixels_conv2d(args);
-#endif
+Conv2dArgs without_padding(const Conv2dArgs& args, const Tensor& padded_x) {
   Conv2dArgs larger = args;
   larger.padded = false;
-  larger.x = pad_right_and_bottom(args.x);
-  return conv2d(larger);
+  larger.x = padded_x;
+  return larger;
 }
 
 }  // namespace
@@ -115,6 +113,17 @@ bool conv2d_is_one_pass(const Conv2dArgs& args) {
   static_cast<void>(args);
   return false;
 #endif
+}
+
+Conv2dFork padded_conv2d_fork(const Conv2dArgs& args) {
+#ifdef DDPM_CUDA
+  if (!at::GradMode::is_enabled() && cuda::is_few_pixels_conv2d(args)) {
+    return {.y = cuda::few_pixels_conv2d(args), .x = args.x, .x_rest = {}};
+  }
+  if (cuda::padded_conv2d_is_fused(args)) return cuda::fused_padded_conv2d(args);
+#endif
+  const PadFork padded = pad_right_and_bottom_fork(args.x);
+  return {.y = conv2d(without_padding(args, padded.y)), .x = padded.x, .x_rest = {}};
 }
 
 Conv2dFork conv2d_fork(const Conv2dArgs& args) {
@@ -131,7 +140,7 @@ Conv2dFork conv2d_fork(const Conv2dArgs& args) {
 }
 
 Tensor conv2d(const Conv2dArgs& args) {
-  if (args.padded) return padded_conv2d(args);
+  if (args.padded) return padded_conv2d_fork(args).y;
 #ifdef DDPM_CUDA
   if (is_one_warpgroup_pass(args)) return cuda::warpgroup_conv2d(args);
   if (cuda::is_few_pixels_conv2d(args)) return cuda::few_pixels_conv2d(args);

@@ -53,6 +53,10 @@ struct Conv2dFork {
 /// conv2d of arguments with a norm, for callers that read the maps again: as group_norm_silu_fork.
 Conv2dFork conv2d_fork(const Conv2dArgs& args);
 
+/// conv2d of arguments that are `padded`, for callers that read x again: a GPU adds the gradient of
+/// what they take from the answer in a pass that it makes anyway.
+Conv2dFork padded_conv2d_fork(const Conv2dArgs& args);
+
 /// Whether conv2d() computes it with norm, image_bias and shortcut in one pass over its maps, so
 /// that callers may leave these to it. On Hopper's GPUs, in bf16, without gradients: where maps
 /// have many pixels, or few. With gradients it does the same for arguments with a norm and without

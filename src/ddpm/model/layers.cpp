@@ -74,11 +74,11 @@ Tensor Conv2dImpl::forward(const Tensor& x, const Tensor& residual) {
   return conv2d(with_bias);
 }
 
-Tensor Conv2dImpl::forward_padded(const Tensor& x) {
+Conv2dFork Conv2dImpl::forward_padded_fork(const Tensor& x) {
   Conv2dArgs padded = args(x);
   padded.bias = bias_;
   padded.padded = true;
-  return conv2d(padded);
+  return padded_conv2d_fork(padded);
 }
 
 Conv2dArgs Conv2dImpl::args_without_bias(const Tensor& x, const Tensor& x_rest) const {

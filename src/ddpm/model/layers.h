@@ -67,8 +67,8 @@ class Conv2dImpl : public LayerImpl, public PreparableModule {
   /// @param residual like the result, which it is added to; undefined: nothing.
   /// @return         [N, out_channels, H', W'], channels_last.
   Tensor forward(const Tensor& x, const Tensor& residual = {});
-  /// forward(pad_right_and_bottom(x)).
-  Tensor forward_padded(const Tensor& x);
+  /// forward(pad_right_and_bottom(x)), for callers that read x again.
+  Conv2dFork forward_padded_fork(const Tensor& x);
   /// What forward_without_bias() computes.
   Conv2dArgs args_without_bias(const Tensor& x, const Tensor& x_rest = {}) const;
   /// The same without the bias, for callers that add it elsewhere.

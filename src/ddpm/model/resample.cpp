@@ -1,9 +1,7 @@
 #include "ddpm/model/resample.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
-#include "ddpm/kernels/pad.h"
 #include "ddpm/kernels/upsample.h"
 
 namespace ddpm {
@@ -39,9 +37,8 @@ DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding, WeightInit wei
 
 MapFork DownsampleImpl::forward_fork(const Tensor& x) {
   if (padding_ != 0) return {.y = conv_->forward(x), .x = x};
-  if (!at::GradMode::is_enabled()) return {.y = conv_->forward_padded(x), .x = x};
-  const PadFork padded = pad_right_and_bottom_fork(x);
-  return {.y = conv_->forward(padded.y), .x = padded.x};
+  const Conv2dFork padded = conv_->forward_padded_fork(x);
+  return {.y = padded.y, .x = padded.x};
 }
 
 UpsampleImpl::UpsampleImpl(int64_t channels, WeightInit weight_init) {

@@ -33,6 +33,19 @@ cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float*
 cudaError_t add_bias_and_sum_parts(const SumsShape& shape, int parts, const void* bias, void* map,
                                    float* sums, cudaStream_t stream);
 
+/// Where a map stands in a larger one: behind its first row and column.
+struct InnerMap {
+  int width = 0;
+  int from_height = 0, from_width = 0;  ///< Of the larger one.
+};
+
+/// map = the inner map of `from` + bias, and the same.
+///
+/// @param from [images, from_height, from_width, channels]
+cudaError_t add_bias_and_sum_inner_parts(const SumsShape& shape, const InnerMap& inner, int parts,
+                                         const void* bias, const void* from, void* map, float* sums,
+                                         cudaStream_t stream);
+
 /// A group norm of two maps whose channels stand side by side, given the sums of their parts.
 struct NormFromSums {
   int images = 0;

@@ -59,6 +59,23 @@ void add_bias_and_keep_sums(const Tensor& map, const Tensor& bias) {
   keep_part_sums(map, sums);
 }
 
+Tensor inner_map_with_bias(const Tensor& from, int64_t height, int64_t width, const Tensor& bias) {
+  const Tensor map = at::empty({from.size(0), from.size(1), height, width},
+                               from.options().memory_format(at::MemoryFormat::ChannelsLast));
+  const SumsShape shape = sums_shape(map);
+  const int parts = parts_of_at_most(kSumPixels, shape);
+  const Tensor sums = empty_part_sums(map, parts);
+  C10_CUDA_CHECK(add_bias_and_sum_inner_parts(
+      shape,
+      {.width = static_cast<int>(width),
+       .from_height = static_cast<int>(from.size(2)),
+       .from_width = static_cast<int>(from.size(3))},
+      parts, bias.const_data_ptr(), from.const_data_ptr(), map.mutable_data_ptr(),
+      sums.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream()));
+  keep_part_sums(map, sums);
+  return map;
+}
+
 bool has_norm_rows(const GroupNormSiluArgs& norm, int64_t channels) {
   for (const Tensor* tensor :
        {&norm.weight, &norm.bias, &norm.time_embedding, &norm.scale, &norm.shift}) {

@@ -26,6 +26,10 @@ Tensor small_part_sums(const Tensor& map);
 /// map += bias [C], and keeps the sums of what it holds then, in one pass.
 void add_bias_and_keep_sums(const Tensor& map, const Tensor& bias);
 
+/// The map [N, C, h, w] that stands in `from` [N, C, H, W] behind its first row and column, plus
+/// bias [C], which keeps its sums.
+Tensor inner_map_with_bias(const Tensor& from, int64_t height, int64_t width, const Tensor& bias);
+
 /// Whether they have or compute them: [N, C, H, W] bf16 on a GPU, C a multiple of 8 and
 /// at most 2048.
 bool can_sum_parts(const Tensor& map);

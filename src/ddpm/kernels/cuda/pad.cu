@@ -12,26 +12,31 @@ inline __host__ __device__ int vectors_of(const PadShape& shape, int height, int
   return shape.images * height * width * (shape.channels / kVector);
 }
 
-/// Writes a map of to_height x to_width pixels from the corner of one of from_height x from_width;
-/// zeros where that has none. Adds a map like `to`, unless it is null.
+/// The sides of a map.
+struct Sides {
+  int height, width;
+};
+
+/// Writes a map from the corner of one of other sides, `shift` pixels to the right and below; zeros
+/// where that has none. Adds a map like `to`, unless it is null.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    resize_kernel(PadShape shape, int from_height, int from_width, int to_height, int to_width,
-                  const T* from, const T* added, T* to) {
+    resize_kernel(PadShape shape, Sides of, Sides into, int shift, const T* from, const T* added,
+                  T* to) {
   let_next_kernel_begin();
   wait_for_previous_kernel();
   const int vector = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  if (vector >= vectors_of(shape, to_height, to_width)) return;
+  if (vector >= vectors_of(shape, into.height, into.width)) return;
   const int lanes = shape.channels / kVector;
   const int pixel = vector / lanes;  // of all images
   const int lane = vector - pixel * lanes;
-  const int line = pixel / to_width;  // of all images
-  const int column = pixel - line * to_width;
-  const int image = line / to_height;
-  const int row = line - image * to_height;
+  const int line = pixel / into.width;  // of all images
+  const int column = pixel - line * into.width - shift;
+  const int image = line / into.height;
+  const int row = line - image * into.height - shift;
   Packed<T> value{};
-  if (row < from_height && column < from_width) {
-    const int64_t source = (static_cast<int64_t>(image) * from_height + row) * from_width + column;
+  if (row >= 0 && column >= 0 && row < of.height && column < of.width) {
+    const int64_t source = (static_cast<int64_t>(image) * of.height + row) * of.width + column;
     value = load_packed(from + (source * lanes + lane) * kVector);
   }
   const int64_t at = static_cast<int64_t>(vector) * kVector;
@@ -47,39 +52,55 @@ __global__ void __launch_bounds__(kThreads)
   store_vector(to + at, sum);
 }
 
-/// The sides of a map.
-struct Sides {
-  int height, width;
+/// What is written from what.
+struct Resizing {
+  Sides of, into;
+  int shift = 0;
+  const void *from = nullptr, *added = nullptr;
+  void* to = nullptr;
 };
 
 template <typename T>
-cudaError_t resize(const PadShape& shape, const Sides& from_sides, const Sides& to_sides,
-                   const void* from, const void* added, void* to, cudaStream_t stream) {
-  const int vectors = vectors_of(shape, to_sides.height, to_sides.width);
+cudaError_t resize_as(const PadShape& shape, const Resizing& r, cudaStream_t stream) {
+  const int vectors = vectors_of(shape, r.into.height, r.into.width);
   if (vectors == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned>((vectors + kThreads - 1) / kThreads);
   return launch_early({.blocks = blocks, .threads = kThreads, .shared_bytes = 0, .stream = stream},
-                      resize_kernel<T>, shape, from_sides.height, from_sides.width, to_sides.height,
-                      to_sides.width, static_cast<const T*>(from), static_cast<const T*>(added),
-                      static_cast<T*>(to));
+                      resize_kernel<T>, shape, r.of, r.into, r.shift, static_cast<const T*>(r.from),
+                      static_cast<const T*>(r.added), static_cast<T*>(r.to));
 }
+
+cudaError_t resize(const PadShape& shape, const Resizing& resizing, cudaStream_t stream) {
+  return shape.bf16 ? resize_as<__nv_bfloat16>(shape, resizing, stream)
+                    : resize_as<float>(shape, resizing, stream);
+}
+
+Sides small_sides(const PadShape& shape) { return {shape.height, shape.width}; }
+Sides large_sides(const PadShape& shape) { return {shape.height + 1, shape.width + 1}; }
 
 }  // namespace
 
 cudaError_t pad_right_and_bottom(const PadShape& shape, const void* x, void* y,
                                  cudaStream_t stream) {
-  const Sides small{shape.height, shape.width};
-  const Sides large{shape.height + 1, shape.width + 1};
-  return shape.bf16 ? resize<__nv_bfloat16>(shape, small, large, x, nullptr, y, stream)
-                    : resize<float>(shape, small, large, x, nullptr, y, stream);
+  return resize(shape, {.of = small_sides(shape), .into = large_sides(shape), .from = x, .to = y},
+                stream);
+}
+
+cudaError_t pad_left_and_top(const PadShape& shape, const void* x, void* y, cudaStream_t stream) {
+  return resize(
+      shape, {.of = small_sides(shape), .into = large_sides(shape), .shift = 1, .from = x, .to = y},
+      stream);
 }
 
 cudaError_t pad_right_and_bottom_backward(const PadShape& shape, const void* d_y,
                                           const void* d_skip, void* d_x, cudaStream_t stream) {
-  const Sides small{shape.height, shape.width};
-  const Sides large{shape.height + 1, shape.width + 1};
-  return shape.bf16 ? resize<__nv_bfloat16>(shape, large, small, d_y, d_skip, d_x, stream)
-                    : resize<float>(shape, large, small, d_y, d_skip, d_x, stream);
+  return resize(shape,
+                {.of = large_sides(shape),
+                 .into = small_sides(shape),
+                 .from = d_y,
+                 .added = d_skip,
+                 .to = d_x},
+                stream);
 }
 
 }  // namespace ddpm::cuda

@@ -10,4 +10,9 @@ bool pad_is_fused(const Tensor& x);
 /// pad_right_and_bottom_fork by accesses of 16 bytes, forward and backward.
 PadFork fused_pad(const Tensor& x);
 
+/// The map without its last row and column, plus d_skip like that; undefined: nothing.
+Tensor cut_right_and_bottom(const Tensor& map, const Tensor& d_skip);
+/// The map with a row of zeros above and a column of them to the left.
+Tensor pad_left_and_top(const Tensor& map);
+
 }  // namespace ddpm::cuda

@@ -30,19 +30,52 @@ __device__ __forceinline__ void add_rounded(const float (&added)[kVector],
   }
 }
 
+struct SumParts {
+  int pixels, channels;  // of a part
+  int parts;             // of an image
+  InnerMap inner;
+  const bf16* from;
+  bf16* map;
+  const bf16* bias;
+  float2* sums;
+};
+
+/// Where a part's pixels are read.
+template <bool kInner>
+struct PartSource {
+  const SumParts& s;
+  const bf16* base;
+  int first, line;  // of the part in its image; of the image's first line in all of `from`
+
+  __device__ PartSource(const SumParts& sum, int channel) : s(sum), base(sum.from + channel) {
+    const int part = static_cast<int>(blockIdx.x);
+    const int image = kInner ? part / s.parts : 0;
+    first = (part - image * s.parts) * s.pixels;
+    line = image * s.inner.from_height + 1;
+    if constexpr (!kInner) base += static_cast<int64_t>(part) * s.pixels * s.channels;
+  }
+  __device__ const bf16* of(int pixel) const {
+    if constexpr (!kInner) return base + pixel * s.channels;
+    const int at = first + pixel, row = at / s.inner.width;
+    const int column = at - row * s.inner.width + 1;
+    return base + (static_cast<int64_t>(line + row) * s.inner.from_width + column) * s.channels;
+  }
+};
+
 /// A block for a part: each thread has eight channels and every so many pixels, to which it adds
 /// their bias first, if there is one.
-template <bool kAddsBias>
-__global__ void __launch_bounds__(kThreads)
-    sum_parts_kernel(int pixels, int channels, bf16* map, const bf16* bias, float2* sums) {
+template <bool kAddsBias, bool kInner>
+__global__ void __launch_bounds__(kThreads) sum_parts_kernel(const SumParts s) {
   __shared__ float2 rows[kThreads * kVector];  // [row, channel]
   let_next_kernel_begin();
+  const int pixels = s.pixels, channels = s.channels;
   const int vectors = channels / kVector, num_rows = kThreads / vectors;
   const int row = static_cast<int>(threadIdx.x) / vectors;
   const int channel = (static_cast<int>(threadIdx.x) - row * vectors) * kVector;
-  bf16* const part = map + static_cast<int64_t>(blockIdx.x) * pixels * channels + channel;
+  const PartSource<kInner> source(s, channel);
+  bf16* const part = s.map + static_cast<int64_t>(blockIdx.x) * pixels * channels + channel;
   float added[kVector] = {};
-  if (kAddsBias && row < num_rows) unpack(load_packed(bias + channel), added);
+  if (kAddsBias && row < num_rows) unpack(load_packed(s.bias + channel), added);
   wait_for_previous_kernel();
   if (row < num_rows) {
     float2 own[kVector] = {};
@@ -51,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int k = 0; k < kPixelsAtOnce; ++k) {
         const int pixel = min(first + k * num_rows, pixels - 1);
-        loaded[k] = load_packed(part + pixel * channels);
+        loaded[k] = load_packed(source.of(pixel));
       }
 #pragma unroll
       for (int k = 0; k < kPixelsAtOnce; ++k) {
@@ -76,20 +109,28 @@ __global__ void __launch_bounds__(kThreads)
       const float2 more = rows[r * channels + c];
       sum = {sum.x + more.x, sum.y + more.y};
     }
-    sums[static_cast<int64_t>(blockIdx.x) * channels + c] = sum;
+    s.sums[static_cast<int64_t>(blockIdx.x) * channels + c] = sum;
   }
 }
 
-using SumPartsKernel = void (*)(int, int, bf16*, const bf16*, float2*);
-
-cudaError_t launch_sums(SumPartsKernel kernel, const SumsShape& shape, int parts, void* map,
-                        const void* bias, float* sums, cudaStream_t stream) {
-  return launch_early({.blocks = dim3(static_cast<unsigned>(shape.images * parts)),
+cudaError_t launch_sums(void (*kernel)(const SumParts), const SumsShape& shape, const SumParts& sum,
+                        cudaStream_t stream) {
+  return launch_early({.blocks = dim3(static_cast<unsigned>(shape.images * sum.parts)),
                        .threads = dim3(kThreads),
                        .shared_bytes = 0,
                        .stream = stream},
-                      kernel, shape.pixels / parts, shape.channels, static_cast<bf16*>(map),
-                      static_cast<const bf16*>(bias), reinterpret_cast<float2*>(sums));
+                      kernel, sum);
+}
+
+SumParts sum_of(const SumsShape& shape, int parts, const void* from, void* map, float* sums) {
+  return {.pixels = shape.pixels / parts,
+          .channels = shape.channels,
+          .parts = parts,
+          .inner = {},
+          .from = static_cast<const bf16*>(from),
+          .map = static_cast<bf16*>(map),
+          .bias = nullptr,
+          .sums = reinterpret_cast<float2*>(sums)};
 }
 
 }  // namespace
@@ -102,14 +143,24 @@ int parts_of_at_most(int most_pixels, const SumsShape& shape) {
 
 cudaError_t sum_parts(const SumsShape& shape, int parts, const void* map, float* sums,
                       cudaStream_t stream) {
-  // It is written only where there is a bias.
-  auto* const values = const_cast<bf16*>(static_cast<const bf16*>(map));
-  return launch_sums(sum_parts_kernel<false>, shape, parts, values, /*bias=*/nullptr, sums, stream);
+  return launch_sums(sum_parts_kernel<false, false>, shape,
+                     sum_of(shape, parts, map, /*map=*/nullptr, sums), stream);
 }
 
 cudaError_t add_bias_and_sum_parts(const SumsShape& shape, int parts, const void* bias, void* map,
                                    float* sums, cudaStream_t stream) {
-  return launch_sums(sum_parts_kernel<true>, shape, parts, map, bias, sums, stream);
+  SumParts sum = sum_of(shape, parts, map, map, sums);
+  sum.bias = static_cast<const bf16*>(bias);
+  return launch_sums(sum_parts_kernel<true, false>, shape, sum, stream);
+}
+
+cudaError_t add_bias_and_sum_inner_parts(const SumsShape& shape, const InnerMap& inner, int parts,
+                                         const void* bias, const void* from, void* map, float* sums,
+                                         cudaStream_t stream) {
+  SumParts sum = sum_of(shape, parts, from, map, sums);
+  sum.bias = static_cast<const bf16*>(bias);
+  sum.inner = inner;
+  return launch_sums(sum_parts_kernel<true, true>, shape, sum, stream);
 }
 
 }  // namespace ddpm::cuda
