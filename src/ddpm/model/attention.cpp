@@ -56,7 +56,7 @@ void AttentionImpl::prepare_for_pass(const std::vector<AttentionImpl*>& layers) 
   std::vector<AttentionWeights> weights;
   for (AttentionImpl* const layer : layers) {
     layer->ahead_ = {};
-    if (!layer->folds_in_pass_) continue;
+    if (!std::exchange(layer->folds_in_pass_, false)) continue;
     folding.push_back(layer);
     weights.push_back(layer->weights());
   }
@@ -65,11 +65,12 @@ void AttentionImpl::prepare_for_pass(const std::vector<AttentionImpl*>& layers) 
 }
 
 FoldedAttention AttentionImpl::fold() {
-  const bool with_gradients = at::GradMode::is_enabled();
-  if (!with_gradients && folded_.state.is_of(weights().all())) return folded_;
+  if (!at::GradMode::is_enabled()) {
+    return folded_.state.is_of(weights().all()) ? folded_ : fold_attention(weights());
+  }
+  folds_in_pass_ = true;
   const FoldedAttention ahead = std::exchange(ahead_, {});
-  folds_in_pass_ = with_gradients;
-  const bool is_ahead = with_gradients && ahead.state.is_of(weights().all());
+  const bool is_ahead = ahead.state.is_of(weights().all());
   return fold_attention(weights(), is_ahead ? &ahead : nullptr);
 }
 

@@ -58,7 +58,7 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
   Tensor qkv_bias_;         ///< of packed_qkv_.
   FoldedAttention folded_;  ///< of one head on a GPU.
   FoldedAttention ahead_;   ///< The same, of this pass.
-  bool folds_in_pass_ = false;
+  bool folds_in_pass_ = false;  ///< Whether the last pass with gradients folded them.
 };
 TORCH_MODULE(Attention);
 
