@@ -54,13 +54,20 @@ TEST(MapAttentionTest, GradientsOfFoldedWeightsAreThoseOfTheWeights) {
     expected.push_back(weight.grad());
     weight.mutable_grad() = Tensor();
   }
-  const FoldedAttention folded = fold_attention(w);
-  const Tensor folded_scores = at::linear(n, folded.score_weight, folded.score_bias).mm(n.t());
-  at::linear(at::softmax(folded_scores, -1).mm(n), folded.out_weight, folded.out_bias)
-      .backward(d_y);
-  for (size_t i = 0; i < expected.size(); ++i) {
-    EXPECT_TRUE(at::allclose(w.all()[i].grad(), expected[i], 1e-9, 1e-10)) << "weight " << i;
+  const std::vector<FoldedAttention> ahead = pack_attentions({random_weights(), w});
+  for (const FoldedAttention* folded_ahead :
+       {static_cast<const FoldedAttention*>(nullptr), &ahead[1]}) {
+    const FoldedAttention folded = fold_attention(w, folded_ahead);
+    const Tensor folded_scores = at::linear(n, folded.score_weight, folded.score_bias).mm(n.t());
+    at::linear(at::softmax(folded_scores, -1).mm(n), folded.out_weight, folded.out_bias)
+        .backward(d_y);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const Tensor weight = w.all()[i];
+      EXPECT_TRUE(at::allclose(weight.grad(), expected[i], 1e-9, 1e-10)) << "weight " << i;
+      weight.mutable_grad() = Tensor();
+    }
   }
+  EXPECT_FALSE(ahead[1].score_weight.requires_grad());  // it is nobody's node
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ std::vector<variable_list> fold_all(const std::vector<AttentionWeights>& layers)
   }
 #endif
   std::vector<variable_list> folded;
+  folded.reserve(layers.size());
   for (const AttentionWeights& layer : layers) folded.push_back(fold(layer));
   return folded;
 }
@@ -89,11 +90,10 @@ AttentionWeights weights_of(const variable_list& all) {
 /// In one node, so that each gradient is written once.
 class FoldWeights : public torch::autograd::Function<FoldWeights> {
  public:
-  static variable_list forward(AutogradContext* ctx, const Tensor& q, const Tensor& k,
-                               const Tensor& v, const Tensor& out, const Tensor& q_bias,
-                               const Tensor& k_bias, const Tensor& v_bias, const Tensor& out_bias,
-                               const FoldedAttention* ahead) {
-    const variable_list all{q, k, v, out, q_bias, k_bias, v_bias, out_bias};
+  /// @param weights in the order of AttentionWeights::all().
+  static variable_list forward(AutogradContext* ctx, const FoldedAttention* ahead,
+                               at::TensorList weights) {
+    const variable_list all = weights.vec();
     ctx->save_for_backward(all);
     if (ahead == nullptr) return fold(weights_of(all));
     return {ahead->score_weight.variable_data(), ahead->score_bias.variable_data(),
@@ -102,7 +102,7 @@ class FoldWeights : public torch::autograd::Function<FoldWeights> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_folded) {
     variable_list d_inputs = unfold_gradients(weights_of(ctx->get_saved_variables()), d_folded);
-    d_inputs.emplace_back();  // what was folded ahead has none
+    d_inputs.insert(d_inputs.begin(), Tensor());  // what was folded ahead has none
     return d_inputs;
   }
 };
@@ -110,9 +110,7 @@ class FoldWeights : public torch::autograd::Function<FoldWeights> {
 }  // namespace
 
 FoldedAttention fold_attention(const AttentionWeights& weights, const FoldedAttention* ahead) {
-  const variable_list folded =
-      FoldWeights::apply(weights.q, weights.k, weights.v, weights.out, weights.q_bias,
-                         weights.k_bias, weights.v_bias, weights.out_bias, ahead);
+  const variable_list folded = FoldWeights::apply(ahead, at::TensorList(weights.all()));
   return {.score_weight = folded[0],
           .score_bias = folded[1],
           .out_weight = folded[2],

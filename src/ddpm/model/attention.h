@@ -55,9 +55,9 @@ class AttentionImpl : public torch::nn::Module, public PreparableModule, public 
   GroupNorm group_norm_{nullptr};
   Linear to_q_{nullptr}, to_k_{nullptr}, to_v_{nullptr}, to_out_{nullptr};
   PackedWeight packed_qkv_;
-  Tensor qkv_bias_;         ///< of packed_qkv_.
-  FoldedAttention folded_;  ///< of one head on a GPU.
-  FoldedAttention ahead_;   ///< The same, of this pass.
+  Tensor qkv_bias_;             ///< of packed_qkv_.
+  FoldedAttention folded_;      ///< of one head on a GPU.
+  FoldedAttention ahead_;       ///< The same, of this pass.
   bool folds_in_pass_ = false;  ///< Whether the last pass with gradients folded them.
 };
 TORCH_MODULE(Attention);
