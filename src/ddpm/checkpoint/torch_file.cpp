@@ -65,8 +65,10 @@ class StateDictFinder {
     }
     for (std::size_t i = 0; i < items.size(); i += 2) {
       if (!is_text(items[i]) || items[i].size > kLongestKey) continue;
-      const std::string name(heap_.text(items[i]));
-      visit(items[i + 1], key.empty() ? name : key + "/" + name, depth + 1);
+      std::string name = key;
+      if (!name.empty()) name += '/';
+      name += heap_.text(items[i]);
+      visit(items[i + 1], name, depth + 1);
     }
   }
 

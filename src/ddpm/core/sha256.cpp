@@ -98,8 +98,8 @@ __attribute__((target("sha,sse4.1"))) void Sha256::absorb_blocks_by_instructions
     const __m128i abef_before = abef;
     const __m128i cdgh_before = cdgh;
     __m128i w[4];
-    for (int i = 0; i < 4; ++i) w[i] = _mm_shuffle_epi8(load(blocks + 16 * i), big_endian);
-    for (int i = 0; i < 16; ++i) {
+    for (std::size_t i = 0; i < 4; ++i) w[i] = _mm_shuffle_epi8(load(blocks + 16 * i), big_endian);
+    for (std::size_t i = 0; i < 16; ++i) {
       __m128i& now = w[i % 4];
       const __m128i& last = w[(i + 3) % 4];
       const __m128i sum = _mm_add_epi32(now, load(kRoundConstants.data() + 4 * i));
