@@ -131,10 +131,10 @@ __device__ void multiply_vector(const SmallVectorProduct& product, int size) {
   }
 }
 
+/// It writes weights, so it lets no kernel begin (early_launch.cuh).
 __global__ void __launch_bounds__(kThreads)
     small_products_kernel(const __grid_constant__ SmallProducts products) {
   __shared__ __align__(16) Side a, b;
-  let_next_kernel_begin();
   wait_for_previous_kernel();
   const int which = static_cast<int>(blockIdx.y);
   if (which < products.count) {
