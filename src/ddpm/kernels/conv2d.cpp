@@ -97,13 +97,6 @@ bool is_one_warpgroup_pass(const Conv2dArgs& args) {
 }
 #endif
 
-Conv2dArgs without_padding(const Conv2dArgs& args, const Tensor& padded_x) {
-  Conv2dArgs larger = args;
-  larger.padded = false;
-  larger.x = padded_x;
-  return larger;
-}
-
 }  // namespace
 
 bool conv2d_is_one_pass(const Conv2dArgs& args) {
@@ -123,7 +116,10 @@ Conv2dFork padded_conv2d_fork(const Conv2dArgs& args) {
   if (cuda::padded_conv2d_is_fused(args)) return cuda::fused_padded_conv2d(args);
 #endif
   const PadFork padded = pad_right_and_bottom_fork(args.x);
-  return {.y = conv2d(without_padding(args, padded.y)), .x = padded.x, .x_rest = {}};
+  Conv2dArgs larger = args;
+  larger.padded = false;
+  larger.x = padded.y;
+  return {.y = conv2d(larger), .x = padded.x, .x_rest = {}};
 }
 
 Conv2dFork conv2d_fork(const Conv2dArgs& args) {

@@ -29,7 +29,7 @@ bool are_leaves(const AttentionWeights& w) {
 
 variable_list fold(const AttentionWeights& w) {
 #ifdef DDPM_CUDA
-  if (cuda::folds_attention_at_once(w)) return cuda::fold_attention_at_once(w);
+  if (cuda::folds_attention_at_once(w)) return cuda::fold_attentions_at_once({w}).front();
 #endif
   const Tensor to_channels = w.k.t();
   return {to_channels.mm(w.q), to_channels.mv(w.q_bias), w.out.mm(w.v),

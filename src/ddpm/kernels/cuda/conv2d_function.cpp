@@ -94,10 +94,9 @@ Tensor input_gradient(const ConvShape& shape, const Tensor& d_y, const Tensor& x
 
 Tensor weight_gradient(const ConvShape& shape, const Tensor& d_y, const Tensor& x,
                        const Tensor& weight) {
-  const bool is_plain = shape.stride == 1 && shape.padding == 1 && !shape.transposed;
-  if (is_plain && has_few_channels_weight_gradient(d_y, x, weight)) {
-    return few_channels_weight_gradient(d_y, x, weight);
-  }
+  const bool is_plain = shape.stride == 1 && shape.padding == 1 && !shape.transposed &&
+                        weight.size(2) == 3 && weight.size(3) == 3;
+  if (is_plain) return conv2d_weight_gradient(d_y, x, /*x_rest=*/{}, weight);
   return std::get<1>(differentiate(shape, d_y, x, weight, /*of_x=*/false));
 }
 

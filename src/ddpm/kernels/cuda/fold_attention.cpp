@@ -35,10 +35,6 @@ bool folds_attention_at_once(const AttentionWeights& weights) {
   return true;
 }
 
-std::vector<Tensor> fold_attention_at_once(const AttentionWeights& w) {
-  return fold_attentions_at_once({w}).front();
-}
-
 std::vector<std::vector<Tensor>> fold_attentions_at_once(
     const std::vector<AttentionWeights>& layers) {
   const Tensor& like = layers.front().q;

@@ -9,9 +9,8 @@ namespace ddpm::cuda {
 /// Whether one kernel folds such weights: square ones of bf16 on a GPU, of whole tiles.
 bool folds_attention_at_once(const AttentionWeights& weights);
 
-/// score_weight, score_bias, out_weight and out_bias of FoldedAttention.
-std::vector<Tensor> fold_attention_at_once(const AttentionWeights& weights);
-/// Of each of several layers of one size; not of none.
+/// score_weight, score_bias, out_weight and out_bias of FoldedAttention, of each of some layers of
+/// one size; not of none.
 std::vector<std::vector<Tensor>> fold_attentions_at_once(
     const std::vector<AttentionWeights>& layers);
 
