@@ -152,10 +152,10 @@ cudaError_t launch_form(const WarpgroupConv& conv, const WarpgroupConvTensors& t
 /// Of 4x4 maps: as many blocks for a tile as the device holds at once, each with a chunk or more.
 cudaError_t run_four(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors, int processors,
                      cudaStream_t stream) {
-  using Alone = FormOf<Maps::kFour, 3, 1, 1>;
-  using OfTwo = FormOf<Maps::kFour, 3, 2, 1>;
-  using OfFour = FormOf<Maps::kFour, 3, 4, 1>;
-  using OfEight = FormOf<Maps::kFour, 3, 8, 1>;
+  using Alone = FormOf<Maps::kFour, Taps::kAll, 1, 1>;
+  using OfTwo = FormOf<Maps::kFour, Taps::kAll, 2, 1>;
+  using OfFour = FormOf<Maps::kFour, Taps::kAll, 4, 1>;
+  using OfEight = FormOf<Maps::kFour, Taps::kAll, 8, 1>;
   const auto with = [&]<typename Form>(Form) {
     return launch_form<Form>(conv, tensors, processors, stream);
   };
@@ -170,12 +170,12 @@ cudaError_t run_four(const WarpgroupConv& conv, const WarpgroupConvTensors& tens
 /// chunks shared out among as many blocks as the device holds at once.
 cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
                 cudaStream_t stream) {
-  using Large = FormOf<Maps::kLarge, 3, 1>;
-  using LargeOfTwo = FormOf<Maps::kLarge, 3, 2>;
-  using LargeOfFour = FormOf<Maps::kLarge, 3, 4>;
-  using Small = FormOf<Maps::kEight, 3, 1>;
-  using HalfSmall = FormOf<Maps::kEight, 3, 1, 1>;
-  using HalfSmallOfTwo = FormOf<Maps::kEight, 3, 2, 1>;
+  using Large = FormOf<Maps::kLarge, Taps::kAll, 1>;
+  using LargeOfTwo = FormOf<Maps::kLarge, Taps::kAll, 2>;
+  using LargeOfFour = FormOf<Maps::kLarge, Taps::kAll, 4>;
+  using Small = FormOf<Maps::kEight, Taps::kAll, 1>;
+  using HalfSmall = FormOf<Maps::kEight, Taps::kAll, 1, 1>;
+  using HalfSmallOfTwo = FormOf<Maps::kEight, Taps::kAll, 2, 1>;
   int processors = 0;
   if (const auto error = count_processors(processors); error != cudaSuccess) return error;
   const auto with = [&]<typename Form>(Form) {
@@ -183,8 +183,13 @@ cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
   };
   if (conv.width == 4) return run_four(conv, tensors, processors, stream);
   const bool is_small = conv.width == 8;
+  if (conv.transposed) {
+    return is_small ? with(FormOf<Maps::kEight, Taps::kTransposed, 1>())
+                    : with(FormOf<Maps::kLarge, Taps::kTransposed, 1>());
+  }
   if (conv.upsampled) {
-    return is_small ? with(FormOf<Maps::kEight, 2, 1>()) : with(FormOf<Maps::kLarge, 2, 1>());
+    return is_small ? with(FormOf<Maps::kEight, Taps::kUpsampled, 1>())
+                    : with(FormOf<Maps::kLarge, Taps::kUpsampled, 1>());
   }
   if (is_small) {
     const int halves = tiles_of<HalfSmall>(conv).count;
@@ -196,9 +201,11 @@ cudaError_t run(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
   return 2 * tiles <= processors ? with(LargeOfTwo()) : with(Large());
 }
 
-/// Tiles of an upsampled map's convolution are cut from the map before.
-WarpgroupConv before_upsampling(WarpgroupConv conv) {
-  if (!conv.upsampled) return conv;
+bool has_phases(const WarpgroupConv& conv) { return conv.upsampled || conv.transposed; }
+
+/// Tiles of a result that has phases are cut from the map that comes in.
+WarpgroupConv cut_from(WarpgroupConv conv) {
+  if (!has_phases(conv)) return conv;
   conv.height /= 2;
   conv.width /= 2;
   return conv;
@@ -207,27 +214,27 @@ WarpgroupConv before_upsampling(WarpgroupConv conv) {
 }  // namespace
 
 bool is_warpgroup_conv(const WarpgroupConv& conv) {
-  const WarpgroupConv map = before_upsampling(conv);
-  const bool is_four = map.height == 4 && map.width == 4 && !conv.upsampled;
+  const WarpgroupConv map = cut_from(conv);
+  const bool is_four = map.height == 4 && map.width == 4 && !has_phases(conv);
   const bool is_small = map.height == 8 && map.width == 8;
   const bool is_large = map.height % 16 == 0 && map.width % 16 == 0 && map.height > 0;
   return device_has_warpgroup_conv() && (is_four || is_small || is_large) &&
          conv.channels % kChunk == 0 && conv.rest_channels % kChunk == 0 &&
          conv.side_channels % kChunk == 0 && conv.side_rest % kChunk == 0 &&
          conv.out_channels % kOut == 0 && conv.channels + conv.rest_channels >= 4 * kChunk &&
-         !(conv.upsampled && conv.side_channels > 0);
+         !(has_phases(conv) && conv.side_channels > 0);
 }
 
 cudaError_t conv2d_warpgroup(const WarpgroupConv& conv, const WarpgroupConvTensors& tensors,
                              cudaStream_t stream) {
-  return run(before_upsampling(conv), tensors, stream);
+  return run(cut_from(conv), tensors, stream);
 }
 
 bool device_has_warpgroup_conv() {
   constexpr int kMajor = 9;  // what is compiled for sm_90a runs there alone
   static const bool is_compiled = [] {
     cudaFuncAttributes attributes{};
-    using Form = FormOf<Maps::kEight, 3, 1>;
+    using Form = FormOf<Maps::kEight, Taps::kAll, 1>;
     return cudaFuncGetAttributes(&attributes, conv_kernel<Form>) == cudaSuccess &&
            attributes.maxThreadsPerBlock >= kGroups * kGroupThreads &&
            attributes.numRegs > kProducerRegisters;

@@ -30,14 +30,17 @@ struct WeightFeeder {
     constexpr int kRowBytes = Form::kTaps * kTapBytes;
     const int chunks = chunks_of(conv), side_chunks = side_chunks_of(conv);
     for (int index = share.tile(); index < tiles.count; index += share.step()) {
-      const int64_t column = Tile<Form>(tiles, index).column;
+      const Tile<Form> tile(tiles, index);
+      const int64_t column = tile.weight_column;
+      const int odd = tile.phase / 2, rows = count_taps<Form>(odd);
       const auto* weight =
           static_cast<const unsigned char*>(t.weight) + column * chunks * Form::kTaps * kRowBytes;
       const auto* side =
           static_cast<const unsigned char*>(t.side_weight) + column * side_chunks * kTapBytes;
-      const int end = share.main_end();
-      for (int row = share.begin() * Form::kTaps; row < end * Form::kTaps; ++row) {
-        feed(weight + row * kRowBytes, kRowBytes);
+      for (int chunk = share.begin(), end = share.main_end(); chunk < end; ++chunk) {
+        for (int i = 0; i < rows; ++i) {
+          feed(weight + (chunk * Form::kTaps + weight_tap<Form>(odd, i)) * kRowBytes, kRowBytes);
+        }
       }
       for (int chunk = share.side_begin(); chunk < share.side_end(); ++chunk) {
         feed(side + chunk * kTapBytes, kTapBytes);

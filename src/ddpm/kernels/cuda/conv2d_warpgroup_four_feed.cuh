@@ -46,12 +46,13 @@ struct FeederOfFour {
     const int first_channels = is_side ? conv.side_channels : conv.channels;
     int channel = (is_side ? chunk - chunks_of(conv) : chunk) * kChunk;
     const int image = tile.image + first % kFourImages, column = first / kFourImages;
-    const Chunk begun{.eight = {.image = min(image, conv.images - 1),
-                                .channel = channel + part * kPart,
-                                .keeps_statistics = column == 0 && tile.x == 0 && tile.column == 0},
-                      .column = column + tile.x / 2,
-                      .is_there = image < conv.images && !is_dry,
-                      .has_norm = has_norm(t) && !is_side && !is_dry};
+    const Chunk begun{
+        .eight = {.image = min(image, conv.images - 1),
+                  .channel = channel + part * kPart,
+                  .keeps_statistics = column == 0 && tile.x == 0 && tile.weight_column == 0},
+        .column = column + tile.x / 2,
+        .is_there = image < conv.images && !is_dry,
+        .has_norm = has_norm(t) && !is_side && !is_dry};
     const bool is_rest = channel >= first_channels;
     const void* map = is_side ? (is_rest ? t.side_rest : t.side) : (is_rest ? t.x_rest : t.x);
     int channels = first_channels;

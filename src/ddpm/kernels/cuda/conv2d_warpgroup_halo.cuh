@@ -28,21 +28,38 @@ constexpr int kMultiplierWarps = 8;
 /// The maps that a kernel takes: of 16x16 pixels and multiples, of 8x8, or of 4x4.
 enum class Maps { kLarge, kEight, kFour };
 
-/// What a kernel is compiled for: the maps; 3 taps a side, or 2 of one of the four phases that an
-/// upsampled map's convolution has; how many blocks share a tile's chunks; how many patches each of
-/// the two multiplying groups has.
-template <Maps kOfMaps, int kTapsOfSide, int kBlocksOfTile, int kPatchesOfGroup = 2>
+/// The taps that a kernel takes: all 3x3; or, of a result twice as high and wide, which has four
+/// phases (even or odd rows and columns), the 2x2 of a phase of an upsampled map's convolution, or
+/// those of the 3x3 that fall on a phase of a transposed convolution of stride 2: one or two a
+/// side.
+enum class Taps { kAll, kUpsampled, kTransposed };
+
+/// What a kernel is compiled for: the maps; the taps; how many blocks share a tile's chunks; how
+/// many patches each of the two multiplying groups has.
+template <Maps kOfMaps, Taps kOfTaps, int kBlocksOfTile, int kPatchesOfGroup = 2>
 struct FormOf {
   static constexpr Maps kMaps = kOfMaps;
   static constexpr bool kSmall = kMaps == Maps::kEight, kFour = kMaps == Maps::kFour;
-  static constexpr int kTaps = kTapsOfSide, kSplit = kBlocksOfTile;
-  static constexpr bool kPhases = kTaps == 2;
+  static constexpr bool kPhases = kOfTaps != Taps::kAll;
+  static constexpr bool kTransposed = kOfTaps == Taps::kTransposed;
+  static constexpr int kTaps = kOfTaps == Taps::kUpsampled ? 2 : 3;  // of a row of the weight
+  static constexpr int kSplit = kBlocksOfTile;
   static constexpr int kGroupPatches = kPatchesOfGroup, kPatches = 2 * kGroupPatches;  // of a tile
   static constexpr int kPixels = kPatches * kPatchPixels;
   static constexpr bool kFeedersSend = kSplit == 1 && !kFour;  // results, while others multiply
   static_assert(kMaps != Maps::kLarge || kPatches == 4);
-  static_assert(kFour ? kTaps == 3 && kPatches == 2 && 8 % kSplit == 0 : kPatches % kSplit == 0);
+  static_assert(kFour ? !kPhases && kPatches == 2 && 8 % kSplit == 0 : kPatches % kSplit == 0);
 };
+
+/// A phase's taps of a side: how many, and which of the weight's.
+template <typename Form>
+__device__ __forceinline__ int count_taps(int odd) {
+  return Form::kTransposed ? 2 - odd : Form::kTaps;
+}
+template <typename Form>
+__device__ __forceinline__ int weight_tap(int odd, int i) {
+  return Form::kTransposed ? (odd != 0 ? 1 : 2 * i) : i;
+}
 
 /// How a tile's pixels with their borders lie in shared memory: slot by slot, 16 bytes of each in
 /// each of the kParts planes. Six more than a multiple of eight slots spread the planes over the

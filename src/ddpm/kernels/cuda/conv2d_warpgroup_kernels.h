@@ -15,8 +15,11 @@ struct WarpgroupConv {
   int channels = 0, rest_channels = 0;   ///< Of x and of x_rest: multiples of 32, 128 in all.
   int side_channels = 0, side_rest = 0;  ///< Of the shortcut's maps: multiples of 32.
   int out_channels = 0;                  ///< A multiple of 128.
-  bool upsampled = false;  ///< x is half as high and wide, its sides 8 or multiples of 16, and
-                           ///< comes in upsampled (nearest); no shortcut then.
+  bool upsampled = false;   ///< x is half as high and wide, its sides 8 or multiples of 16, and
+                            ///< comes in upsampled (nearest); no shortcut then.
+  bool transposed = false;  ///< x is as small and is the gradient of the result of a convolution of
+                            ///< stride 2 over a map with zeros behind its right and bottom sides;
+                            ///< out is that of the map. No shortcut, norm or sums then.
 };
 
 /// Null pointers take no part. All but norm and sums are bf16.
@@ -28,7 +31,8 @@ struct WarpgroupConvTensors {
   const void* side = nullptr;         ///< [images, height, width, side_channels]
   const void* side_rest = nullptr;    ///< Channels behind side's.
   const void* weight = nullptr;       ///< [out / 128, in / 32, 9 taps, 4, 128 of out, 8 of in];
-                                      ///< upsampled: [4 phases, out / 128, in / 32, 4 taps, ...]
+                                      ///< upsampled: [4 phases, out / 128, in / 32, 4 taps, ...];
+                                      ///< transposed: the convolution's own, turned
   const void* side_weight = nullptr;  ///< The same of one tap.
   const void* bias = nullptr;         ///< [out_channels], or a row an image.
   int64_t bias_stride = 0;            ///< Between images' rows; 0: one for all.

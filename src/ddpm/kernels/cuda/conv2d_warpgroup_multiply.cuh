@@ -66,12 +66,19 @@ struct Multiplier {
     for (int chunk = share.begin(); chunk < share.end(); chunk = share.next(chunk)) {
       wait_for_phase(&shared.pixels_full[pixels.stage], pixels.phase);
       const bool is_side = chunk >= chunks;
-      for (int row = 0; row < (is_side ? 1 : Form::kTaps); ++row) {
+      const int rows = is_side ? 1 : count_taps<Form>(phase / 2);
+      for (int row = 0; row < rows; ++row) {
         wait_for_phase(&shared.weights_full[weights.stage], weights.phase);
         const bool is_first = chunk == share.begin() && row == 0;
         begin_products();
         if (is_side) {
           multiply(sums, x, {.row = 1, .column = 1, .index = 0}, !is_first);
+        } else if constexpr (Form::kTransposed) {
+          const int odd = phase % 2;
+          for (int i = 0; i < count_taps<Form>(odd); ++i) {
+            multiply(sums, x, {row + phase / 2, i + odd, weight_tap<Form>(odd, i)},
+                     !is_first || i > 0);
+          }
         } else {
 #pragma unroll
           for (int i = 0; i < Form::kTaps; ++i) {

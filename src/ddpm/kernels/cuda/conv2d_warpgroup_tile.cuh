@@ -58,14 +58,17 @@ struct Tiles {
 /// Which part of the result a tile is.
 template <typename Form>
 struct Tile {
-  int image, y, x, column;  // of its first pixel; of its channels among the columns of all phases
-  int phase = 0;            // 2 (row of the result, even or odd) + column
+  int image, y, x;    // of its first pixel
+  int weight_column;  // of its channels among the weight's, which may have those of all phases
+  int phase = 0;      // 2 (row of the result, even or odd) + column
 
   __device__ Tile(const Tiles& tiles, int index) {
     const int m = tiles.columns.divide(index);
-    column = index - m * static_cast<int>(tiles.columns.divisor);
+    const int column = index - m * static_cast<int>(tiles.columns.divisor);
     if constexpr (Form::kPhases) phase = tiles.phase_columns.divide(column);
     out_column = column - phase * static_cast<int>(tiles.phase_columns.divisor);
+    weight_column = Form::kTransposed ? out_column : column;
+    if constexpr (Form::kTransposed) phase = (phase + m) % 4;  // a block gets long and short ones
     if constexpr (Form::kSmall) {
       image = m * Form::kPatches;
       y = x = 0;
