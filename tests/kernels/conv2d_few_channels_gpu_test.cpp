@@ -40,7 +40,9 @@ std::vector<EndCase> end_cases() {
           {"LastOfManyImages", 130, 32, 32, 128, 3, true},
           {"LastOfPartialTiles", 2, 20, 16, 128, 3, true, true, false},
           {"FirstOfFourChannels", 2, 32, 32, 4, 128, false, true, false},
-          {"FirstOfOddSides", 2, 30, 30, 3, 128, false, true, false}};
+          {"FirstOfOddSides", 2, 30, 30, 3, 128, false, true, false},
+          {"FirstOfFourWide", 65, 32, 4, 3, 128},
+          {"FirstOfTwoWide", 65, 32, 2, 3, 128, false, true, false}};
 }
 
 const at::TensorOptions kEndOptions = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);

@@ -151,7 +151,7 @@ int blocks_of(const FewChannelsGradient& gradient) {
 bool is_conv2d_few_channels_gradient(const FewChannelsGradient& gradient) {
   return gradient.images > 0 && gradient.channels > 0 && gradient.channels <= kMostChannels &&
          gradient.wide_channels > 0 && gradient.wide_channels % kWide == 0 &&
-         gradient.height * gradient.width % kPixels == 0;
+         gradient.height * gradient.width % kPixels == 0 && gradient.width >= kLeastWidth;
 }
 
 int64_t conv2d_few_channels_gradient_scratch(const FewChannelsGradient& gradient) {

@@ -28,7 +28,7 @@ struct FewChannelsTensors {
 };
 
 /// Whether conv2d_of_pixels takes the shape: at most 3 channels come in, 128 or a multiple go out,
-/// the pixels are a multiple of 64.
+/// the pixels are a multiple of 64, at least four a row.
 bool is_conv2d_of_pixels(const FewChannelsConv& conv);
 /// out = conv3x3(x) + bias and its sums; without norm.
 cudaError_t conv2d_of_pixels(const FewChannelsConv& conv, const FewChannelsTensors& tensors,
@@ -51,7 +51,7 @@ struct FewChannelsGradient {
 };
 
 /// Whether conv2d_few_channels_gradient takes the shape: at most 3 channels and 128 or a multiple,
-/// the pixels are a multiple of 64.
+/// the pixels are a multiple of 64, at least four a row.
 bool is_conv2d_few_channels_gradient(const FewChannelsGradient& gradient);
 /// Floats of scratch that it needs.
 int64_t conv2d_few_channels_gradient_scratch(const FewChannelsGradient& gradient);

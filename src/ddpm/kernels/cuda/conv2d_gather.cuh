@@ -16,6 +16,7 @@ constexpr int kTaps = 9;
 constexpr int kK = 32;        // taps times channels, and zeros
 constexpr int kRow = kK + 8;  // of a matrix in shared memory, so that banks differ
 constexpr int kMostChannels = kK / kTaps;
+constexpr int kLeastWidth = kWarps;  // of a map
 
 /// Of a map [height, width, channels].
 struct Sides {
@@ -38,20 +39,22 @@ struct Tap {
 
 constexpr int kOwnPixels = kPixels / kWarps;  // of a lane
 
-/// Whatever the lane's tap sees of a part's pixels.
+/// Whatever the lane's tap sees of a part's pixels, in a map at least kLeastWidth wide.
 inline __device__ void gather_pixels(const Sides& map, const bf16* image, int first, const Tap& tap,
                                      bf16 (&values)[kOwnPixels]) {
-  int y = (first + static_cast<int>(threadIdx.x) / kK) / map.width;
-  int x = (first + static_cast<int>(threadIdx.x) / kK) % map.width;
+  const int pixel = first + static_cast<int>(threadIdx.x) / kK;
+  const int above = pixel + tap.down * map.width;  // or below: the seen pixel but for its column
+  int x = pixel % map.width + tap.right;
+  const auto pixels = static_cast<unsigned>(tap.is_one ? map.height * map.width : 0);
+  const bf16* const from = image + (above + tap.right) * map.channels + tap.channel;
 #pragma unroll
   for (int i = 0; i < kOwnPixels; ++i) {
-    const int from_y = y + tap.down, from_x = x + tap.right;
-    const bool is_inside = tap.is_one &&
-                           static_cast<unsigned>(from_y) < static_cast<unsigned>(map.height) &&
-                           static_cast<unsigned>(from_x) < static_cast<unsigned>(map.width);
+    const bool is_inside = static_cast<unsigned>(above + i * kWarps) < pixels &&
+                           static_cast<unsigned>(x) < static_cast<unsigned>(map.width);
     values[i] = bf16(0.0F);
-    if (is_inside) values[i] = image[(from_y * map.width + from_x) * map.channels + tap.channel];
-    for (x += kWarps; x >= map.width; x -= map.width) ++y;
+    if (is_inside) values[i] = from[i * kWarps * map.channels];
+    x += kWarps;
+    if (x >= map.width + tap.right) x -= map.width;
   }
 }
 

@@ -15,6 +15,9 @@ using namespace few_channels;
 constexpr int kOut = 128;  // channels of a block
 constexpr int kOutRow = kOut + 8;
 constexpr int kVector = 8;
+constexpr int kColumns = 64;      // of a product: fewer registers, and so more blocks
+constexpr int kBlocksAtOnce = 6;  // of a multiprocessor
+using Sums = float[kColumns / 8][4];
 
 struct Shared {
   bf16 pixels[kPixels][kRow];
@@ -43,19 +46,19 @@ __device__ void load_turned_weights(const FewChannelsConv& conv, const bf16* wei
   }
 }
 
-/// sums [16, 128] of a warp's pixels.
-__device__ void multiply(const Shared& shared, float (&sums)[kOut / 8][4]) {
+/// sums [16, 64] of a warp's pixels, from channel `first` on.
+__device__ void multiply(const Shared& shared, int first, Sums& sums) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
   for (int k = 0; k < kK; k += 16) {
     uint32_t a[4];
     load_matrices(a, shared_address(&shared.pixels[warp * 16 + lane % 16][k + lane / 16 * 8]));
 #pragma unroll
-    for (int j = 0; j < kOut / 8; j += 2) {
+    for (int j = 0; j < kColumns / 8; j += 2) {
       uint32_t b[4];  // of 16 columns
       load_matrices(
-          b,
-          shared_address(&shared.weights[8 * j + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]));
+          b, shared_address(
+                 &shared.weights[first + 8 * j + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]));
       multiply_add(sums[j], a, b);
       multiply_add(sums[j + 1], a, b + 2);
     }
@@ -71,11 +74,11 @@ __device__ void load_bias(const bf16* bias, Shared& shared) {
   shared.bias[threadIdx.x] = two;
 }
 
-__device__ void keep_result(const float (&sums)[kOut / 8][4], Shared& shared) {
+__device__ void keep_result(const Sums& sums, int first, Shared& shared) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
-  for (int j = 0; j < kOut / 8; ++j) {
-    const int column = 8 * j + 2 * (lane % 4);
+  for (int j = 0; j < kColumns / 8; ++j) {
+    const int column = first + 8 * j + 2 * (lane % 4);
     const float2 added = shared.bias[column / 2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -107,7 +110,7 @@ __device__ void send_result(const FewChannelsConv& conv, const FewChannelsTensor
 }
 
 /// A block for some parts.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksAtOnce)
     conv_of_pixels_kernel(FewChannelsConv conv, FewChannelsTensors t, int parts) {
   __shared__ Shared shared;
   let_next_kernel_begin();
@@ -135,9 +138,12 @@ __global__ void __launch_bounds__(kThreads)
     put_pixels(values, shared.pixels);
     __syncthreads();
     gather(part + static_cast<int>(gridDim.x));
-    float sums[kOut / 8][4] = {};
-    multiply(shared, sums);
-    keep_result(sums, shared);
+#pragma unroll 1
+    for (int first = 0; first < kOut; first += kColumns) {
+      Sums sums = {};
+      multiply(shared, first, sums);
+      keep_result(sums, first, shared);
+    }
     __syncthreads();
     send_result(conv, t, part, out, shared);
     __syncthreads();
@@ -150,12 +156,13 @@ static_assert(kThreads == kOut);
 
 bool is_conv2d_of_pixels(const FewChannelsConv& conv) {
   return conv.images > 0 && conv.channels > 0 && conv.channels <= kMostChannels &&
-         conv.out_channels % kOut == 0 && conv.height * conv.width % kPixels == 0;
+         conv.out_channels % kOut == 0 && conv.height * conv.width % kPixels == 0 &&
+         conv.width >= kLeastWidth;
 }
 
 cudaError_t conv2d_of_pixels(const FewChannelsConv& conv, const FewChannelsTensors& tensors,
                              cudaStream_t stream) {
-  constexpr int kMostBlocks = 132 * 6;  // each loads the weights once
+  constexpr int kMostBlocks = 132 * kBlocksAtOnce;  // each loads the weights once
   const int parts = conv.images * (conv.height * conv.width / kPixels);
   return launch_early({.blocks = dim3(static_cast<unsigned>(std::min(parts, kMostBlocks)),
                                       static_cast<unsigned>(conv.out_channels / kOut)),

@@ -26,6 +26,16 @@ struct Shared {
   bf16 weights[kOut][kTaps * kChannels + kPad];
 };
 
+/// Of a warp's rows of 16 pixels, in the layout of mma.m16n8k16.
+constexpr int kRows = 4;
+using Sums = float[kRows][4];
+static_assert(kWarps / 2 * kRows == kSide);
+
+__device__ __forceinline__ int half_of_warp() { return threadIdx.x / 32 / (kWarps / 2); }
+__device__ __forceinline__ int first_row_of_warp() {
+  return threadIdx.x / 32 % (kWarps / 2) * kRows;
+}
+
 /// Where a block's tile begins.
 struct TilePlace {
   int64_t image;
@@ -82,30 +92,62 @@ __device__ void load_weights(const FewChannelsConv& conv, const bf16* weight,
   }
 }
 
-/// A warp's two rows of 16 pixels times all taps.
+/// Half of the channels of a warp's rows of 16 pixels, times all taps: each row that comes in is
+/// read once for a column of taps.
 template <int kChannels>
-__device__ void multiply(const Shared<kChannels>& shared, float (&sums)[2][4]) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+__device__ void multiply(const Shared<kChannels>& shared, Sums& sums) {
+  const int lane = threadIdx.x % 32, first = half_of_warp() * (kChannels / 2);
 #pragma unroll 1
-  for (int tap = 0; tap < kTaps; ++tap) {
-    const int slot = (2 * warp + tap / 3) * kHalo + lane % 16 + tap % 3;
+  for (int k = first; k < first + kChannels / 2; k += 32) {
+    uint32_t b[kTaps][4];  // of two steps
 #pragma unroll
-    for (int k = 0; k < kChannels; k += 32) {
-      uint32_t b[4];  // of two steps
-      load_matrices(b,
+    for (int tap = 0; tap < kTaps; ++tap) {
+      load_matrices(b[tap],
                     shared_address(&shared.weights[lane % 8][tap * kChannels + k + lane / 8 * 8]));
+    }
 #pragma unroll
-      for (int step = 0; step < 2; ++step) {
+    for (int right = 0; right < 3; ++right) {
 #pragma unroll
-        for (int row = 0; row < 2; ++row) {
+      for (int from = 0; from < kRows + 2; ++from) {
+        const int slot = (first_row_of_warp() + from) * kHalo + lane % 16 + right;
+#pragma unroll
+        for (int step = 0; step < 2; ++step) {
           uint32_t a[4];
-          load_matrices(
-              a, shared_address(&shared.pixels[slot + row * kHalo][k + 16 * step + lane / 16 * 8]));
-          multiply_add(sums[row], a, b + 2 * step);
+          load_matrices(a, shared_address(&shared.pixels[slot][k + 16 * step + lane / 16 * 8]));
+#pragma unroll
+          for (int row = 0; row < kRows; ++row) {
+            const int down = from - row;
+            if (down >= 0 && down < 3) multiply_add(sums[row], a, b[down * 3 + right] + 2 * step);
+          }
         }
       }
     }
   }
+}
+
+/// The warps of the second half hand their sums to those of the first; true for these.
+template <int kChannels>
+__device__ bool merge_halves(Shared<kChannels>& shared, Sums& sums) {
+  const int lane = threadIdx.x % 32, place = threadIdx.x / 32 % (kWarps / 2) * kRows;
+  auto* const memory = reinterpret_cast<float4*>(&shared.pixels[0][0]);
+  __syncthreads();  // the pixels have been read
+  if (half_of_warp() != 0) {
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      memory[(place + row) * 32 + lane] = {sums[row][0], sums[row][1], sums[row][2], sums[row][3]};
+    }
+  }
+  __syncthreads();
+  if (half_of_warp() != 0) return false;
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const float4 more = memory[(place + row) * 32 + lane];
+    sums[row][0] += more.x;
+    sums[row][1] += more.y;
+    sums[row][2] += more.z;
+    sums[row][3] += more.w;
+  }
+  return true;
 }
 
 template <int kChannels>
@@ -121,14 +163,15 @@ __global__ void __launch_bounds__(kThreads, 2)
   const TilePlace tile{index / whole, index % whole / wide * kSide, index % wide * kSide};
   load_pixels(conv, t, tile, shared);
   __syncthreads();
-  float sums[2][4] = {};
+  Sums sums = {};
   multiply(shared, sums);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (!merge_halves(shared, sums)) return;
+  const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 4 * kRows; ++i) {
     const int row = i / 4, h = i / 2 % 2, channel = 2 * (lane % 4) + i % 2;
     if (channel >= conv.out_channels) continue;
-    const int64_t y = tile.y + 2 * warp + row, x = tile.x + lane / 4 + 8 * h;
+    const int64_t y = tile.y + first_row_of_warp() + row, x = tile.x + lane / 4 + 8 * h;
     const float bias =
         t.bias == nullptr ? 0.0F : __bfloat162float(static_cast<const bf16*>(t.bias)[channel]);
     static_cast<bf16*>(
