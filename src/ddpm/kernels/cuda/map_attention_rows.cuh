@@ -40,7 +40,8 @@ __device__ __forceinline__ void each_pair(Rows& rows, WarpRows& memory, int bloc
   }
 }
 
-/// Writes a warp's rows to a map of as many columns, from `to` on.
+/// Writes a warp's rows to a map of as many columns, from `to` on; who reads them comes much later,
+/// so that they leave the cache first.
 __device__ __forceinline__ void store_rows(Rows& rows, WarpRows& memory, bf16* to, int lane) {
   const RowVectors vectors(lane);
 #pragma unroll
@@ -50,7 +51,7 @@ __device__ __forceinline__ void store_rows(Rows& rows, WarpRows& memory, bf16* t
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < RowVectors::kCount; ++i) {
-      *reinterpret_cast<uint4*>(to + vectors.in_map(block, i)) = vectors.in(memory, i);
+      __stcs(reinterpret_cast<uint4*>(to + vectors.in_map(block, i)), vectors.in(memory, i));
     }
   }
 }
