@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ddpm/kernels/conv2d.h"
+#include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 
 namespace ddpm {
@@ -41,6 +42,16 @@ const std::vector<ConvolutionCase>& convolution_cases() {
       {{1, 32, 1, 1}, 32},
       {{1, 64, 6, 6}, 32, 1, 2, 0},
       {{1, 32, 12, 12}, 16, 5, 1, 2},
+      // Several small maps at once; tiles that end beyond a map; a stride over rows of 16 and of
+      // fewer; pixels that are no whole tiles; weights that do not fit the second cache.
+      {{9, 64, 4, 4}, 96, 3, 1, 1, true, true},
+      {{40, 32, 8, 8}, 64, 3, 1, 1, true, true},
+      {{3, 32, 7, 5}, 64},
+      {{2, 64, 33, 33}, 64, 3, 2, 0},
+      {{3, 32, 17, 17}, 32, 3, 2, 0},
+      {{1, 64, 40, 48}, 32, 3, 1, 1, true, true},
+      {{5, 64, 13, 11}, 40, 1, 1, 0, true, true},
+      {{1, 512, 16, 16}, 256, 3, 1, 1, true, true},
   };
   return cases;
 }
@@ -91,7 +102,7 @@ TEST(PackedWeightTest, Bf16ConvolutionsAreRoundedOnce) {
   }
 }
 
-// Small maps go through the blocks, large ones through oneDNN; both have to be right for all.
+// Without AMX small maps go through the blocks, large ones through oneDNN; all have to be right.
 TEST(PackedWeightTest, BlocksAgreeWithFloat64) {
   for (const ConvolutionCase& c : convolution_cases()) {
     at::manual_seed(9);
@@ -100,9 +111,13 @@ TEST(PackedWeightTest, BlocksAgreeWithFloat64) {
     const Tensor x = draw_map(c.x, at::kBFloat16);
     const Tensor expected =
         at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), {}, c.stride, c.padding);
-    const Tensor y =
-        cpu::convolve_bf16(x, cpu::bf16_blocks_of(weight), {}, {}, c.stride, c.padding);
-    EXPECT_LE(relative_error(y, expected), 1.0 / 250) << at::IntArrayRef(c.x) << c.out_channels;
+    for (const bool is_tiled : {false, true}) {
+      if (is_tiled && !cpu::has_amx()) continue;
+      const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(weight, is_tiled);
+      const Tensor y = cpu::convolve_bf16(x, blocks, {}, {}, c.stride, c.padding);
+      EXPECT_LE(relative_error(y, expected), 1.0 / 250)
+          << at::IntArrayRef(c.x) << c.out_channels << is_tiled;
+    }
   }
 }
 
@@ -177,13 +192,16 @@ TEST(PackedWeightTest, Bf16ResultsDoNotDependOnTheNumberOfThreads) {
     const Tensor x = draw_map(c.x, at::kBFloat16);
     const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, at::kBFloat16);
     if (!cpu::has_bf16_blocks(weight)) continue;
-    const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(weight);
-    const auto run = [&] { return cpu::convolve_bf16(x, blocks, {}, {}, c.stride, c.padding); };
-    at::set_num_threads(1);
-    const Tensor alone = run();
-    at::set_num_threads(3);
-    EXPECT_TRUE(at::equal(run(), alone));
-    at::set_num_threads(threads);
+    for (const bool is_tiled : {false, true}) {
+      if (is_tiled && !cpu::has_amx()) continue;
+      const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(weight, is_tiled);
+      const auto run = [&] { return cpu::convolve_bf16(x, blocks, {}, {}, c.stride, c.padding); };
+      at::set_num_threads(1);
+      const Tensor alone = run();
+      at::set_num_threads(3);
+      EXPECT_TRUE(at::equal(run(), alone)) << at::IntArrayRef(c.x) << is_tiled;
+      at::set_num_threads(threads);
+    }
   }
 }
 

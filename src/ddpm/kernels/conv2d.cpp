@@ -8,6 +8,7 @@
 
 #include "ddpm/core/check.h"
 #include "ddpm/kernels/cpu/packed_weight.h"
+#include "ddpm/kernels/cpu/trained_convolution.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/pad.h"
@@ -169,6 +170,7 @@ Tensor conv2d(const Conv2dArgs& args) {
     return packed_conv2d(args.x.contiguous(at::MemoryFormat::ChannelsLast), *args.packed, args.bias,
                          residual, args.stride, args.padding);
   }
+  if (at::GradMode::is_enabled() && cpu::trains_by_tiles(args)) return cpu::trained_conv2d(args);
   const std::array<int64_t, 2> stride{args.stride, args.stride};
   const std::array<int64_t, 2> padding{args.padding, args.padding};
   const Tensor y = at::convolution(args.x, args.weight, args.bias, stride, padding,

@@ -9,7 +9,10 @@
 #include <vector>
 
 #include "ddpm/core/device.h"
+#include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/round_sums.h"
+#include "ddpm/kernels/cpu/tiled_convolution.h"
+#include "ddpm/kernels/cpu/weight_tiles.h"
 
 namespace ddpm::cpu {
 namespace {
@@ -186,6 +189,45 @@ void convolve_rows(const Geometry& g, const Bf16Blocks& weight, const Maps& maps
 const BFloat16* data_or_null(const Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<BFloat16>() : nullptr;
 }
+const uint16_t* words_or_null(const Tensor& tensor) {
+  return reinterpret_cast<const uint16_t*>(data_or_null(tensor));
+}
+
+Bf16Blocks tiles_of(const Tensor& weight, bool turned) {
+  const Tensor dense = weight.contiguous(at::MemoryFormat::ChannelsLast);
+  const TiledWeight shape{.out_channels = weight.size(0),
+                          .in_channels = weight.size(1),
+                          .kernel = weight.size(2),
+                          .turned = turned};
+  const Tensor tiles = at::empty({shape.num_numbers()}, weight.options());
+  pack_weight_tiles(shape, words_or_null(dense),
+                    reinterpret_cast<uint16_t*>(tiles.mutable_data_ptr<BFloat16>()));
+  return {.blocks = tiles,
+          .out_channels = shape.results(),
+          .in_channels = shape.depth(),
+          .kernel = shape.kernel,
+          .width = kBlockChannels,
+          .is_tiled = true};
+}
+
+void convolve_by_tiles(const Geometry& g, const Bf16Blocks& weight, const Tensor& x,
+                       const Tensor& bias, const Tensor& residual, const Tensor& y) {
+  convolve_tiles({.images = g.images,
+                  .height = g.in_height,
+                  .width = g.in_width,
+                  .channels = g.channels,
+                  .out_height = g.out_height,
+                  .out_width = g.out_width,
+                  .out_channels = weight.out_channels,
+                  .kernel = g.kernel,
+                  .stride = g.stride,
+                  .padding = g.padding},
+                 {.x = words_or_null(x),
+                  .weight = words_or_null(weight.blocks),
+                  .bias = words_or_null(bias),
+                  .residual = words_or_null(residual),
+                  .y = reinterpret_cast<uint16_t*>(y.mutable_data_ptr<BFloat16>())});
+}
 
 }  // namespace
 
@@ -199,17 +241,21 @@ bool has_bf16_blocks(const Tensor& weight) {
 #endif
 }
 
-Bf16Blocks bf16_blocks_of(const Tensor& weight) {
+Bf16Blocks turned_bf16_blocks_of(const Tensor& weight) {
   const at::NoGradGuard no_grad;
+  return tiles_of(weight, /*turned=*/true);
+}
+
+Bf16Blocks bf16_blocks_of(const Tensor& weight, bool is_tiled) {
+  const at::NoGradGuard no_grad;
+  if (is_tiled) return tiles_of(weight, /*turned=*/false);
   const int64_t out_channels = weight.size(0);
-  const int64_t depth = weight.size(3) * weight.size(1);  // of a kernel row: k C
   const int64_t width = std::min(kBlockWidth, round_up(out_channels, kTileRows));
-  const int64_t blocks = (out_channels + width - 1) / width;
   const Tensor rows =
-      at::constant_pad_nd(weight.permute({0, 2, 3, 1}).reshape({out_channels, -1, depth}),
-                          {0, 0, 0, 0, 0, blocks * width - out_channels});
+      at::constant_pad_nd(weight.permute({0, 2, 3, 1}).reshape({out_channels, weight.size(2), -1}),
+                          {0, 0, 0, 0, 0, round_up(out_channels, width) - out_channels});
   // [block, width, kernel row, depth / 2, 2] -> [block, kernel row, depth / 2, width, 2]
-  const Tensor pairs = rows.view({blocks, width, weight.size(2), depth / 2, 2});
+  const Tensor pairs = rows.view({-1, width, weight.size(2), rows.size(2) / 2, 2});
   return {.blocks = pairs.permute({0, 2, 3, 1, 4}).contiguous().view({-1}),
           .out_channels = out_channels,
           .in_channels = weight.size(1),
@@ -231,6 +277,10 @@ Tensor convolve_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bi
                    .kernel = weight.kernel};
   const Tensor y = at::empty({g.images, weight.out_channels, g.out_height, g.out_width},
                              x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  if (weight.is_tiled) {
+    convolve_by_tiles(g, weight, x, bias, residual, y);
+    return y;
+  }
   const Maps maps{.x = x.const_data_ptr<BFloat16>(),
                   .bias = data_or_null(bias),
                   .residual = data_or_null(residual),
@@ -248,12 +298,26 @@ Tensor multiply_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bi
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.out_channels;
   const Tensor y = at::empty(shape, x.options());
+  const int64_t rows = x.numel() / weight.in_channels;
+  if (weight.is_tiled) {
+    const Geometry g{.images = 1,
+                     .in_height = 1,
+                     .in_width = rows,
+                     .channels = weight.in_channels,
+                     .out_height = 1,
+                     .out_width = rows,
+                     .stride = 1,
+                     .padding = 0,
+                     .kernel = 1};
+    convolve_by_tiles(g, weight, x, bias, residual, y);
+    return y;
+  }
   multiply_pixels(weight,
                   {.x = x.const_data_ptr<BFloat16>(),
                    .bias = data_or_null(bias),
                    .residual = data_or_null(residual),
                    .y = y.mutable_data_ptr<BFloat16>()},
-                  x.numel() / weight.in_channels);
+                  rows);
   return y;
 }
 

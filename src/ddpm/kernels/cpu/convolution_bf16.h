@@ -6,21 +6,29 @@
 
 namespace ddpm::cpu {
 
-/// A convolution's weight [O, C, k, k] in the order in which its products read it: for each 64 (or
-/// fewer) output channels and each kernel row the matrix [k C, 64], two rows of it interleaved.
+/// A convolution's weight [O, C, k, k] in the order in which its products read it: with AMX that of
+/// tiled_convolution.h; else for each 64 (or fewer) output channels and each kernel row the matrix
+/// [k C, 64], two rows of it interleaved.
 struct Bf16Blocks {
   Tensor blocks;  ///< bfloat16, flat.
   int64_t out_channels = 0;
   int64_t in_channels = 0;
   int64_t kernel = 1;
-  int64_t width = 0;  ///< output channels of a block; those beyond out_channels are zeros.
+  int64_t width = 0;      ///< output channels of a block; those beyond out_channels are zeros.
+  bool is_tiled = false;  ///< In AMX's order.
 };
 
 /// True if this LibTorch and CPU have products of bfloat16 blocks for such a weight.
 bool has_bf16_blocks(const Tensor& weight);
 
 /// Of a weight [O, C, k, k] for which has_bf16_blocks().
-Bf16Blocks bf16_blocks_of(const Tensor& weight);
+///
+/// @param is_tiled in AMX's order; needs has_amx().
+Bf16Blocks bf16_blocks_of(const Tensor& weight, bool is_tiled);
+
+/// In AMX's order that of the weight [C, O, k, k] with which the gradient of a convolution's result
+/// becomes that of what came in; O is a multiple of 32. Needs has_amx().
+Bf16Blocks turned_bf16_blocks_of(const Tensor& weight);
 
 /// y = conv(x, weight) + bias + residual in float32, rounded once; results do not depend on the
 /// number of threads.

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "ddpm/core/device.h"
+#include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/linear.h"
 #include "ddpm/kernels/weight_state.h"
@@ -161,6 +162,7 @@ int64_t PackedWeight::out_channels() const {
 bool PackedWeight::prefers_blocks(int64_t pixels) const {
   const Tensor& weight = forms_->state.weights().front();
   if (!cpu::has_bf16_blocks(weight)) return false;
+  if (cpu::has_amx()) return true;
   const int64_t products =
       pixels * (weight.numel() / weight.size(0)) * std::max(kFewestChannels, out_channels());
   return products <= kBlockProductsPerThread * at::get_num_threads();
@@ -169,7 +171,7 @@ bool PackedWeight::prefers_blocks(int64_t pixels) const {
 const cpu::Bf16Blocks& PackedWeight::blocks() const {
   std::call_once(forms_->blocks_made, [&] {
     const at::NoGradGuard no_grad;
-    forms_->blocks = cpu::bf16_blocks_of(forms_->whole());
+    forms_->blocks = cpu::bf16_blocks_of(forms_->whole(), cpu::has_amx());
   });
   return forms_->blocks;
 }

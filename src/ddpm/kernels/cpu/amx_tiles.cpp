@@ -1,0 +1,130 @@
+#include "ddpm/kernels/cpu/amx_tiles.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// For functions instead of for the file, so that nothing inline in a header becomes AVX-512.
+#define DDPM_AMX __attribute__((target("amx-tile,amx-bf16")))
+
+namespace ddpm::cpu {
+namespace {
+
+constexpr int kTileBytes = 64;  // of a row
+constexpr int64_t kTileNumbers = kStepNumbers / 2;
+
+/// What ldtilecfg reads.
+struct alignas(64) TileConfiguration {
+  uint8_t palette = 1, start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t bytes_of_row[16] = {};
+  uint8_t rows[16] = {};
+};
+
+bool ask_for_amx() {
+  constexpr unsigned kAmxBf16 = 1U << 22, kAmxTile = 1U << 24;
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(/*leaf=*/7, /*subleaf=*/0, &a, &b, &c, &d) == 0) return false;
+  if ((d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+/// Asks for the step's weights that come some steps later.
+inline void ask_ahead(const uint16_t* weights) {
+  constexpr int64_t kAhead = 6 * kStepNumbers, kLine = 32;
+  for (int64_t i = 0; i < kStepNumbers; i += kLine) __builtin_prefetch(weights + kAhead + i);
+}
+
+template <bool kTwo, bool kFar>
+DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, float* sums) {
+  constexpr int64_t kSumsRow = kBlockChannels * sizeof(float);
+  const int64_t pixel_bytes = pixels.pixel_step * static_cast<int64_t>(sizeof(uint16_t));
+  const uint16_t* right = weights.numbers;
+  _tile_zero(0);
+  _tile_zero(1);
+  if constexpr (kTwo) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int64_t row = 0; row < weights.rows; ++row) {
+    const uint16_t* first = pixels.first + row * pixels.row_step;
+    const uint16_t* second = kTwo ? pixels.second + row * pixels.row_step : nullptr;
+    for (int64_t step = 0; step < weights.steps; ++step) {
+      if constexpr (kFar) ask_ahead(right);
+      _tile_loadd(6, right, kTileBytes);
+      _tile_loadd(4, first, pixel_bytes);
+      _tile_loadd(7, right + kTileNumbers, kTileBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      if constexpr (kTwo) _tile_loadd(5, second, pixel_bytes);
+      _tile_dpbf16ps(1, 4, 7);
+      if constexpr (kTwo) {
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        second += kTileDepth;
+      }
+      first += kTileDepth;
+      right += kStepNumbers;
+    }
+  }
+  constexpr int64_t kHalf = kBlockChannels / 2, kNext = kTilePixels * kBlockChannels;
+  _tile_stored(0, sums, kSumsRow);
+  _tile_stored(1, sums + kHalf, kSumsRow);
+  if constexpr (kTwo) {
+    _tile_stored(2, sums + kNext, kSumsRow);
+    _tile_stored(3, sums + kNext + kHalf, kSumsRow);
+  }
+}
+
+DDPM_AMX void configure() {
+  TileConfiguration configuration;
+  for (int i = 0; i < 8; ++i) {
+    configuration.bytes_of_row[i] = kTileBytes;
+    configuration.rows[i] = kTilePixels;
+  }
+  asm volatile("" : : "r"(&configuration) : "memory");  // GCC takes it for read in part
+  _tile_loadconfig(&configuration);
+}
+
+DDPM_AMX void release() { _tile_release(); }
+
+}  // namespace
+
+bool has_amx() {
+  static const bool has = ask_for_amx();
+  return has;
+}
+
+AmxRegisters::AmxRegisters() { configure(); }
+AmxRegisters::~AmxRegisters() { release(); }
+
+void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums) {
+  if (pixels.second != nullptr) {
+    weights.is_far ? multiply<true, true>(pixels, weights, sums)
+                   : multiply<true, false>(pixels, weights, sums);
+  } else {
+    weights.is_far ? multiply<false, true>(pixels, weights, sums)
+                   : multiply<false, false>(pixels, weights, sums);
+  }
+}
+
+}  // namespace ddpm::cpu
+
+#else
+
+#include <stdexcept>
+
+namespace ddpm::cpu {
+
+bool has_amx() { return false; }
+
+AmxRegisters::AmxRegisters() { throw std::logic_error("[AmxRegisters] expected has_amx()"); }
+AmxRegisters::~AmxRegisters() = default;
+
+void multiply_tiles(const PixelTiles&, const WeightTiles&, float*) {}
+
+}  // namespace ddpm::cpu
+
+#endif

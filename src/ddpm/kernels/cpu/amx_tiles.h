@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+
+namespace ddpm::cpu {
+
+/// True if this CPU multiplies tiles of bfloat16 and the system lets this process do so.
+bool has_amx();
+
+/// While it lives, the calling thread's AMX registers are eight tiles of 16 rows of 64 bytes.
+/// Whoever else configures them in between has to release them again.
+class AmxRegisters {
+ public:
+  AmxRegisters();
+  ~AmxRegisters();
+  AmxRegisters(const AmxRegisters&) = delete;
+  AmxRegisters& operator=(const AmxRegisters&) = delete;
+};
+
+inline constexpr int64_t kTilePixels = 16;  ///< Rows of a product's left side.
+inline constexpr int64_t kTileDepth = 32;   ///< bfloat16 numbers of a row, which a step sums over.
+inline constexpr int64_t kBlockChannels = 32;  ///< Columns of a product: two tiles.
+inline constexpr int64_t kStepNumbers = kTileDepth * kBlockChannels;  ///< Of its right side.
+
+/// The left side of a product: pixels, of each of which a step takes the next kTileDepth numbers.
+struct PixelTiles {
+  const uint16_t* first = nullptr;   ///< kTilePixels pixels
+  const uint16_t* second = nullptr;  ///< as many; null: none
+  int64_t pixel_step = 0;            ///< Numbers from a pixel to the next.
+  int64_t row_step = 0;              ///< Numbers from a row of the kernel to the next.
+};
+
+/// The right side: weights [rows][steps][2][16 pairs][16 channels][2] of bfloat16.
+struct WeightTiles {
+  const uint16_t* numbers = nullptr;
+  int64_t rows = 0, steps = 0;  ///< Rows of the kernel, and steps of each.
+  bool is_far = false;          ///< They come from memory: they are asked for ahead.
+};
+
+/// sums [32 pixels][32 channels], of which the second half stays as it is without a second tile.
+/// Needs AmxRegisters, and numbers of the pixels up to rows * row_step.
+void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums);
+
+}  // namespace ddpm::cpu

@@ -1,0 +1,345 @@
+#include "ddpm/kernels/cpu/tiled_convolution.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <vector>
+
+#include "ddpm/kernels/cpu/amx_tiles.h"
+#include "ddpm/kernels/cpu/round_sums.h"
+
+namespace ddpm::cpu {
+namespace {
+
+constexpr int64_t kLeastPiece = 128, kLargestPiece = 512;  // pixels
+constexpr int64_t kTasksPerThread = 4;          // cores are not equally fast at all times
+constexpr int64_t kProductsOfThread = 1 << 20;  // fewer are not worth waking a thread for
+constexpr int64_t kNearWeights = 1 << 20;       // bytes that stay in the second cache
+
+int64_t round_up_to(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// How tiles of 16 pixels are found in x. A tile's pixels are equally far from each other.
+enum class Access {
+  kPixels,  ///< Kernel 1: pixels as they follow each other, over all images.
+  kRows,    ///< 16 of a row of results, in a copy of x with its padding or in x itself.
+  kTaps,    ///< 16 that follow each other in an image, in a copy that has for each result the taps
+            ///< of a kernel's row one after the other: [row of x][result of a row][k C].
+  kWindows  ///< The same with all taps: [result][k][k C].
+};
+
+/// How the results are cut into pieces, and these into tiles.
+struct Cut {
+  TiledConvolution c;
+  Access access;
+  int64_t tiles_of_image = 0;  ///< of all images for kPixels
+  int64_t piece_tiles = 0;     ///< kPixels, kRows: of an image
+  int64_t piece_images = 1;    ///< kTaps, kWindows: whole ones
+  int64_t pieces = 0;
+
+  Cut(const TiledConvolution& of, int64_t wanted_pixels) : c(of), access(access_of(of)) {
+    const int64_t pixels = c.out_height * c.out_width;
+    const int64_t wanted = wanted_pixels / kTilePixels;
+    if (access == Access::kPixels) {
+      tiles_of_image = (c.images * pixels + kTilePixels - 1) / kTilePixels;
+      piece_tiles = std::min(wanted, tiles_of_image);
+      pieces = (tiles_of_image + piece_tiles - 1) / piece_tiles;
+      return;
+    }
+    tiles_of_image = (pixels + kTilePixels - 1) / kTilePixels;
+    if (access == Access::kRows) {
+      const int64_t of_row = c.out_width / kTilePixels;
+      piece_tiles = std::clamp(wanted / of_row, int64_t{1}, c.out_height) * of_row;
+      pieces = c.images * pieces_of_image();
+    } else {
+      piece_images = std::clamp(wanted / tiles_of_image, int64_t{1}, c.images);
+      pieces = (c.images + piece_images - 1) / piece_images;
+    }
+  }
+
+  int64_t pieces_of_image() const { return (tiles_of_image + piece_tiles - 1) / piece_tiles; }
+  /// Of x, for the results of an image.
+  int64_t rows_of_image() const { return (c.out_height - 1) * c.stride + c.kernel; }
+  int64_t taps() const { return c.kernel * c.channels; }
+  int64_t padded_row() const { return (c.width + 2 * c.padding) * c.channels; }
+  int64_t copied_image() const {
+    return access == Access::kTaps ? rows_of_image() * c.out_width * taps()
+                                   : c.out_height * c.out_width * c.kernel * taps();
+  }
+  int64_t pixel_step() const {
+    switch (access) {
+      case Access::kPixels:
+        return c.channels;
+      case Access::kRows:
+        return c.stride * c.channels;
+      case Access::kTaps:
+        return taps();
+      case Access::kWindows:
+        return c.kernel * taps();
+    }
+    return 0;
+  }
+  int64_t row_step() const {
+    switch (access) {
+      case Access::kPixels:
+        return 0;
+      case Access::kRows:
+        return padded_row();
+      case Access::kTaps:
+        return c.out_width * taps();
+      case Access::kWindows:
+        return taps();
+    }
+    return 0;
+  }
+
+ private:
+  static Access access_of(const TiledConvolution& c) {
+    if (c.kernel == 1 && c.stride == 1 && c.padding == 0) return Access::kPixels;
+    if (c.out_width % kTilePixels == 0) return Access::kRows;
+    return c.stride == 1 ? Access::kTaps : Access::kWindows;
+  }
+};
+
+/// 16 results, of which some may be none.
+struct Tile {
+  const uint16_t* pixels;
+  int64_t first, count;  ///< results, counted over all images
+};
+
+/// The copies of a thread, which it keeps from call to call.
+std::vector<uint16_t>& scratch() {
+  thread_local std::vector<uint16_t> numbers;
+  return numbers;
+}
+
+/// A piece's pixels as products read them.
+class Piece {
+ public:
+  Piece(const Cut& cut, const uint16_t* x) : cut_(cut), x_(x) {}
+
+  /// Prepares a piece, unless it is the one before.
+  void take(int64_t index) {
+    if (index == index_) return;
+    index_ = index;
+    switch (cut_.access) {
+      case Access::kPixels:
+        return take_pixels();
+      case Access::kRows:
+        return take_rows();
+      case Access::kTaps:
+      case Access::kWindows:
+        return take_images();
+    }
+  }
+  int64_t num_tiles() const { return num_tiles_; }
+  Tile tile(int64_t index) const {
+    const TiledConvolution& c = cut_.c;
+    const int64_t pixels = c.out_height * c.out_width;
+    if (cut_.access == Access::kPixels) {
+      const int64_t first = first_ + index * kTilePixels, all = c.images * pixels;
+      if (first + kTilePixels > all) return {scratch().data(), first, all - first};
+      return {x_ + first * c.channels, first, kTilePixels};
+    }
+    if (cut_.access == Access::kRows) {
+      const int64_t of_row = c.out_width / kTilePixels, row = index / of_row;
+      return {from_ + row * c.stride * cut_.padded_row() +
+                  index % of_row * kTilePixels * cut_.pixel_step(),
+              first_ + index * kTilePixels, kTilePixels};
+    }
+    const int64_t image = index / cut_.tiles_of_image;
+    const int64_t pixel = index % cut_.tiles_of_image * kTilePixels;
+    return {from_ + image * cut_.copied_image() + pixel * cut_.pixel_step(),
+            first_ + image * pixels + pixel, std::min(kTilePixels, pixels - pixel)};
+  }
+
+ private:
+  /// The last tile, if it is not whole, is copied: reads go no further than x.
+  void take_pixels() {
+    const TiledConvolution& c = cut_.c;
+    const int64_t all = c.images * c.out_height * c.out_width;
+    first_ = index_ * cut_.piece_tiles * kTilePixels;
+    num_tiles_ = std::min(cut_.piece_tiles, cut_.tiles_of_image - index_ * cut_.piece_tiles);
+    const int64_t last = first_ + (num_tiles_ - 1) * kTilePixels;
+    if (last + kTilePixels <= all) return;
+    room_for(kTilePixels * c.channels);
+    std::copy_n(x_ + last * c.channels, (all - last) * c.channels, scratch().data());
+  }
+
+  void take_rows() {
+    const TiledConvolution& c = cut_.c;
+    const int64_t image = index_ / cut_.pieces_of_image();
+    const int64_t first_tile = index_ % cut_.pieces_of_image() * cut_.piece_tiles;
+    num_tiles_ = std::min(cut_.piece_tiles, cut_.tiles_of_image - first_tile);
+    const int64_t of_row = c.out_width / kTilePixels;
+    const int64_t first_row = first_tile / of_row * c.stride;  // of padded x
+    first_ = image * c.out_height * c.out_width + first_tile * kTilePixels;
+    const uint16_t* const map = x_ + image * c.height * c.width * c.channels;
+    from_ = map + first_row * cut_.padded_row();
+    if (c.padding == 0) return;
+    const int64_t rows = (num_tiles_ / of_row - 1) * c.stride + c.kernel;
+    room_for(rows * cut_.padded_row());
+    const int64_t side = c.padding * c.channels, row_numbers = c.width * c.channels;
+    for (int64_t i = 0; i < rows; ++i) {
+      uint16_t* const to = scratch().data() + i * cut_.padded_row();
+      const int64_t row = first_row + i - c.padding;
+      if (row < 0 || row >= c.height) {
+        std::fill_n(to, cut_.padded_row(), uint16_t{0});
+        continue;
+      }
+      std::fill_n(to, side, uint16_t{0});
+      std::copy_n(map + row * row_numbers, row_numbers, to + side);
+      std::fill_n(to + side + row_numbers, side, uint16_t{0});
+    }
+    from_ = scratch().data();
+  }
+
+  void take_images() {
+    const TiledConvolution& c = cut_.c;
+    const int64_t first_image = index_ * cut_.piece_images;
+    const int64_t images = std::min(cut_.piece_images, c.images - first_image);
+    first_ = first_image * c.out_height * c.out_width;
+    num_tiles_ = images * cut_.tiles_of_image;
+    // The last tile of an image may reach beyond its results.
+    room_for(images * cut_.copied_image() + kTilePixels * c.kernel * cut_.taps());
+    uint16_t* to = scratch().data();
+    for (int64_t image = first_image; image < first_image + images; ++image) {
+      const uint16_t* const map = x_ + image * c.height * c.width * c.channels;
+      if (cut_.access == Access::kTaps) {
+        for (int64_t row = 0; row < cut_.rows_of_image(); ++row) to = copy_taps(map, row, to);
+      } else {
+        to = copy_windows(map, to);
+      }
+    }
+    from_ = scratch().data();
+  }
+
+  /// The taps of all results of a row, of a row of padded x.
+  uint16_t* copy_taps(const uint16_t* map, int64_t row, uint16_t* to) const {
+    for (int64_t column = 0; column < cut_.c.out_width; ++column) {
+      to = copy_taps_of_one(map, row, column, to);
+    }
+    return to;
+  }
+  uint16_t* copy_windows(const uint16_t* map, uint16_t* to) const {
+    const TiledConvolution& c = cut_.c;
+    for (int64_t result = 0; result < c.out_height * c.out_width; ++result) {
+      const int64_t row = result / c.out_width * c.stride, column = result % c.out_width;
+      for (int64_t i = 0; i < c.kernel; ++i) to = copy_taps_of_one(map, row + i, column, to);
+    }
+    return to;
+  }
+  uint16_t* copy_taps_of_one(const uint16_t* map, int64_t padded_row, int64_t column,
+                             uint16_t* to) const {
+    const TiledConvolution& c = cut_.c;
+    const int64_t row = padded_row - c.padding, first = column * c.stride - c.padding;
+    const int64_t begin = std::clamp(-first, int64_t{0}, c.kernel);
+    const int64_t end = std::clamp(c.width - first, begin, c.kernel);
+    if (row < 0 || row >= c.height) return std::fill_n(to, cut_.taps(), uint16_t{0});
+    to = std::fill_n(to, begin * c.channels, uint16_t{0});
+    to = std::copy_n(map + (row * c.width + first + begin) * c.channels, (end - begin) * c.channels,
+                     to);
+    return std::fill_n(to, (c.kernel - end) * c.channels, uint16_t{0});
+  }
+
+  static void room_for(int64_t numbers) {
+    if (scratch().size() < static_cast<size_t>(numbers)) {
+      scratch().resize(static_cast<size_t>(numbers));
+    }
+  }
+
+  const Cut& cut_;
+  const uint16_t* x_;
+  const uint16_t* from_ = nullptr;
+  int64_t index_ = -1, first_ = 0, num_tiles_ = 0;
+};
+
+/// What a thread does: pieces times some blocks of output channels.
+class Worker {
+ public:
+  Worker(const Cut& cut, const TiledMaps& maps, int64_t groups)
+      : cut_(cut), maps_(maps), groups_(groups), piece_(cut, maps.x) {}
+
+  void run(int64_t task) {
+    piece_.take(task / groups_);
+    const int64_t blocks = num_blocks(cut_.c), group = task % groups_;
+    for (int64_t block = blocks * group / groups_; block < blocks * (group + 1) / groups_;
+         ++block) {
+      multiply(block);
+    }
+  }
+
+  static int64_t num_blocks(const TiledConvolution& c) {
+    return (c.out_channels + kBlockChannels - 1) / kBlockChannels;
+  }
+
+ private:
+  void multiply(int64_t block) {
+    WeightTiles weights{.rows = cut_.c.kernel, .steps = cut_.taps() / kTileDepth, .is_far = true};
+    weights.numbers = maps_.weight + block * weights.rows * weights.steps * kStepNumbers;
+    for (int64_t i = 0; i < piece_.num_tiles(); i += 2) {
+      const bool has_two = i + 1 < piece_.num_tiles();
+      const Tile first = piece_.tile(i), second = has_two ? piece_.tile(i + 1) : Tile{};
+      multiply_tiles({.first = first.pixels,
+                      .second = has_two ? second.pixels : nullptr,
+                      .pixel_step = cut_.pixel_step(),
+                      .row_step = cut_.row_step()},
+                     weights, sums_);
+      finish(first, block, sums_);
+      if (has_two) finish(second, block, sums_ + kTilePixels * kBlockChannels);
+      weights.is_far = false;
+    }
+  }
+
+  void finish(const Tile& tile, int64_t block, const float* sums) const {
+    const int64_t first = block * kBlockChannels, out = cut_.c.out_channels;
+    const int64_t at = tile.first * out + first;
+    round_sums(sums, tile.count, kBlockChannels, std::min(kBlockChannels, out - first),
+               {.bias = maps_.bias == nullptr ? nullptr : maps_.bias + first,
+                .residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
+                .y = maps_.y + at,
+                .stride = out});
+  }
+
+  const Cut& cut_;
+  const TiledMaps& maps_;
+  int64_t groups_;
+  Piece piece_;
+  alignas(64) float sums_[2 * kTilePixels * kBlockChannels];
+};
+
+/// Where all weights stay in the second cache, pieces are such that each thread has some; else all
+/// that fit there, so that weights are read once.
+Cut cut_of(const TiledConvolution& c, int64_t threads) {
+  const int64_t pixels = c.images * c.out_height * c.out_width;
+  const int64_t weights = c.kernel * c.kernel * c.channels * c.out_channels * 2;
+  const int64_t shared =
+      weights > kNearWeights ? kLargestPiece : pixels / (kTasksPerThread * threads);
+  return {c, std::clamp(round_up_to(shared, kTilePixels), kLeastPiece, kLargestPiece)};
+}
+
+}  // namespace
+
+void convolve_tiles(const TiledConvolution& c, const TiledMaps& maps) {
+  const int64_t products = c.images * c.out_height * c.out_width * c.kernel * c.kernel *
+                           c.channels * round_up_to(c.out_channels, kBlockChannels);
+  const int64_t threads =
+      std::clamp<int64_t>(products / kProductsOfThread, 1, at::get_num_threads());
+  const Cut cut = cut_of(c, threads);
+  const int64_t wanted = threads == 1 ? 1 : kTasksPerThread * threads;
+  const int64_t groups =
+      std::clamp((wanted + cut.pieces - 1) / cut.pieces, int64_t{1}, Worker::num_blocks(c));
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    const AmxRegisters registers;
+    for (int64_t thread = begin; thread < end; ++thread) {
+      Worker worker(cut, maps, groups);
+      for (int64_t task = next++; task < cut.pieces * groups; task = next++) worker.run(task);
+    }
+  });
+}
+
+}  // namespace ddpm::cpu
