@@ -8,6 +8,7 @@
 
 // For functions instead of for the file, so that nothing inline in a header becomes AVX-512.
 #define DDPM_AMX __attribute__((target("amx-tile,amx-bf16")))
+#define DDPM_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 
 namespace ddpm::cpu {
 namespace {
@@ -25,10 +26,13 @@ struct alignas(64) TileConfiguration {
 
 bool ask_for_amx() {
   constexpr unsigned kAmxBf16 = 1U << 22, kAmxTile = 1U << 24;
+  const bool has_vectors =
+      __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+      __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512bf16") != 0;
   constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(/*leaf=*/7, /*subleaf=*/0, &a, &b, &c, &d) == 0) return false;
-  if ((d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+  if (!has_vectors || (d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
@@ -54,9 +58,9 @@ DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, flo
     const uint16_t* second = kTwo ? pixels.second + row * pixels.row_step : nullptr;
     for (int64_t step = 0; step < weights.steps; ++step) {
       if constexpr (kFar) ask_ahead(right);
-      _tile_loadd(6, right, kTileBytes);
+      _tile_stream_loadd(6, right, kTileBytes);  // leaves the first cache to the pixels
       _tile_loadd(4, first, pixel_bytes);
-      _tile_loadd(7, right + kTileNumbers, kTileBytes);
+      _tile_stream_loadd(7, right + kTileNumbers, kTileBytes);
       _tile_dpbf16ps(0, 4, 6);
       if constexpr (kTwo) _tile_loadd(5, second, pixel_bytes);
       _tile_dpbf16ps(1, 4, 7);
@@ -75,6 +79,38 @@ DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, flo
   if constexpr (kTwo) {
     _tile_stored(2, sums + kNext, kSumsRow);
     _tile_stored(3, sums + kNext + kHalf, kSumsRow);
+  }
+}
+
+/// 16 numbers of bfloat16 as float32.
+DDPM_AVX512 inline __m512 widened(const uint16_t* from) {
+  __m256i words;
+  __builtin_memcpy(&words, from, sizeof words);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+}
+
+DDPM_AVX512 inline void store_rounded(__m512 values, uint16_t* to) {
+  const __m256bh rounded = _mm512_cvtneps_pbh(values);
+  __builtin_memcpy(to, &rounded, sizeof rounded);
+}
+
+/// Adds a row's residual, and rounds it.
+template <bool kResidual>
+DDPM_AVX512 void round_rows_of_tiles(const float* sums, int64_t pixels, const SumsTarget& target) {
+  constexpr int64_t kHalf = kBlockChannels / 2;
+  __m512 bias[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+  if (target.bias != nullptr) {
+    bias[0] = widened(target.bias);
+    bias[1] = widened(target.bias + kHalf);
+  }
+  for (int64_t i = 0; i < pixels; ++i) {
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t at = i * target.stride + half * kHalf;
+      __m512 sum = _mm512_loadu_ps(sums + i * kBlockChannels + half * kHalf);
+      sum = _mm512_add_ps(sum, bias[half]);
+      if constexpr (kResidual) sum = _mm512_add_ps(sum, widened(target.residual + at));
+      store_rounded(sum, target.y + at);
+    }
   }
 }
 
@@ -110,6 +146,11 @@ void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float*
   }
 }
 
+void round_tiles(const float* sums, int64_t pixels, const SumsTarget& target) {
+  target.residual != nullptr ? round_rows_of_tiles<true>(sums, pixels, target)
+                             : round_rows_of_tiles<false>(sums, pixels, target);
+}
+
 }  // namespace ddpm::cpu
 
 #else
@@ -124,6 +165,8 @@ AmxRegisters::AmxRegisters() { throw std::logic_error("[AmxRegisters] expected h
 AmxRegisters::~AmxRegisters() = default;
 
 void multiply_tiles(const PixelTiles&, const WeightTiles&, float*) {}
+
+void round_tiles(const float*, int64_t, const SumsTarget&) {}
 
 }  // namespace ddpm::cpu
 

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "ddpm/kernels/cpu/round_sums.h"
+
 namespace ddpm::cpu {
 
 /// True if this CPU multiplies tiles of bfloat16 and the system lets this process do so.
@@ -40,5 +42,8 @@ struct WeightTiles {
 /// sums [32 pixels][32 channels], of which the second half stays as it is without a second tile.
 /// Needs AmxRegisters, and numbers of the pixels up to rows * row_step.
 void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums);
+
+/// round_sums() of multiply_tiles()' sums, of all kBlockChannels.
+void round_tiles(const float* sums, int64_t pixels, const SumsTarget& target);
 
 }  // namespace ddpm::cpu

@@ -297,11 +297,15 @@ class Worker {
   void finish(const Tile& tile, int64_t block, const float* sums) const {
     const int64_t first = block * kBlockChannels, out = cut_.c.out_channels;
     const int64_t at = tile.first * out + first;
-    round_sums(sums, tile.count, kBlockChannels, std::min(kBlockChannels, out - first),
-               {.bias = maps_.bias == nullptr ? nullptr : maps_.bias + first,
-                .residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
-                .y = maps_.y + at,
-                .stride = out});
+    const SumsTarget target{.bias = maps_.bias == nullptr ? nullptr : maps_.bias + first,
+                            .residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
+                            .y = maps_.y + at,
+                            .stride = out};
+    if (first + kBlockChannels <= out) {
+      round_tiles(sums, tile.count, target);
+    } else {
+      round_sums(sums, tile.count, kBlockChannels, out - first, target);
+    }
   }
 
   const Cut& cut_;
