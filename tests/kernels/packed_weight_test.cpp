@@ -51,6 +51,8 @@ const std::vector<ConvolutionCase>& convolution_cases() {
       {{3, 32, 17, 17}, 32, 3, 2, 0},
       {{1, 64, 40, 48}, 32, 3, 1, 1, true, true},
       {{5, 64, 13, 11}, 40, 1, 1, 0, true, true},
+      {{2, 32, 50, 39}, 32, 3, 1, 1, true, true},
+      {{2, 32, 61, 43}, 32, 3, 2, 0},
       {{1, 512, 16, 16}, 256, 3, 1, 1, true, true},
   };
   return cases;

@@ -2,10 +2,7 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <algorithm>
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "ddpm/kernels/cpu/amx_map_tiles.h"
 
@@ -228,37 +225,10 @@ int64_t begin_in_x(const WeightGradientShape& s, int64_t row) {
   return row / s.out_height * s.height + std::max<int64_t>(0, begin);
 }
 
-constexpr unsigned kTileData = 18;  // of the saved state
-
-bool may_use_tiles() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  const bool has_tiles =
-      __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0 && (d >> 24 & 1) != 0;
-  const bool has_vectors =
-      __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-      __builtin_cpu_supports("avx512vbmi") != 0 && __builtin_cpu_supports("avx512bf16") != 0;
-  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  return has_tiles && has_vectors && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-// Static, since the intrinsic tells the compiler of its first bytes alone.
-constexpr TileConfig kFullTiles;
-
-// GCC does not take a target for constructors.
-DDPM_AMX void configure_tiles() { _tile_loadconfig(&kFullTiles); }
-DDPM_AMX void release_tiles() { _tile_release(); }
-
 }  // namespace
 
 bool has_amx_weight_gradient() {
-  static const bool has = may_use_tiles();
+  static const bool has = has_amx() && __builtin_cpu_supports("avx512vbmi") != 0;
   return has;
 }
 
@@ -267,10 +237,7 @@ GradientWorker::GradientWorker(const WeightGradientPlan& plan, const GradientMem
     : plan_(plan),
       memory_(memory),
       d_y_tiles_(tiles),
-      x_tiles_(tiles + plan.d_y.at(plan.task_tiles, 0)) {
-  configure_tiles();
-}
-GradientWorker::~GradientWorker() { release_tiles(); }
+      x_tiles_(tiles + plan.d_y.at(plan.task_tiles, 0)) {}
 
 void GradientWorker::run(int64_t index) const {
   const GradientTask task(plan_, index);
@@ -321,18 +288,13 @@ DDPM_AMX void round_parts(const WeightGradientPlan& plan, const GradientMemory& 
 }  // namespace ddpm::cpu
 #else
 
-#include <stdexcept>
-
 namespace ddpm::cpu {
 
 bool has_amx_weight_gradient() { return false; }
 
 GradientWorker::GradientWorker(const WeightGradientPlan& plan, const GradientMemory& memory,
                                uint16_t*)
-    : plan_(plan), memory_(memory), d_y_tiles_(nullptr), x_tiles_(nullptr) {
-  throw std::logic_error("[GradientWorker] expected has_amx_weight_gradient()");
-}
-GradientWorker::~GradientWorker() = default;
+    : plan_(plan), memory_(memory), d_y_tiles_(nullptr), x_tiles_(nullptr) {}
 void GradientWorker::run(int64_t) const {}
 void round_parts(const WeightGradientPlan&, const GradientMemory&, int64_t) {}
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/weight_gradient_plan.h"
 
 namespace ddpm::cpu {
@@ -22,9 +23,6 @@ class GradientWorker {
  public:
   /// @param tiles plan.num_tile_numbers(), aligned to 64 bytes, of this thread.
   GradientWorker(const WeightGradientPlan& plan, const GradientMemory& memory, uint16_t* tiles);
-  ~GradientWorker();
-  GradientWorker(const GradientWorker&) = delete;
-  GradientWorker& operator=(const GradientWorker&) = delete;
 
   /// One of plan.num_tasks(): writes d_weight if the plan rounds at once, and sums otherwise.
   void run(int64_t index) const;
@@ -34,6 +32,7 @@ class GradientWorker {
   const GradientMemory& memory_;
   uint16_t* d_y_tiles_;
   uint16_t* x_tiles_;
+  AmxRegisters registers_;
 };
 
 /// Adds the parts of one of O / 16 tiles of channels and writes d_weight.

@@ -10,6 +10,7 @@
 
 #include "ddpm/core/device.h"
 #include "ddpm/kernels/cpu/amx_tiles.h"
+#include "ddpm/kernels/cpu/integers.h"
 #include "ddpm/kernels/cpu/round_sums.h"
 #include "ddpm/kernels/cpu/tiled_convolution.h"
 #include "ddpm/kernels/cpu/weight_tiles.h"
@@ -24,10 +25,6 @@ constexpr int64_t kTileRows = 16;                // of AMX
 constexpr int64_t kPixelsPerProduct = 128;       // whose sums stay in the first cache
 constexpr int64_t kCachedWeights = 512 << 10;    // bytes that stay in the second cache
 constexpr int64_t kProductsPerThread = 1 << 20;  // fewer are not worth waking a thread for
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 /// Sides of the maps and what lies where.
 struct Geometry {

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <vector>
 
 #include "ddpm/kernels/cpu/amx_tiles.h"
+#include "ddpm/kernels/cpu/integers.h"
 #include "ddpm/kernels/cpu/round_sums.h"
 
 namespace ddpm::cpu {
@@ -17,10 +17,6 @@ constexpr int64_t kLeastPiece = 128, kLargestPiece = 512;  // pixels
 constexpr int64_t kTasksPerThread = 4;          // cores are not equally fast at all times
 constexpr int64_t kProductsOfThread = 1 << 20;  // fewer are not worth waking a thread for
 constexpr int64_t kNearWeights = 1 << 20;       // bytes that stay in the second cache
-
-int64_t round_up_to(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 /// How tiles of 16 pixels are found in x. A tile's pixels are equally far from each other.
 enum class Access {
@@ -35,39 +31,36 @@ enum class Access {
 struct Cut {
   TiledConvolution c;
   Access access;
-  int64_t tiles_of_image = 0;  ///< of all images for kPixels
-  int64_t piece_tiles = 0;     ///< kPixels, kRows: of an image
-  int64_t piece_images = 1;    ///< kTaps, kWindows: whole ones
+  int64_t piece_tiles = 0;   ///< kPixels: of all results
+  int64_t piece_rows = 0;    ///< the others: of an image's results
+  int64_t piece_images = 1;  ///< kTaps, kWindows: whole ones, where a piece has all rows
   int64_t pieces = 0;
 
   Cut(const TiledConvolution& of, int64_t wanted_pixels) : c(of), access(access_of(of)) {
-    const int64_t pixels = c.out_height * c.out_width;
-    const int64_t wanted = wanted_pixels / kTilePixels;
     if (access == Access::kPixels) {
-      tiles_of_image = (c.images * pixels + kTilePixels - 1) / kTilePixels;
-      piece_tiles = std::min(wanted, tiles_of_image);
-      pieces = (tiles_of_image + piece_tiles - 1) / piece_tiles;
+      piece_tiles = std::min(wanted_pixels / kTilePixels, tiles_of(all_pixels()));
+      pieces = divide_up(tiles_of(all_pixels()), piece_tiles);
       return;
     }
-    tiles_of_image = (pixels + kTilePixels - 1) / kTilePixels;
-    if (access == Access::kRows) {
-      const int64_t of_row = c.out_width / kTilePixels;
-      piece_tiles = std::clamp(wanted / of_row, int64_t{1}, c.out_height) * of_row;
-      pieces = c.images * pieces_of_image();
-    } else {
-      piece_images = std::clamp(wanted / tiles_of_image, int64_t{1}, c.images);
-      pieces = (c.images + piece_images - 1) / piece_images;
+    piece_rows = std::clamp(wanted_pixels / c.out_width, int64_t{1}, c.out_height);
+    if (access != Access::kRows && piece_rows == c.out_height) {
+      const int64_t wanted_images = wanted_pixels / (c.out_height * c.out_width);
+      piece_images = std::clamp(wanted_images, int64_t{1}, c.images);
     }
+    pieces = divide_up(c.images, piece_images) * pieces_of_image();
   }
 
-  int64_t pieces_of_image() const { return (tiles_of_image + piece_tiles - 1) / piece_tiles; }
-  /// Of x, for the results of an image.
-  int64_t rows_of_image() const { return (c.out_height - 1) * c.stride + c.kernel; }
+  static int64_t tiles_of(int64_t pixels) { return divide_up(pixels, kTilePixels); }
+  int64_t all_pixels() const { return c.images * c.out_height * c.out_width; }
+  int64_t pieces_of_image() const { return divide_up(c.out_height, piece_rows); }
   int64_t taps() const { return c.kernel * c.channels; }
   int64_t padded_row() const { return (c.width + 2 * c.padding) * c.channels; }
-  int64_t copied_image() const {
-    return access == Access::kTaps ? rows_of_image() * c.out_width * taps()
-                                   : c.out_height * c.out_width * c.kernel * taps();
+  /// Of padded x, for some rows of results.
+  int64_t rows_read(int64_t rows) const { return (rows - 1) * c.stride + c.kernel; }
+  /// Numbers of a copy for some rows of an image's results.
+  int64_t copied(int64_t rows) const {
+    return access == Access::kTaps ? rows_read(rows) * c.out_width * taps()
+                                   : rows * c.out_width * c.kernel * taps();
   }
   int64_t pixel_step() const {
     switch (access) {
@@ -132,15 +125,14 @@ class Piece {
         return take_rows();
       case Access::kTaps:
       case Access::kWindows:
-        return take_images();
+        return take_taps();
     }
   }
   int64_t num_tiles() const { return num_tiles_; }
   Tile tile(int64_t index) const {
     const TiledConvolution& c = cut_.c;
-    const int64_t pixels = c.out_height * c.out_width;
     if (cut_.access == Access::kPixels) {
-      const int64_t first = first_ + index * kTilePixels, all = c.images * pixels;
+      const int64_t first = first_ + index * kTilePixels, all = cut_.all_pixels();
       if (first + kTilePixels > all) return {scratch().data(), first, all - first};
       return {x_ + first * c.channels, first, kTilePixels};
     }
@@ -150,9 +142,9 @@ class Piece {
                   index % of_row * kTilePixels * cut_.pixel_step(),
               first_ + index * kTilePixels, kTilePixels};
     }
-    const int64_t image = index / cut_.tiles_of_image;
-    const int64_t pixel = index % cut_.tiles_of_image * kTilePixels;
-    return {from_ + image * cut_.copied_image() + pixel * cut_.pixel_step(),
+    const int64_t pixels = rows_ * c.out_width, of_image = Cut::tiles_of(pixels);
+    const int64_t image = index / of_image, pixel = index % of_image * kTilePixels;
+    return {from_ + image * cut_.copied(rows_) + pixel * cut_.pixel_step(),
             first_ + image * pixels + pixel, std::min(kTilePixels, pixels - pixel)};
   }
 
@@ -160,58 +152,74 @@ class Piece {
   /// The last tile, if it is not whole, is copied: reads go no further than x.
   void take_pixels() {
     const TiledConvolution& c = cut_.c;
-    const int64_t all = c.images * c.out_height * c.out_width;
+    const int64_t all = cut_.all_pixels();
     first_ = index_ * cut_.piece_tiles * kTilePixels;
-    num_tiles_ = std::min(cut_.piece_tiles, cut_.tiles_of_image - index_ * cut_.piece_tiles);
+    num_tiles_ = std::min(cut_.piece_tiles, Cut::tiles_of(all) - index_ * cut_.piece_tiles);
     const int64_t last = first_ + (num_tiles_ - 1) * kTilePixels;
     if (last + kTilePixels <= all) return;
     room_for(kTilePixels * c.channels);
     std::copy_n(x_ + last * c.channels, (all - last) * c.channels, scratch().data());
   }
 
+  /// The piece's first image and row of results; sets how many rows it has of each image.
+  struct Place {
+    int64_t image, row;
+  };
+  Place place() {
+    const TiledConvolution& c = cut_.c;
+    const int64_t row = index_ % cut_.pieces_of_image() * cut_.piece_rows;
+    const int64_t image = index_ / cut_.pieces_of_image() * cut_.piece_images;
+    rows_ = std::min(cut_.piece_rows, c.out_height - row);
+    first_ = (image * c.out_height + row) * c.out_width;
+    return {image, row};
+  }
+  const uint16_t* map_of(int64_t image) const {
+    return x_ + image * cut_.c.height * cut_.c.width * cut_.c.channels;
+  }
+
   void take_rows() {
     const TiledConvolution& c = cut_.c;
-    const int64_t image = index_ / cut_.pieces_of_image();
-    const int64_t first_tile = index_ % cut_.pieces_of_image() * cut_.piece_tiles;
-    num_tiles_ = std::min(cut_.piece_tiles, cut_.tiles_of_image - first_tile);
-    const int64_t of_row = c.out_width / kTilePixels;
-    const int64_t first_row = first_tile / of_row * c.stride;  // of padded x
-    first_ = image * c.out_height * c.out_width + first_tile * kTilePixels;
-    const uint16_t* const map = x_ + image * c.height * c.width * c.channels;
-    from_ = map + first_row * cut_.padded_row();
+    const auto [image, row] = place();
+    num_tiles_ = rows_ * (c.out_width / kTilePixels);
+    const uint16_t* const map = map_of(image);
+    from_ = map + row * c.stride * cut_.padded_row();
     if (c.padding == 0) return;
-    const int64_t rows = (num_tiles_ / of_row - 1) * c.stride + c.kernel;
+    const int64_t rows = cut_.rows_read(rows_);
     room_for(rows * cut_.padded_row());
-    const int64_t side = c.padding * c.channels, row_numbers = c.width * c.channels;
     for (int64_t i = 0; i < rows; ++i) {
-      uint16_t* const to = scratch().data() + i * cut_.padded_row();
-      const int64_t row = first_row + i - c.padding;
-      if (row < 0 || row >= c.height) {
-        std::fill_n(to, cut_.padded_row(), uint16_t{0});
-        continue;
-      }
-      std::fill_n(to, side, uint16_t{0});
-      std::copy_n(map + row * row_numbers, row_numbers, to + side);
-      std::fill_n(to + side + row_numbers, side, uint16_t{0});
+      copy_row(map, row * c.stride + i - c.padding, scratch().data() + i * cut_.padded_row());
     }
     from_ = scratch().data();
   }
 
-  void take_images() {
+  /// A row of x with its padding.
+  void copy_row(const uint16_t* map, int64_t row, uint16_t* to) const {
     const TiledConvolution& c = cut_.c;
-    const int64_t first_image = index_ * cut_.piece_images;
+    const int64_t side = c.padding * c.channels, numbers = c.width * c.channels;
+    if (row < 0 || row >= c.height) {
+      std::fill_n(to, cut_.padded_row(), uint16_t{0});
+      return;
+    }
+    std::fill_n(to, side, uint16_t{0});
+    std::copy_n(map + row * numbers, numbers, to + side);
+    std::fill_n(to + side + numbers, side, uint16_t{0});
+  }
+
+  void take_taps() {
+    const TiledConvolution& c = cut_.c;
+    const auto [first_image, row] = place();
     const int64_t images = std::min(cut_.piece_images, c.images - first_image);
-    first_ = first_image * c.out_height * c.out_width;
-    num_tiles_ = images * cut_.tiles_of_image;
+    num_tiles_ = images * Cut::tiles_of(rows_ * c.out_width);
     // The last tile of an image may reach beyond its results.
-    room_for(images * cut_.copied_image() + kTilePixels * c.kernel * cut_.taps());
+    room_for(images * cut_.copied(rows_) + kTilePixels * c.kernel * cut_.taps());
     uint16_t* to = scratch().data();
     for (int64_t image = first_image; image < first_image + images; ++image) {
-      const uint16_t* const map = x_ + image * c.height * c.width * c.channels;
       if (cut_.access == Access::kTaps) {
-        for (int64_t row = 0; row < cut_.rows_of_image(); ++row) to = copy_taps(map, row, to);
+        for (int64_t i = 0; i < cut_.rows_read(rows_); ++i) {
+          to = copy_taps(map_of(image), row + i, to);
+        }
       } else {
-        to = copy_windows(map, to);
+        for (int64_t i = row; i < row + rows_; ++i) to = copy_windows(map_of(image), i, to);
       }
     }
     from_ = scratch().data();
@@ -224,11 +232,13 @@ class Piece {
     }
     return to;
   }
-  uint16_t* copy_windows(const uint16_t* map, uint16_t* to) const {
+  /// All taps of a row of results.
+  uint16_t* copy_windows(const uint16_t* map, int64_t row, uint16_t* to) const {
     const TiledConvolution& c = cut_.c;
-    for (int64_t result = 0; result < c.out_height * c.out_width; ++result) {
-      const int64_t row = result / c.out_width * c.stride, column = result % c.out_width;
-      for (int64_t i = 0; i < c.kernel; ++i) to = copy_taps_of_one(map, row + i, column, to);
+    for (int64_t column = 0; column < c.out_width; ++column) {
+      for (int64_t i = 0; i < c.kernel; ++i) {
+        to = copy_taps_of_one(map, row * c.stride + i, column, to);
+      }
     }
     return to;
   }
@@ -254,7 +264,7 @@ class Piece {
   const Cut& cut_;
   const uint16_t* x_;
   const uint16_t* from_ = nullptr;
-  int64_t index_ = -1, first_ = 0, num_tiles_ = 0;
+  int64_t index_ = -1, first_ = 0, rows_ = 0, num_tiles_ = 0;
 };
 
 /// What a thread does: pieces times some blocks of output channels.
@@ -273,7 +283,7 @@ class Worker {
   }
 
   static int64_t num_blocks(const TiledConvolution& c) {
-    return (c.out_channels + kBlockChannels - 1) / kBlockChannels;
+    return divide_up(c.out_channels, kBlockChannels);
   }
 
  private:
@@ -322,20 +332,20 @@ Cut cut_of(const TiledConvolution& c, int64_t threads) {
   const int64_t weights = c.kernel * c.kernel * c.channels * c.out_channels * 2;
   const int64_t shared =
       weights > kNearWeights ? kLargestPiece : pixels / (kTasksPerThread * threads);
-  return {c, std::clamp(round_up_to(shared, kTilePixels), kLeastPiece, kLargestPiece)};
+  return {c, std::clamp(round_up(shared, kTilePixels), kLeastPiece, kLargestPiece)};
 }
 
 }  // namespace
 
 void convolve_tiles(const TiledConvolution& c, const TiledMaps& maps) {
   const int64_t products = c.images * c.out_height * c.out_width * c.kernel * c.kernel *
-                           c.channels * round_up_to(c.out_channels, kBlockChannels);
+                           c.channels * round_up(c.out_channels, kBlockChannels);
   const int64_t threads =
       std::clamp<int64_t>(products / kProductsOfThread, 1, at::get_num_threads());
   const Cut cut = cut_of(c, threads);
   const int64_t wanted = threads == 1 ? 1 : kTasksPerThread * threads;
   const int64_t groups =
-      std::clamp((wanted + cut.pieces - 1) / cut.pieces, int64_t{1}, Worker::num_blocks(c));
+      std::clamp(divide_up(wanted, cut.pieces), int64_t{1}, Worker::num_blocks(c));
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
     const AmxRegisters registers;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "ddpm/kernels/cpu/integers.h"
+
 namespace ddpm::cpu {
 namespace {
-
-int64_t divide_up(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 /// What fits into a second cache of 2 MB, and how often sums are loaded and stored.
 struct Blocking {

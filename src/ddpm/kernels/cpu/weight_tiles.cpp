@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ddpm/kernels/cpu/amx_tiles.h"
+#include "ddpm/kernels/cpu/integers.h"
 
 namespace ddpm::cpu {
 namespace {
@@ -48,8 +49,7 @@ void pack_tile(const TiledWeight& shape, const uint16_t* weight, const TilePlace
 }  // namespace
 
 int64_t TiledWeight::num_numbers() const {
-  const int64_t blocks = (results() + kBlockChannels - 1) / kBlockChannels;
-  return blocks * kBlockChannels * kernel * kernel * depth();
+  return round_up(results(), kBlockChannels) * kernel * kernel * depth();
 }
 
 void pack_weight_tiles(const TiledWeight& shape, const uint16_t* weight, uint16_t* tiles) {
