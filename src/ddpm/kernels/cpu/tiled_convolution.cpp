@@ -103,11 +103,19 @@ struct Tile {
   int64_t first, count;  ///< results, counted over all images
 };
 
+/// Of the cache. A tile's row that lies in two of them takes twice as long to load, so copies begin
+/// with one.
+struct alignas(64) Line {
+  uint16_t numbers[kTileDepth];
+};
+
 /// The copies of a thread, which it keeps from call to call.
-std::vector<uint16_t>& scratch() {
-  thread_local std::vector<uint16_t> numbers;
-  return numbers;
+std::vector<Line>& scratch() {
+  thread_local std::vector<Line> lines;
+  return lines;
 }
+
+uint16_t* copies() { return reinterpret_cast<uint16_t*>(scratch().data()); }
 
 /// A piece's pixels as products read them.
 class Piece {
@@ -133,7 +141,7 @@ class Piece {
     const TiledConvolution& c = cut_.c;
     if (cut_.access == Access::kPixels) {
       const int64_t first = first_ + index * kTilePixels, all = cut_.all_pixels();
-      if (first + kTilePixels > all) return {scratch().data(), first, all - first};
+      if (first + kTilePixels > all) return {copies(), first, all - first};
       return {x_ + first * c.channels, first, kTilePixels};
     }
     if (cut_.access == Access::kRows) {
@@ -158,7 +166,7 @@ class Piece {
     const int64_t last = first_ + (num_tiles_ - 1) * kTilePixels;
     if (last + kTilePixels <= all) return;
     room_for(kTilePixels * c.channels);
-    std::copy_n(x_ + last * c.channels, (all - last) * c.channels, scratch().data());
+    std::copy_n(x_ + last * c.channels, (all - last) * c.channels, copies());
   }
 
   /// The piece's first image and row of results; sets how many rows it has of each image.
@@ -187,9 +195,9 @@ class Piece {
     const int64_t rows = cut_.rows_read(rows_);
     room_for(rows * cut_.padded_row());
     for (int64_t i = 0; i < rows; ++i) {
-      copy_row(map, row * c.stride + i - c.padding, scratch().data() + i * cut_.padded_row());
+      copy_row(map, row * c.stride + i - c.padding, copies() + i * cut_.padded_row());
     }
-    from_ = scratch().data();
+    from_ = copies();
   }
 
   /// A row of x with its padding.
@@ -212,7 +220,7 @@ class Piece {
     num_tiles_ = images * Cut::tiles_of(rows_ * c.out_width);
     // The last tile of an image may reach beyond its results.
     room_for(images * cut_.copied(rows_) + kTilePixels * c.kernel * cut_.taps());
-    uint16_t* to = scratch().data();
+    uint16_t* to = copies();
     for (int64_t image = first_image; image < first_image + images; ++image) {
       if (cut_.access == Access::kTaps) {
         for (int64_t i = 0; i < cut_.rows_read(rows_); ++i) {
@@ -222,7 +230,7 @@ class Piece {
         for (int64_t i = row; i < row + rows_; ++i) to = copy_windows(map_of(image), i, to);
       }
     }
-    from_ = scratch().data();
+    from_ = copies();
   }
 
   /// The taps of all results of a row, of a row of padded x.
@@ -256,9 +264,8 @@ class Piece {
   }
 
   static void room_for(int64_t numbers) {
-    if (scratch().size() < static_cast<size_t>(numbers)) {
-      scratch().resize(static_cast<size_t>(numbers));
-    }
+    const auto lines = static_cast<size_t>(divide_up(numbers, kTileDepth));
+    if (scratch().size() < lines) scratch().resize(lines);
   }
 
   const Cut& cut_;
