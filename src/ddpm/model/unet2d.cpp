@@ -170,9 +170,9 @@ Tensor UNet2DImpl::forward(const Tensor& x, const Tensor& t, const NetworkLabels
   check_network_input("UNet2D", x, t, config_.in_channels,
                       int64_t{1} << (config_.block_out_channels.size() - 1));
   if (at::GradMode::is_enabled()) prepare_for_pass();
+  TimeRows time = time_rows(t, labels, x.scalar_type());
   const Tensor input = config_.center_input_sample ? 2 * x - 1 : x;
   Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));
-  TimeRows time = time_rows(t, labels, x.scalar_type());  // not needed before
   std::vector<Tensor> skips{h};
   for (DownBlock& block : down_blocks_) h = block->forward(h, time, skips);
   h = mid_block_->forward(h, time, skips);
