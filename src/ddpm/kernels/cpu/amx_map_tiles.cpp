@@ -69,21 +69,20 @@ DDPM_AVX512 inline __m512i load_four(const Stage& stage, int64_t i, int64_t chan
 
 /// 8 rows of a tile in the order kChannels: a transposition of 8 x 8 numbers in each quarter of 8
 /// registers.
-DDPM_AVX512 __attribute__((noinline)) void transpose_channels(const Stage& stage, int64_t channel,
-                                                              uint16_t* to) {
+DDPM_AVX512 void transpose_channels(const Stage& stage, int64_t channel, uint16_t* to) {
   __m512i a[8], b[8];
-  for (int i = 0; i < 8; ++i) a[i] = load_four(stage, i, channel);
-  for (int i = 0; i < 4; ++i) {
+  for (int64_t i = 0; i < 8; ++i) a[i] = load_four(stage, i, channel);
+  for (int64_t i = 0; i < 4; ++i) {
     b[2 * i] = _mm512_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
     b[2 * i + 1] = _mm512_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
   }
-  for (int i = 0; i < 2; ++i) {
-    for (int half = 0; half < 2; ++half) {
+  for (int64_t i = 0; i < 2; ++i) {
+    for (int64_t half = 0; half < 2; ++half) {
       a[4 * i + 2 * half] = _mm512_unpacklo_epi32(b[4 * i + half], b[4 * i + 2 + half]);
       a[4 * i + 2 * half + 1] = _mm512_unpackhi_epi32(b[4 * i + half], b[4 * i + 2 + half]);
     }
   }
-  for (int i = 0; i < 4; ++i) {
+  for (int64_t i = 0; i < 4; ++i) {
     _mm512_store_si512(to + (2 * i) * kPixelsPerTile, _mm512_unpacklo_epi64(a[i], a[i + 4]));
     _mm512_store_si512(to + (2 * i + 1) * kPixelsPerTile, _mm512_unpackhi_epi64(a[i], a[i + 4]));
   }
@@ -102,7 +101,7 @@ DDPM_AVX512 void pack_channels(const Pixels& pixels, int64_t channel, bool two,
 /// Bytes of two pixels' 16 channels, one behind the other, in the order of a row of pairs.
 struct PairOrder {
   constexpr PairOrder() {
-    for (int i = 0; i < 64; ++i) {
+    for (int64_t i = 0; i < 64; ++i) {
       bytes[i] = static_cast<uint8_t>(i / 4 * 2 + i % 2 + i / 2 % 2 * 32);
     }
   }
