@@ -14,6 +14,7 @@
 #include "ddpm/kernels/cpu/round_sums.h"
 #include "ddpm/kernels/cpu/tiled_convolution.h"
 #include "ddpm/kernels/cpu/weight_tiles.h"
+#include "ddpm/kernels/cpu/words.h"
 
 namespace ddpm::cpu {
 namespace {
@@ -186,10 +187,6 @@ void convolve_rows(const Geometry& g, const Bf16Blocks& weight, const Maps& maps
 const BFloat16* data_or_null(const Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<BFloat16>() : nullptr;
 }
-const uint16_t* words_or_null(const Tensor& tensor) {
-  return reinterpret_cast<const uint16_t*>(data_or_null(tensor));
-}
-
 Bf16Blocks tiles_of(const Tensor& weight, bool turned) {
   const Tensor dense = weight.contiguous(at::MemoryFormat::ChannelsLast);
   const TiledWeight shape{.out_channels = weight.size(0),
@@ -197,8 +194,7 @@ Bf16Blocks tiles_of(const Tensor& weight, bool turned) {
                           .kernel = weight.size(2),
                           .turned = turned};
   const Tensor tiles = at::empty({shape.num_numbers()}, weight.options());
-  pack_weight_tiles(shape, words_or_null(dense),
-                    reinterpret_cast<uint16_t*>(tiles.mutable_data_ptr<BFloat16>()));
+  pack_weight_tiles(shape, words_of(dense), mutable_words_of(tiles));
   return {.blocks = tiles,
           .out_channels = shape.results(),
           .in_channels = shape.depth(),
@@ -219,11 +215,11 @@ void convolve_by_tiles(const Geometry& g, const Bf16Blocks& weight, const Tensor
                   .kernel = g.kernel,
                   .stride = g.stride,
                   .padding = g.padding},
-                 {.x = words_or_null(x),
-                  .weight = words_or_null(weight.blocks),
-                  .bias = words_or_null(bias),
-                  .residual = words_or_null(residual),
-                  .y = reinterpret_cast<uint16_t*>(y.mutable_data_ptr<BFloat16>())});
+                 {.x = words_of(x),
+                  .weight = words_of(weight.blocks),
+                  .bias = words_of(bias),
+                  .residual = words_of(residual),
+                  .y = mutable_words_of(y)});
 }
 
 }  // namespace

@@ -3,12 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/integers.h"
 #include "ddpm/kernels/cpu/round_sums.h"
+#include "ddpm/kernels/cpu/share_out.h"
 
 namespace ddpm::cpu {
 namespace {
@@ -329,6 +329,7 @@ class Worker {
   const TiledMaps& maps_;
   int64_t groups_;
   Piece piece_;
+  AmxRegisters registers_;
   alignas(64) float sums_[2 * kTilePixels * kBlockChannels];
 };
 
@@ -353,14 +354,9 @@ void convolve_tiles(const TiledConvolution& c, const TiledMaps& maps) {
   const int64_t wanted = threads == 1 ? 1 : kTasksPerThread * threads;
   const int64_t groups =
       std::clamp(divide_up(wanted, cut.pieces), int64_t{1}, Worker::num_blocks(c));
-  std::atomic<int64_t> next = 0;
-  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    const AmxRegisters registers;
-    for (int64_t thread = begin; thread < end; ++thread) {
-      Worker worker(cut, maps, groups);
-      for (int64_t task = next++; task < cut.pieces * groups; task = next++) worker.run(task);
-    }
-  });
+  share_out(
+      cut.pieces * groups, threads, [&] { return Worker(cut, maps, groups); },
+      [](Worker& worker, int64_t task) { worker.run(task); });
 }
 
 }  // namespace ddpm::cpu

@@ -3,22 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-#include <atomic>
-
 #include "ddpm/kernels/cpu/amx_weight_gradient.h"
+#include "ddpm/kernels/cpu/share_out.h"
+#include "ddpm/kernels/cpu/words.h"
 
 namespace ddpm::cpu {
 namespace {
-
-using at::BFloat16;
-
-const uint16_t* words(const Tensor& tensor) {
-  return reinterpret_cast<const uint16_t*>(tensor.const_data_ptr<BFloat16>());
-}
-uint16_t* mutable_words(const Tensor& tensor) {
-  return reinterpret_cast<uint16_t*>(tensor.mutable_data_ptr<BFloat16>());
-}
 
 /// To a kernel of one tap pixels are images of one pixel.
 WeightGradientShape shape_of(const Tensor& d_y, const Tensor& x, int64_t kernel, int64_t stride,
@@ -47,25 +37,11 @@ WeightGradientShape shape_of(const Tensor& d_y, const Tensor& x, int64_t kernel,
           .padding = padding};
 }
 
-/// Runs work(thread's state, index) for all indices, which threads take one after the other: cores
-/// are not equally fast at all times.
-template <typename MakeState, typename Work>
-void share_out(int64_t count, const MakeState& make_state, const Work& work) {
-  std::atomic<int64_t> next = 0;
-  const int64_t threads = std::min<int64_t>(count, at::get_num_threads());
-  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t thread = begin; thread < end; ++thread) {
-      auto state = make_state();
-      for (int64_t i = next++; i < count; i = next++) work(state, i);
-    }
-  });
-}
-
 /// The tiles of a thread, and what multiplies them.
 struct ThreadOfGradient {
   ThreadOfGradient(const WeightGradientPlan& plan, const GradientMemory& memory)
       : tiles(at::empty({plan.num_tile_numbers()}, at::kBFloat16)),
-        worker(plan, memory, mutable_words(tiles)) {}
+        worker(plan, memory, mutable_words_of(tiles)) {}
 
   Tensor tiles;
   GradientWorker worker;
@@ -91,16 +67,16 @@ Tensor weight_gradient_bf16(const Tensor& d_y, const Tensor& x, int64_t kernel, 
   const Tensor d_weight = at::empty({d_y.size(1), x.size(1), kernel, kernel},
                                     x.options().memory_format(at::MemoryFormat::ChannelsLast));
   const Tensor sums = at::empty({plan.num_sums()}, at::kFloat);
-  const GradientMemory memory{.d_y = words(d_y),
-                              .x = words(x),
+  const GradientMemory memory{.d_y = words_of(d_y),
+                              .x = words_of(x),
                               .sums = sums.mutable_data_ptr<float>(),
-                              .d_weight = mutable_words(d_weight)};
+                              .d_weight = mutable_words_of(d_weight)};
   share_out(
-      plan.num_tasks(), [&] { return ThreadOfGradient(plan, memory); },
+      plan.num_tasks(), at::get_num_threads(), [&] { return ThreadOfGradient(plan, memory); },
       [](const ThreadOfGradient& thread, int64_t task) { thread.worker.run(task); });
   if (plan.rounds_at_once()) return d_weight;
   share_out(
-      plan.d_y.channel_tiles(), [] { return 0; },
+      plan.d_y.channel_tiles(), at::get_num_threads(), [] { return 0; },
       [&](int, int64_t out_tile) { round_parts(plan, memory, out_tile); });
   return d_weight;
 }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ddpm/kernels/cpu/integers.h"
-
 namespace ddpm::cpu {
 namespace {
 

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "ddpm/kernels/cpu/integers.h"
+
 namespace ddpm::cpu {
 
 /// A convolution whose weight [O, C, k, k] gets a gradient; maps are channels_last.
@@ -35,7 +37,7 @@ struct MapTiles {
   int64_t kept_rows;  ///< of which a thread keeps tiles; row r lies at r modulo this
 
   int64_t channel_tiles() const { return channels / kChannelsPerTile; }
-  int64_t image_blocks() const { return (images + images_per_tile - 1) / images_per_tile; }
+  int64_t image_blocks() const { return divide_up(images, images_per_tile); }
   int64_t rows() const { return image_blocks() * height; }
   /// Where a row's tiles lie; channel_tile counts from a task's first one.
   int64_t at(int64_t channel_tile, int64_t row) const {

@@ -9,7 +9,7 @@
 
 #include "ddpm/kernels/cuda/conv2d_few_channels_function.h"
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
-#include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
+#include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cuda {
 namespace {
@@ -35,17 +35,6 @@ bool prefers_warpgroups(const WarpgroupConv& conv) {
          std::max(conv.out_channels, conv.channels) >= kWide;
 }
 
-Tensor turned_warpgroup_conv2d(const WarpgroupConv& conv, const Tensor& d_y, const Tensor& weight) {
-  const Tensor tiles = turned_warpgroup_tiles(weight);
-  const Tensor d_x = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
-                               d_y.options().memory_format(at::MemoryFormat::ChannelsLast));
-  C10_CUDA_CHECK(conv2d_warpgroup(
-      conv,
-      {.x = d_y.const_data_ptr(), .weight = tiles.const_data_ptr(), .out = d_x.mutable_data_ptr()},
-      c10::cuda::getCurrentCUDAStream()));
-  return d_x;
-}
-
 Tensor weight_gradient_of(const Tensor& d_y, const Tensor& x, const Tensor& weight) {
   if (has_few_channels_weight_gradient(d_y, x, weight)) {
     return few_channels_weight_gradient(d_y, x, weight);
@@ -58,6 +47,20 @@ Tensor weight_gradient_of(const Tensor& d_y, const Tensor& x, const Tensor& weig
 
 }  // namespace
 
+Tensor turned_warpgroup_conv2d(const WarpgroupConv& conv, const Tensor& d_y, const Tensor& weight,
+                               const Tensor& residual) {
+  const Tensor tiles = turned_warpgroup_tiles(weight);
+  const Tensor d_x = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
+                               d_y.options().memory_format(at::MemoryFormat::ChannelsLast));
+  C10_CUDA_CHECK(conv2d_warpgroup(conv,
+                                  {.x = d_y.const_data_ptr(),
+                                   .weight = tiles.const_data_ptr(),
+                                   .residual = data_of(residual),
+                                   .out = d_x.mutable_data_ptr()},
+                                  c10::cuda::getCurrentCUDAStream()));
+  return d_x;
+}
+
 Tensor conv2d_input_gradient(const Tensor& d_y, const Tensor& weight) {
   if (has_few_channels_input_gradient(d_y, weight)) return few_channels_input_gradient(d_y, weight);
   if (prefers_convolution_backwards(weight, /*padding=*/1)) {
@@ -65,7 +68,7 @@ Tensor conv2d_input_gradient(const Tensor& d_y, const Tensor& weight) {
   }
   const WarpgroupConv conv = turned_conv(d_y, weight);
   if (prefers_warpgroups(conv) && is_warpgroup_conv(conv)) {
-    return turned_warpgroup_conv2d(conv, d_y, weight);
+    return turned_warpgroup_conv2d(conv, d_y, weight, /*residual=*/{});
   }
   return at::convolution(d_y, weight, /*bias=*/{}, /*stride=*/kOne, /*padding=*/kOne,
                          /*dilation=*/kOne, /*transposed=*/true, /*output_padding=*/kZero,

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "ddpm/core/tensor.h"
+#include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
 
 // Gradients of a convolution of stride 1 over channels_last maps, by whichever kernel is the
 // fastest for the shape: of kernel 3 and padding 1 in bf16, where nothing else is said. All are
@@ -15,6 +16,14 @@ namespace ddpm::cuda {
 /// @param weight [O, C, 3, 3]
 /// @return       [N, C, H, W]
 Tensor conv2d_input_gradient(const Tensor& d_y, const Tensor& weight);
+
+/// The same by conv2d_warpgroup(), of any convolution that it takes turned.
+///
+/// @param conv     is_warpgroup_conv(); its x is d_y.
+/// @param d_y      channels_last.
+/// @param residual like the result, channels_last, which is added; undefined: none.
+Tensor turned_warpgroup_conv2d(const WarpgroupConv& conv, const Tensor& d_y, const Tensor& weight,
+                               const Tensor& residual);
 
 /// Whether conv2d_weight_gradient() is faster for a map in two parts.
 bool prefers_map_in_parts(const Tensor& d_y);

@@ -1,16 +1,14 @@
 #include "ddpm/kernels/cuda/padded_conv2d_function.h"
 
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
 #include <tuple>
 
 #include "ddpm/kernels/cuda/conv2d_function.h"
-#include "ddpm/kernels/cuda/conv2d_tiles.h"
+#include "ddpm/kernels/cuda/conv2d_gradients.h"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
 #include "ddpm/kernels/cuda/map_part_sums.h"
 #include "ddpm/kernels/cuda/map_sums.h"
@@ -49,27 +47,11 @@ WarpgroupConv gradient_shape(const Tensor& x, const Tensor& weight) {
           .transposed = true};
 }
 
-/// Of x, with d_again, in one pass.
-Tensor map_gradient_by_warpgroups(const WarpgroupConv& conv, const Tensor& d_y,
-                                  const Tensor& d_again, const Tensor& weight) {
-  const Tensor tiles = turned_warpgroup_tiles(weight);
-  const Tensor residual = channels_last(d_again);
-  const Tensor d_x = at::empty({conv.images, conv.out_channels, conv.height, conv.width},
-                               d_y.options().memory_format(at::MemoryFormat::ChannelsLast));
-  C10_CUDA_CHECK(conv2d_warpgroup(conv,
-                                  {.x = d_y.const_data_ptr(),
-                                   .weight = tiles.const_data_ptr(),
-                                   .residual = data_of(residual),
-                                   .out = d_x.mutable_data_ptr()},
-                                  c10::cuda::getCurrentCUDAStream()));
-  return d_x;
-}
-
 /// Of x, with d_again.
 Tensor map_gradient(const Tensor& d_y, const Tensor& d_again, const Tensor& x,
                     const Tensor& weight) {
   if (const WarpgroupConv conv = gradient_shape(x, weight); is_warpgroup_conv(conv)) {
-    return map_gradient_by_warpgroups(conv, d_y, d_again, weight);
+    return turned_warpgroup_conv2d(conv, d_y, weight, channels_last(d_again));
   }
   // The padded map itself is not needed, its sizes are.
   const Tensor padded = at::empty({x.size(0), x.size(1), x.size(2) + 1, x.size(3) + 1},
