@@ -18,7 +18,8 @@ class CudaGraph;
 ///
 /// Work that is to be captured
 ///  - reads and writes tensors by address: what it reads keeps its storage between runs, and what
-///    it makes is overwritten by the next run;
+///    it makes is overwritten by the next run, but for what a CapturedCopy reads and writes
+///    (kernels/captured_copy.h);
 ///  - reads nothing back to the host and copies nothing from pageable memory;
 ///  - seeds no generator. A seed set before a run counts in it, captured or not.
 class CapturedWork {
@@ -34,6 +35,8 @@ class CapturedWork {
   /// Runs `work`, or replays what it did when it was captured.
   void run(const std::function<void()>& work);
 
+  /// What run() replays; null as long as nothing is captured.
+  CudaGraph* graph() const { return graph_.get(); }
   bool is_captured() const { return graph_ != nullptr; }
 
  private:

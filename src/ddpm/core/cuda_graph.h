@@ -19,6 +19,9 @@ class CudaGraph {
   /// Runs it on the current stream.
   void replay() { graph_->replay(); }
 
+  /// What is replayed.
+  cudaGraphExec_t executable() { return graph_->raw_cuda_graph_exec(); }
+
  private:
   std::unique_ptr<at::cuda::CUDAGraph> graph_;
 };

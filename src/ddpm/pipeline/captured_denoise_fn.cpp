@@ -11,6 +11,7 @@
 
 #include "ddpm/core/captured_work.h"
 #include "ddpm/kernels/call_inputs.h"
+#include "ddpm/kernels/captured_copy.h"
 
 namespace ddpm {
 namespace {
@@ -48,15 +49,37 @@ class CapturedCall {
 
   Tensor run(const LabelledDenoiseFn& denoise, const Tensor& x, const Tensor& t,
              const Tensor& labels) {
-    copy_call_inputs({.x = x, .t = t, .class_labels = labels},
-                     {.x = x_, .t = t_, .class_labels = labels_});
-    replay_.run([&] { output_ = denoise(x_, t_, labels_); });
-    return output_.clone();
+    const CallInputs from{.x = x,
+                          .t = t.contiguous(),
+                          .class_labels = labels.defined() ? labels.contiguous() : labels};
+    const CallInputs to{.x = x_, .t = t_, .class_labels = labels_};
+    const bool takes_inputs = CapturedCopy::takes(from, to);
+    if (!takes_inputs) copy_call_inputs(from, to);
+    const Tensor answer = room_for_answer();
+    if (CudaGraph* const graph = replay_.graph()) {
+      if (takes_inputs) inputs_.rebind(*graph, from, to);
+      if (answer.defined()) answer_.rebind(*graph, {.x = output_, .t = {}}, {.x = answer, .t = {}});
+    }
+    replay_.run([&] {
+      if (takes_inputs) inputs_.copy(from, to);
+      output_ = denoise(x_, t_, labels_);
+      if (answer.defined()) answer_.copy({.x = output_, .t = {}}, {.x = answer, .t = {}});
+    });
+    return answer.defined() ? answer : output_.clone();
   }
 
  private:
+  /// None before the first run, and where the graph can't copy into it.
+  Tensor room_for_answer() const {
+    if (!output_.defined()) return {};
+    const Tensor answer = at::empty_like(output_);
+    const bool takes = CapturedCopy::takes({.x = output_, .t = {}}, {.x = answer, .t = {}});
+    return takes ? answer : Tensor();
+  }
+
   at::ScalarType dtype_;  ///< Of the x that comes in.
   Tensor x_, t_, labels_, output_;
+  CapturedCopy inputs_, answer_;
   CapturedWork replay_;
 };
 

@@ -32,6 +32,27 @@ WordsCopy words_of(const Tensor& from, const Tensor& to) {
           .words = static_cast<int64_t>(from.nbytes() / sizeof(uint32_t))};
 }
 
+MapCopy map_of(const Tensor& from, const Tensor& to) {
+  return {.images = static_cast<int>(from.size(0)),
+          .height = static_cast<int>(from.size(2)),
+          .width = static_cast<int>(from.size(3)),
+          .channels = static_cast<int>(from.size(1)),
+          .image_stride = from.stride(0),
+          .channel_stride = from.stride(1),
+          .row_stride = from.stride(2),
+          .column_stride = from.stride(3),
+          .from = from.const_data_ptr(),
+          .to = to.mutable_data_ptr(),
+          .from_bf16 = from.scalar_type() == at::kBFloat16,
+          .to_bf16 = to.scalar_type() == at::kBFloat16};
+}
+
+CallCopy copy_of(const CallInputs& from, const CallInputs& to) {
+  return {.map = map_of(from.x, to.x),
+          .t = words_of(from.t, to.t),
+          .labels = words_of(from.class_labels, to.class_labels)};
+}
+
 }  // namespace
 
 bool copies_call_inputs_at_once(const CallInputs& from, const CallInputs& to) {
@@ -43,23 +64,26 @@ bool copies_call_inputs_at_once(const CallInputs& from, const CallInputs& to) {
 }
 
 void copy_call_inputs_at_once(const CallInputs& from, const CallInputs& to) {
-  const Tensor& x = from.x;
-  const c10::cuda::CUDAGuard guard(x.device());
-  const MapCopy map{.images = static_cast<int>(x.size(0)),
-                    .height = static_cast<int>(x.size(2)),
-                    .width = static_cast<int>(x.size(3)),
-                    .channels = static_cast<int>(x.size(1)),
-                    .image_stride = x.stride(0),
-                    .channel_stride = x.stride(1),
-                    .row_stride = x.stride(2),
-                    .column_stride = x.stride(3),
-                    .from = x.const_data_ptr(),
-                    .to = to.x.mutable_data_ptr(),
-                    .from_bf16 = x.scalar_type() == at::kBFloat16,
-                    .to_bf16 = to.x.scalar_type() == at::kBFloat16};
-  C10_CUDA_CHECK(copy_call_inputs(map, words_of(from.t, to.t),
-                                  words_of(from.class_labels, to.class_labels),
-                                  c10::cuda::getCurrentCUDAStream()));
+  const c10::cuda::CUDAGuard guard(from.x.device());
+  C10_CUDA_CHECK(copy_call_inputs(copy_of(from, to), c10::cuda::getCurrentCUDAStream()));
+}
+
+std::unique_ptr<CapturedCallCopy> CapturedCallCopy::of_last_launch(const CallInputs& from,
+                                                                   const CallInputs& to) {
+  const auto stream = c10::cuda::getCurrentCUDAStream(from.x.device().index());
+  cudaStreamCaptureStatus status{};
+  C10_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
+  if (status != cudaStreamCaptureStatusActive) return nullptr;
+  return std::unique_ptr<CapturedCallCopy>(
+      new CapturedCallCopy(CapturedLaunch::last_of(stream), copy_of(from, to)));
+}
+
+void CapturedCallCopy::rebind(CudaGraph& graph, const CallInputs& from, const CallInputs& to) {
+  CallCopy copy = copy_of(from, to);
+  if (copy == bound_) return;  // asking CUDA takes longer
+  void* arguments[] = {&copy};
+  launch_.set_arguments(graph, arguments);
+  bound_ = copy;
 }
 
 }  // namespace ddpm::cuda

@@ -13,16 +13,24 @@ struct MapCopy {
   const void* from = nullptr;
   void* to = nullptr;
   bool from_bf16 = false, to_bf16 = false;
+  bool operator==(const MapCopy&) const = default;
 };
 /// So many words of 4 bytes.
 struct WordsCopy {
   const uint32_t* from = nullptr;
   uint32_t* to = nullptr;
   int64_t words = 0;
+  bool operator==(const WordsCopy&) const = default;
 };
 
-/// All of them in one kernel; at least one pixel.
-cudaError_t copy_call_inputs(const MapCopy& map, const WordsCopy& t, const WordsCopy& labels,
-                             cudaStream_t stream);
+/// A call's inputs, or its answer, which is a map alone.
+struct CallCopy {
+  MapCopy map;  ///< Of at least one pixel.
+  WordsCopy t = {}, labels = {};
+  bool operator==(const CallCopy&) const = default;
+};
+
+/// All of it in one kernel, whose parameter the copy is.
+cudaError_t copy_call_inputs(const CallCopy& copy, cudaStream_t stream);
 
 }  // namespace ddpm::cuda

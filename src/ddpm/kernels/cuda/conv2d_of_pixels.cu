@@ -12,21 +12,24 @@ namespace {
 
 using namespace few_channels;
 
-constexpr int kOut = 128;  // channels of a block
-constexpr int kOutRow = kOut + 8;
+// Channels of a block: where there are few parts of the map, more blocks with fewer.
+constexpr int kMostOut = 128, kFewOut = 32;
 constexpr int kVector = 8;
-constexpr int kColumns = 64;      // of a product: fewer registers, and so more blocks
 constexpr int kBlocksAtOnce = 6;  // of a multiprocessor
-using Sums = float[kColumns / 8][4];
 
+template <int kOut>
 struct Shared {
+  static constexpr int kColumns = kOut < 64 ? kOut : 64;  // of a product: fewer registers
+  using Sums = float[kColumns / 8][4];
   bf16 pixels[kPixels][kRow];
   bf16 weights[kOut][kRow];
-  bf16 result[kPixels][kOutRow];
+  bf16 result[kPixels][kOut + 8];
   float2 bias[kOut / 2];
 };
 
-__device__ void load_weights(const FewChannelsConv& conv, const bf16* weight, Shared& shared) {
+template <int kOut>
+__device__ void load_weights(const FewChannelsConv& conv, const bf16* weight,
+                             Shared<kOut>& shared) {
   const int k = static_cast<int>(threadIdx.x) % kK, own = kTaps * conv.channels;
 #pragma unroll 8
   for (int row = threadIdx.x / kK; row < kOut; row += kWarps) {
@@ -35,8 +38,10 @@ __device__ void load_weights(const FewChannelsConv& conv, const bf16* weight, Sh
 }
 
 /// A thread for a channel that goes out.
+template <int kOut>
 __device__ void load_turned_weights(const FewChannelsConv& conv, const bf16* weight,
-                                    Shared& shared) {
+                                    Shared<kOut>& shared) {
+  if (threadIdx.x >= kOut) return;
 #pragma unroll 8
   for (int k = 0; k < kK; ++k) {
     const int tap = k / conv.channels, channel = k % conv.channels;
@@ -46,15 +51,16 @@ __device__ void load_turned_weights(const FewChannelsConv& conv, const bf16* wei
   }
 }
 
-/// sums [16, 64] of a warp's pixels, from channel `first` on.
-__device__ void multiply(const Shared& shared, int first, Sums& sums) {
+/// sums [16, columns] of a warp's pixels, from channel `first` on.
+template <int kOut>
+__device__ void multiply(const Shared<kOut>& shared, int first, typename Shared<kOut>::Sums& sums) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
   for (int k = 0; k < kK; k += 16) {
     uint32_t a[4];
     load_matrices(a, shared_address(&shared.pixels[warp * 16 + lane % 16][k + lane / 16 * 8]));
 #pragma unroll
-    for (int j = 0; j < kColumns / 8; j += 2) {
+    for (int j = 0; j < Shared<kOut>::kColumns / 8; j += 2) {
       uint32_t b[4];  // of 16 columns
       load_matrices(
           b, shared_address(
@@ -65,7 +71,8 @@ __device__ void multiply(const Shared& shared, int first, Sums& sums) {
   }
 }
 
-__device__ void load_bias(const bf16* bias, Shared& shared) {
+template <int kOut>
+__device__ void load_bias(const bf16* bias, Shared<kOut>& shared) {
   if (threadIdx.x >= kOut / 2) return;
   float2 two{0, 0};
   if (bias != nullptr) {
@@ -74,10 +81,12 @@ __device__ void load_bias(const bf16* bias, Shared& shared) {
   shared.bias[threadIdx.x] = two;
 }
 
-__device__ void keep_result(const Sums& sums, int first, Shared& shared) {
+template <int kOut>
+__device__ void keep_result(const typename Shared<kOut>::Sums& sums, int first,
+                            Shared<kOut>& shared) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
-  for (int j = 0; j < kColumns / 8; ++j) {
+  for (int j = 0; j < Shared<kOut>::kColumns / 8; ++j) {
     const int column = first + 8 * j + 2 * (lane % 4);
     const float2 added = shared.bias[column / 2];
 #pragma unroll
@@ -89,8 +98,9 @@ __device__ void keep_result(const Sums& sums, int first, Shared& shared) {
 }
 
 /// Writes a part, and its sums where they are wanted.
+template <int kOut>
 __device__ void send_result(const FewChannelsConv& conv, const FewChannelsTensors& t, int64_t part,
-                            int out, const Shared& shared) {
+                            int out, const Shared<kOut>& shared) {
   auto* to = static_cast<bf16*>(t.out) + part * kPixels * conv.out_channels + out;
 #pragma unroll
   for (int i = threadIdx.x; i < kPixels * kOut / kVector; i += kThreads) {
@@ -98,7 +108,7 @@ __device__ void send_result(const FewChannelsConv& conv, const FewChannelsTensor
     *reinterpret_cast<uint4*>(to + static_cast<int64_t>(pixel) * conv.out_channels + channel) =
         *reinterpret_cast<const uint4*>(&shared.result[pixel][channel]);
   }
-  if (t.sums == nullptr) return;
+  if (t.sums == nullptr || threadIdx.x >= kOut) return;
   float sum = 0, squares = 0;
 #pragma unroll 16
   for (int pixel = 0; pixel < kPixels; ++pixel) {
@@ -110,9 +120,10 @@ __device__ void send_result(const FewChannelsConv& conv, const FewChannelsTensor
 }
 
 /// A block for some parts.
+template <int kOut>
 __global__ void __launch_bounds__(kThreads, kBlocksAtOnce)
     conv_of_pixels_kernel(FewChannelsConv conv, FewChannelsTensors t, int parts) {
-  __shared__ Shared shared;
+  __shared__ Shared<kOut> shared;
   let_next_kernel_begin();
   const int pixels = conv.height * conv.width, out = blockIdx.y * kOut;
   const auto* weight = static_cast<const bf16*>(t.weight);
@@ -139,8 +150,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce)
     __syncthreads();
     gather(part + static_cast<int>(gridDim.x));
 #pragma unroll 1
-    for (int first = 0; first < kOut; first += kColumns) {
-      Sums sums = {};
+    for (int first = 0; first < kOut; first += Shared<kOut>::kColumns) {
+      typename Shared<kOut>::Sums sums = {};
       multiply(shared, first, sums);
       keep_result(sums, first, shared);
     }
@@ -150,26 +161,34 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce)
   }
 }
 
-static_assert(kThreads == kOut);
+static_assert(kThreads >= kMostOut);
+
+template <int kOut>
+cudaError_t launch(const FewChannelsConv& conv, const FewChannelsTensors& tensors, int parts,
+                   int most_blocks, cudaStream_t stream) {
+  return launch_early({.blocks = dim3(static_cast<unsigned>(std::min(parts, most_blocks)),
+                                      static_cast<unsigned>(conv.out_channels / kOut)),
+                       .threads = dim3(kThreads),
+                       .shared_bytes = 0,
+                       .stream = stream},
+                      conv_of_pixels_kernel<kOut>, conv, tensors, parts);
+}
 
 }  // namespace
 
 bool is_conv2d_of_pixels(const FewChannelsConv& conv) {
   return conv.images > 0 && conv.channels > 0 && conv.channels <= kMostChannels &&
-         conv.out_channels % kOut == 0 && conv.height * conv.width % kPixels == 0 &&
+         conv.out_channels % kMostOut == 0 && conv.height * conv.width % kPixels == 0 &&
          conv.width >= kLeastWidth;
 }
 
 cudaError_t conv2d_of_pixels(const FewChannelsConv& conv, const FewChannelsTensors& tensors,
                              cudaStream_t stream) {
-  constexpr int kMostBlocks = 132 * kBlocksAtOnce;  // each loads the weights once
+  constexpr int kProcessors = 132, kMostBlocks = kProcessors * kBlocksAtOnce;
   const int parts = conv.images * (conv.height * conv.width / kPixels);
-  return launch_early({.blocks = dim3(static_cast<unsigned>(std::min(parts, kMostBlocks)),
-                                      static_cast<unsigned>(conv.out_channels / kOut)),
-                       .threads = dim3(kThreads),
-                       .shared_bytes = 0,
-                       .stream = stream},
-                      conv_of_pixels_kernel, conv, tensors, parts);
+  return parts * (conv.out_channels / kFewOut) <= kProcessors
+             ? launch<kFewOut>(conv, tensors, parts, kMostBlocks, stream)
+             : launch<kMostOut>(conv, tensors, parts, kMostBlocks, stream);
 }
 
 }  // namespace ddpm::cuda

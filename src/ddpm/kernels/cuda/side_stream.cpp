@@ -19,8 +19,8 @@ using c10::cuda::CUDAStream;
 using StreamKey = std::pair<c10::DeviceIndex, c10::StreamId>;
 
 // Work that may be under way beside a stream, a layer's in two to five parts. More would keep maps
-// alive longer, and gains little.
-constexpr size_t kMostBeside = 6;
+// alive longer, and gains nothing.
+constexpr size_t kMostBeside = 3;
 
 c10::Event event_of(const CUDAStream& stream) {
   c10::Event event(at::kCUDA);
