@@ -39,7 +39,7 @@ Image strip_of(const SampleOutput& output) {
     for (const SampleTrace& moment : output.strip) {
       labels.columns.push_back("t=" + c10::str(std::lround(moment.t)));
       x_t.push_back(moment.x_t[image]);
-      eps.push_back(moment.eps[image]);
+      eps.push_back(moment.eps()[image]);
       pred_x_start.push_back(moment.pred_x_start[image]);
     }
     // A third of N(0, 1) lies outside [-1, 1]: x_t is shown over [-2, 2], noise over [-3, 3].
@@ -127,7 +127,6 @@ void TraceRecorder::record(const SampleTrace& trace) {
   }
   SampleTrace& moment = moments_[index];
   moment.x_t = at::cat({moment.x_t, trace.x_t});
-  moment.eps = at::cat({moment.eps, trace.eps});
   moment.pred_x_start = at::cat({moment.pred_x_start, trace.pred_x_start});
 }
 

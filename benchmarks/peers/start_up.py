@@ -54,8 +54,10 @@ def start_up_row(ddpm):
         folder, image = pathlib.Path(place, "model"), pathlib.Path(place, "image.png")
         parameters = subprocess.run([sys.executable, "-c", MAKE_MODEL.format(folder=folder)], check=True, text=True,
                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.strip()
+        sample = [ddpm, "sample", str(folder), "-n", "1", "--steps", str(STEPS), "-q", "-o", str(image)]
         commands = {
-            "ddpm.cpp sample": [ddpm, "sample", str(folder), "-n", "1", "--steps", str(STEPS), "-q", "-o", str(image)],
+            "ddpm.cpp sample": sample,
+            "ddpm.cpp sample --precision auto": [*sample, "--precision", "auto"],
             "diffusers": [sys.executable, "-c", DIFFUSERS.format(folder=folder, image=image, steps=STEPS)],
             FLOOR: [ddpm, "--version"]}
         results = {name: {"ms": [], "peak_mib": 0.0} for name in commands}
@@ -69,7 +71,7 @@ def start_up_row(ddpm):
     for name, result in results.items():
         say(f"  {name:44}{statistics.median(result['ms']):9.1f} ms  [{min(result['ms']):.1f}, "
             f"{max(result['ms']):.1f}]{result['peak_mib']:8.0f} MiB")
-    ours, theirs, floor = (statistics.median(result["ms"]) for result in results.values())
+    ours, theirs, floor = (statistics.median(results[name]["ms"]) for name in ("ddpm.cpp sample", "diffusers", FLOOR))
     say(f"  => {theirs / ours:.2f}x of diffusers, wanted {TARGET}x; loading LibTorch takes "
         f"{100 * floor / ours:.0f}% of our time\n")
     return {"work": "start-up", "ours": "ddpm.cpp sample", "ours_ms": ours, "peer": "diffusers", "peer_ms": theirs,

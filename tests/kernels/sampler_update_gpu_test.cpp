@@ -39,6 +39,22 @@ TEST(SamplerUpdateGpuTest, IsThatOfTheCpu) {
   }
 }
 
+TEST(SamplerUpdateGpuTest, SumsAreClippedAndKeepNaN) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
+  for (const int64_t elements : {5, 8}) {  // with single values, and in whole accesses
+    Tensor x = at::linspace(-3, 3, 2 * elements).view({2, elements});
+    x[1][2] = std::numeric_limits<float>::quiet_NaN();
+    const Tensor on_gpu = x.to(at::kCUDA), expected = (x * 2).clamp(-1.5, 1.5);
+    const std::vector<double> coefficients{1.5, 0.5, 1.5, 0.5};
+    for (const Tensor& sum :
+         {sampler_update(std::vector<UpdateTerm>{{on_gpu, 1.5}, {on_gpu, 0.5}}, 1.5),
+          sampler_update({on_gpu, on_gpu}, coefficients, 1.5)}) {
+      EXPECT_TRUE(at::allclose(sum.to(at::kCPU), expected, /*rtol=*/1e-6, /*atol=*/1e-6,
+                               /*equal_nan=*/true));
+    }
+  }
+}
+
 TEST(SamplerUpdateGpuTest, AValueWithoutCoefficientDoesNotCount) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
   const Tensor x = at::ones({2, 1, 4, 4}, at::kCUDA);

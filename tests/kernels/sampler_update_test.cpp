@@ -76,6 +76,17 @@ TEST(SamplerUpdateTest, AValueWithoutCoefficientDoesNotCountWhateverItHolds) {
       sampler_update({map_of(3, 3), Tensor()}, std::vector{1.0, 0.0, 2.0, 0.0}), map_of(3, 6), 0));
 }
 
+TEST(SamplerUpdateTest, SumsAreClippedAndKeepNaN) {
+  const Tensor x = at::tensor({-3.0F, -0.5F, 0.25F, 2.0F, std::numeric_limits<float>::quiet_NaN()});
+  const Tensor expected = at::tensor({-1.5F, -1.0F, 0.5F, 1.5F});
+  for (const Tensor& sum :
+       {sampler_update(std::vector<UpdateTerm>{{x, 1.5}, {x, 0.5}}, /*clip_range=*/1.5),
+        sampler_update({x.unsqueeze(0), x.unsqueeze(0)}, std::vector{1.5, 0.5}, 1.5)[0]}) {
+    EXPECT_TRUE(at::equal(sum.narrow(/*dim=*/0, 0, 4), expected));
+    EXPECT_TRUE(sum[4].isnan().item<bool>());
+  }
+}
+
 TEST(SamplerUpdateTest, RefusesMissingAndUnlikeTerms) {
   const Tensor x = map_of(1, 2);
   EXPECT_THROW(sum({}), std::invalid_argument);

@@ -41,7 +41,8 @@ TEST(SamplerStateTest, XStartComesFromEveryPredictionAndEpsIsDerivedAgainAfterCl
     EXPECT_TRUE(tensors_near(result.pred_x_start, x_start, 1e-5));
 
     const auto eps = predict_eps(schedule, PredictionType::kSample, x_t, t, x_start);
-    EXPECT_TRUE(tensors_near(eps_of_call(call, x_t, result.pred_x_start), eps, 1e-5));
+    EXPECT_TRUE(
+        tensors_near(eps_of_x_start(call.level.alpha_bar, x_t, result.pred_x_start), eps, 1e-5));
     const auto x_prev = signal_scale(call.next_level) * x_start +  // [DDIM Eq. 12], eta = 0
                         noise_scale(call.next_level) * eps;
     EXPECT_TRUE(tensors_near(result.state.x, x_prev, 1e-5));
@@ -93,7 +94,7 @@ TEST(SamplerStateTest, NothingIsReadOnTheHost) {
     const auto plan = make_sampler_plan(long_schedule(), PredictionType::kEpsilon, options);
     EXPECT_THAT(host_reads([&] {
                   const auto result = advance(plan, options, {.x = x_t}, x_t, x_t);
-                  eps_of_call(plan.calls[0], x_t, result.pred_x_start);
+                  eps_of_x_start(plan.calls[0].level.alpha_bar, x_t, result.pred_x_start);
                 }),
                 IsEmpty());
   }
@@ -155,6 +156,15 @@ TEST(SamplerStateTest, TimestepsAreWholeNumbersOrFloats) {
   const Tensor t = call_timesteps(karras, state);
   EXPECT_EQ(t.scalar_type(), at::kFloat);
   EXPECT_EQ(t[2].item<double>(), static_cast<float>(karras.calls[1].level.t));
+  for (const SamplerPlan& plan : {whole, karras}) {
+    const Tensor all = plan_timesteps(plan, state.x);
+    ASSERT_EQ(all.size(0), static_cast<int64_t>(plan.calls.size()));
+    for (size_t i = 0; i < plan.calls.size(); ++i) {
+      const Tensor of_call = call_timesteps(plan, {.x = state.x, .position = i});
+      EXPECT_EQ(all.scalar_type(), of_call.scalar_type());
+      EXPECT_TRUE(at::equal(all[static_cast<int64_t>(i)], of_call)) << i;
+    }
+  }
 }
 
 // A server's batch: image i stands at call i of its own plan.

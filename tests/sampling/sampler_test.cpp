@@ -284,7 +284,7 @@ TEST(SamplerTest, TraceShowsEveryStepAndItsPartsMakeXT) {
     EXPECT_LE(trace.pred_x_start.abs().max().item<double>(), 1);
     const auto t = at::full({2}, trace.t, at::kLong);
     EXPECT_TRUE(
-        tensors_near(q_sample(schedule, trace.pred_x_start, t, trace.eps), trace.x_t, 1e-5));
+        tensors_near(q_sample(schedule, trace.pred_x_start, t, trace.eps()), trace.x_t, 1e-5));
   }
 }
 

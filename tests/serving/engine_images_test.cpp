@@ -204,7 +204,7 @@ TEST_F(EngineImagesTest, PreviewsAndTracesShowTheImagesOwnWay) {
     EXPECT_EQ(trace.step, expected.step);
     EXPECT_EQ(trace.t, expected.t);
     EXPECT_TRUE(tensors_near(trace.x_t, expected.x_t[0], kSamplerTolerance));
-    EXPECT_TRUE(tensors_near(trace.eps, expected.eps[0], kSamplerTolerance));
+    EXPECT_TRUE(tensors_near(trace.eps, expected.eps()[0], kSamplerTolerance));
     EXPECT_TRUE(tensors_near(trace.pred_x_start, expected.pred_x_start[0], kSamplerTolerance));
   }
   std::vector<int64_t> previewed;

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "ddpm/core/check.h"
@@ -40,22 +41,33 @@ struct Column {
   }
 };
 
-/// On the CPU: one pass over an image's terms while they lie in its cache.
+/// On the CPU: summed in double, rounded once, some elements of an image after the others.
 template <typename Scalar>
 Tensor add_rows(std::vector<Column>& columns, const Tensor& first) {
+  constexpr int64_t kAtOnce = 512;
   for (Column& column : columns) column.value = column.value.contiguous();
-  const Tensor sum = at::zeros(first.sizes(), first.options());
+  const Tensor sum = at::empty(first.sizes(), first.options());
   Scalar* const out = sum.mutable_data_ptr<Scalar>();
   const int64_t elements = sum.numel() / std::max(first.size(0), int64_t{1});
+  const auto add_part = [&](int64_t image, int64_t begin, int64_t count) {
+    std::array<double, kAtOnce> sums{};
+    for (const Column& column : columns) {
+      const double c = column.coefficients[static_cast<size_t>(image)];
+      if (c == 0) continue;
+      const Scalar* const value = column.value.const_data_ptr<Scalar>() + image * elements + begin;
+      for (int64_t j = 0; j < count; ++j)
+        sums[static_cast<size_t>(j)] += c * static_cast<double>(value[j]);
+    }
+    Scalar* const part = out + image * elements + begin;
+    for (int64_t j = 0; j < count; ++j) {
+      part[j] = static_cast<Scalar>(sums[static_cast<size_t>(j)]);
+    }
+  };
   const int64_t grain = std::max(kGrain / std::max(elements, int64_t{1}), int64_t{1});
   at::parallel_for(0, first.size(0), grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      Scalar* const row = out + i * elements;
-      for (const Column& column : columns) {
-        const auto c = static_cast<Scalar>(column.coefficients[static_cast<size_t>(i)]);
-        if (c == 0) continue;
-        const Scalar* const value = column.value.const_data_ptr<Scalar>() + i * elements;
-        for (int64_t j = 0; j < elements; ++j) row[j] += c * value[j];
+    for (int64_t image = begin; image < end; ++image) {
+      for (int64_t j = 0; j < elements; j += kAtOnce) {
+        add_part(image, j, std::min(kAtOnce, elements - j));
       }
     }
   });
@@ -63,41 +75,43 @@ Tensor add_rows(std::vector<Column>& columns, const Tensor& first) {
 }
 
 #ifdef DDPM_CUDA
-Tensor update_on_gpu(const std::vector<UpdateTerm>& terms) {
-  std::vector<Tensor> values;
-  std::vector<double> coefficients;
-  for (const UpdateTerm& term : terms) values.push_back(term.value);
-  for (int64_t i = 0; i < values.front().size(0); ++i) {
-    for (const UpdateTerm& term : terms) coefficients.push_back(term.coefficient);
-  }
-  return cuda::fused_sampler_update(values, coefficients);
-}
-
-Tensor update_on_gpu(const std::vector<Column>& columns) {
+Tensor update_on_gpu(const std::vector<Column>& columns, double clip_range) {
   std::vector<Tensor> values;
   std::vector<double> coefficients;
   for (const Column& column : columns) values.push_back(column.value);
   for (size_t i = 0; i < columns.front().coefficients.size(); ++i) {
     for (const Column& column : columns) coefficients.push_back(column.coefficients[i]);
   }
-  return cuda::fused_sampler_update(values, coefficients);
+  return cuda::fused_sampler_update(values, coefficients, clip_range);
 }
 #endif
+
+/// @param columns one or more, alike.
+Tensor update(std::vector<Column> columns, double clip_range) {
+  const Tensor first = columns.front().value;
+#ifdef DDPM_CUDA
+  if (first.is_cuda()) return update_on_gpu(columns, clip_range);
+#endif
+  const Tensor sum = AT_DISPATCH_FLOATING_TYPES(first.scalar_type(), "sampler_update",
+                                                [&] { return add_rows<scalar_t>(columns, first); });
+  return clip_range == kUnclipped ? sum : sum.clamp_(-clip_range, clip_range);
+}
 
 }  // namespace
 
-Tensor sampler_update(const std::vector<UpdateTerm>& terms) {
+Tensor sampler_update(const std::vector<UpdateTerm>& terms, double clip_range) {
   check_arg(!terms.empty(), "[sampler_update] terms: expected one or more, got none");
-  for (const UpdateTerm& term : terms) check_term(term.value, terms.front().value);
-#ifdef DDPM_CUDA
-  if (terms.front().value.is_cuda()) return update_on_gpu(terms);
-#endif
-  Tensor sum = terms.front().value * terms.front().coefficient;
-  for (size_t k = 1; k < terms.size(); ++k) sum.add_(terms[k].value, terms[k].coefficient);
-  return sum;
+  std::vector<Column> columns;
+  for (const UpdateTerm& term : terms) {
+    check_term(term.value, terms.front().value);
+    const auto images = static_cast<size_t>(term.value.size(0));
+    columns.push_back({term.value, std::vector<double>(images, term.coefficient)});
+  }
+  return update(std::move(columns), clip_range);
 }
 
-Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients) {
+Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients,
+                      double clip_range) {
   check_arg(!values.empty(), "[sampler_update] terms: expected one or more, got none");
   const Tensor& first = values.front();
   check_term(first, first);
@@ -115,11 +129,7 @@ Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> co
     columns.push_back(std::move(column));
   }
   if (columns.empty()) return at::zeros_like(first);
-#ifdef DDPM_CUDA
-  if (first.is_cuda()) return update_on_gpu(columns);
-#endif
-  return AT_DISPATCH_FLOATING_TYPES(first.scalar_type(), "sampler_update",
-                                    [&] { return add_rows<scalar_t>(columns, first); });
+  return update(std::move(columns), clip_range);
 }
 
 }  // namespace ddpm

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "ddpm/core/tensor.h"
@@ -12,22 +13,27 @@ struct UpdateTerm {
   double coefficient = 0;  ///< Of all images.
 };
 
-/// The form that every step of every sampler of this project has: a sum, first term to last.
+inline constexpr double kUnclipped = std::numeric_limits<double>::infinity();
+
+/// The form that every step of every sampler of this project has: a sum, first term to last, and
+/// predictions of x_start clipped to a range.
 ///
-///     sum_k coefficient_k * value_k
+///     clip(sum_k coefficient_k * value_k, -clip_range, clip_range)
 ///
-/// @param terms one or more; values alike in shape, dtype and device.
-/// @return      like the values.
+/// @param terms      one or more; values alike in shape, dtype and device.
+/// @param clip_range positive. NaN stays NaN.
+/// @return           like the values.
 /// @throws std::invalid_argument if there is no term, or a value is undefined, of half precision or
 ///         unlike the first one.
-Tensor sampler_update(const std::vector<UpdateTerm>& terms);
+Tensor sampler_update(const std::vector<UpdateTerm>& terms, double clip_range = kUnclipped);
 
 /// As above, with a coefficient for each image and term, for a batch whose images stand at
 /// different steps. A value whose coefficient is 0 does not count, whatever it holds; one that
 /// counts for no image may be undefined. What an image becomes does not depend on the others.
 ///
 /// @param values       K tensors [N, ...], the first one defined.
-/// @param coefficients [N, K], image by image; rounded to the values' dtype.
-Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients);
+/// @param coefficients [N, K], image by image; on a GPU rounded to the values' dtype.
+Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients,
+                      double clip_range = kUnclipped);
 
 }  // namespace ddpm

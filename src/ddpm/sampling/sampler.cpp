@@ -12,12 +12,14 @@
 
 namespace ddpm {
 
+Tensor SampleTrace::eps() const { return eps_of_x_start(alpha_bar, x_t, pred_x_start); }
+
 SampleTrace trace_of_call(const SamplerCall& call, int64_t step, const Tensor& x_t,
                           const Tensor& pred_x_start) {
   return {.step = step,
           .t = call.level.t,
+          .alpha_bar = call.level.alpha_bar,
           .x_t = x_t,
-          .eps = eps_of_call(call, x_t, pred_x_start),
           .pred_x_start = pred_x_start};
 }
 
@@ -56,12 +58,13 @@ Tensor run_plan(const SamplerPlan& plan, const SamplerOptions& options, const De
                 const Tensor& x, const StepNoiseFn& noise, const TraceFn& trace) {
   const c10::NoGradGuard no_grad;
   SamplerState state{.x = x};
+  const Tensor timesteps = plan_timesteps(plan, x);
   int64_t step = 0;
   bool begins_step = true;
   HostLead lead(x.device());
   for (const SamplerCall& call : plan.calls) {
     lead.wait();
-    const Tensor output = denoise(state.x, call_timesteps(plan, state));
+    const Tensor output = denoise(state.x, timesteps[static_cast<int64_t>(state.position)]);
     const bool takes_noise = call.next.noise != 0 && noise;
     AdvanceResult result =
         advance(plan, options, state, output, takes_noise ? noise(call) : Tensor());

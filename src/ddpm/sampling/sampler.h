@@ -25,11 +25,14 @@ struct SampleRequest {
 
 /// What a sampler knows before it takes a step, after the step's first network call.
 struct SampleTrace {
-  int64_t step = 0;     ///< 0 for the first.
-  double t = 0;         ///< The timestep of x_t; fractional where levels are sigmas.
-  Tensor x_t;           ///< [N, C, H, W] float32.
-  Tensor eps;           ///< like x_t: predicted noise, that which belongs to pred_x_start.
-  Tensor pred_x_start;  ///< like x_t, after clipping.
+  int64_t step = 0;      ///< 0 for the first.
+  double t = 0;          ///< The timestep of x_t; fractional where levels are sigmas.
+  double alpha_bar = 1;  ///< Of x_t.
+  Tensor x_t;            ///< [N, C, H, W] float32.
+  Tensor pred_x_start;   ///< like x_t, after clipping.
+
+  /// Predicted noise like x_t, that which belongs to pred_x_start.
+  Tensor eps() const;
 };
 using TraceFn = std::function<void(const SampleTrace&)>;
 

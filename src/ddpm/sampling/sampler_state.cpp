@@ -43,7 +43,8 @@ NetworkOutput split_output(const Tensor& x, const Tensor& output, bool learned_v
             "[advance] the network's output must have x_t's shape",
             learned_variance ? " with twice the channels, for the variance" : "", ": expected ",
             at::IntArrayRef(expected), ", got ", output.sizes());
-  const Tensor values = output.to(x.scalar_type());
+  const Tensor values = output.to(x.scalar_type(), /*non_blocking=*/false, /*copy=*/false,
+                                  at::MemoryFormat::Contiguous);  // as x is, in one pass
   if (!learned_variance) return {values, {}};
   const auto parts = values.chunk(2, /*dim=*/1);
   return {parts[0], parts[1]};
@@ -96,13 +97,30 @@ Tensor take_rows(const std::vector<UpdateRow>& rows, const RowValues& values) {
   return sampler_update(terms, coefficients);
 }
 
-Tensor x_start_of_each(at::ArrayRef<const SamplerCall*> calls, const Tensor& x,
-                       const Tensor& prediction) {
+double clip_range_of(const SamplerOptions& options) {
+  return options.clip == X0Clip::kClip ? options.clip_range : kUnclipped;
+}
+
+/// What is left to do where x_start is a sum that was clipped to clip_range_of().
+Tensor clip_sum(const SamplerOptions& options, const Tensor& x_start) {
+  return options.clip == X0Clip::kClip ? x_start : clip_x_start(options, x_start);
+}
+
+Tensor x_start_of(const SamplerCall& call, const SamplerOptions& options, const Tensor& x,
+                  const Tensor& prediction) {
+  std::vector<UpdateTerm> terms;
+  if (call.x_start_from_x_t != 0) terms.push_back({x, call.x_start_from_x_t});
+  if (call.x_start_from_output != 0) terms.push_back({prediction, call.x_start_from_output});
+  return clip_sum(options, sampler_update(terms, clip_range_of(options)));
+}
+
+Tensor x_start_of_each(at::ArrayRef<const SamplerCall*> calls, const SamplerOptions& options,
+                       const Tensor& x, const Tensor& prediction) {
   std::vector<double> coefficients;
   for (const SamplerCall* call : calls) {
     coefficients.insert(coefficients.end(), {call->x_start_from_x_t, call->x_start_from_output});
   }
-  return sampler_update({x, prediction}, coefficients);
+  return clip_sum(options, sampler_update({x, prediction}, coefficients, clip_range_of(options)));
 }
 
 /// One number of each call, to be multiplied with x.
@@ -151,9 +169,8 @@ AdvanceResult advance(const SamplerPlan& plan, const SamplerOptions& options,
   const SamplerCall& call = plan.calls[state.position];
   const Tensor& x = state.x;
   const NetworkOutput answer = split_output(x, output, plan.learned_variance);
-  const Tensor x_start = x * call.x_start_from_x_t + answer.prediction * call.x_start_from_output;
   AdvanceResult result;
-  result.pred_x_start = clip_x_start(options, x_start);
+  result.pred_x_start = x_start_of(call, options, x, answer.prediction);
   const RowValues values{x, result.pred_x_start, &state.memory, scale_noise(call, answer.v, noise)};
   result.state.x = take_row(call.next, values);
   result.state.memory = state.memory;
@@ -171,7 +188,7 @@ AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const Sampler
   const bool learned_variance = output.dim() == x.dim() && output.size(1) == 2 * x.size(1);
   const NetworkOutput answer = split_output(x, output, learned_variance);
   AdvanceResult result;
-  result.pred_x_start = clip_x_start(options, x_start_of_each(calls, x, answer.prediction));
+  result.pred_x_start = x_start_of_each(calls, options, x, answer.prediction);
   const RowValues values{x, result.pred_x_start, &state.memory,
                          scale_noise_each(calls, answer.v, noise)};
   std::vector<UpdateRow> rows;
@@ -201,9 +218,16 @@ Tensor call_timesteps(const SamplerPlan& plan, const SamplerState& state) {
   return at::full({n}, t, options.dtype(at::kFloat));
 }
 
-Tensor eps_of_call(const SamplerCall& call, const Tensor& x_t, const Tensor& pred_x_start) {
-  const double a = call.level.alpha_bar;
-  return (x_t - pred_x_start * std::sqrt(a)) / std::sqrt(1 - a);
+Tensor plan_timesteps(const SamplerPlan& plan, const Tensor& x) {
+  std::vector<double> of_calls;
+  for (const SamplerCall& call : plan.calls) of_calls.push_back(call.level.t);
+  const Tensor column = at::tensor(of_calls, at::kDouble).unsqueeze(/*dim=*/1);
+  const Tensor rows = column.to(plan.whole_timesteps ? at::kLong : at::kFloat);
+  return send_to_device(rows.repeat({1, x.size(0)}), x.device());
+}
+
+Tensor eps_of_x_start(double alpha_bar, const Tensor& x_t, const Tensor& pred_x_start) {
+  return (x_t - pred_x_start * std::sqrt(alpha_bar)) / std::sqrt(1 - alpha_bar);
 }
 
 }  // namespace ddpm

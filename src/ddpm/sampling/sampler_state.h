@@ -43,6 +43,9 @@ AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const Sampler
 /// t for the network's next call: [N] int64, or float32 where the plan has fractional timesteps.
 Tensor call_timesteps(const SamplerPlan& plan, const SamplerState& state);
 
+/// Those of all its calls, a row each, for x [N, ...] and on its device: [calls, N].
+Tensor plan_timesteps(const SamplerPlan& plan, const Tensor& x);
+
 /// x_start clipped as `options` say: not at all, to [-clip_range, clip_range], or by dynamic
 /// thresholding, where s = the dynamic_ratio quantile of the image's |x_start|, limited to [1,
 /// dynamic_max], and the result is clamp(x_start, -s, s) / s [Imagen Sec. 2.3].
@@ -52,6 +55,6 @@ Tensor clip_x_start(const SamplerOptions& options, const Tensor& x_start);
 
 /// The eps that belongs to pred_x_start: (x_t - sqrt(alpha_bar) pred_x_start) / sqrt(1 -
 /// alpha_bar).
-Tensor eps_of_call(const SamplerCall& call, const Tensor& x_t, const Tensor& pred_x_start);
+Tensor eps_of_x_start(double alpha_bar, const Tensor& x_t, const Tensor& pred_x_start);
 
 }  // namespace ddpm

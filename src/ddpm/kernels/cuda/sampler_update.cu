@@ -31,7 +31,7 @@ template <typename T, int kWidth>
 __global__ void __launch_bounds__(kThreads)
     sampler_update_kernel(const __grid_constant__ Values<T> values,
                           const __grid_constant__ Coefficients<T> coefficients, int terms,
-                          int64_t elements, T* out) {
+                          int64_t elements, T clip_range, T* out) {
   using Part = Access<T, kWidth>;
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (thread * kWidth >= elements) return;
@@ -44,6 +44,11 @@ __global__ void __launch_bounds__(kThreads)
     const Part value = *reinterpret_cast<const Part*>(values.of[k] + offset);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) sum.of[j] += coefficient * value.of[j];
+  }
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) {  // fmin() and fmax() would lose NaN
+    if (sum.of[j] > clip_range) sum.of[j] = clip_range;
+    if (sum.of[j] < -clip_range) sum.of[j] = -clip_range;
   }
   *reinterpret_cast<Part*>(out + offset) = sum;
 }
@@ -66,7 +71,8 @@ cudaError_t update_images(const SamplerTerms& terms, const double* coefficients,
     const dim3 blocks(static_cast<unsigned>((threads + kThreads - 1) / kThreads),
                       static_cast<unsigned>(images));
     sampler_update_kernel<T, kWidth><<<blocks, kThreads, 0, stream>>>(
-        values, own, terms.terms, terms.elements, out + first * terms.elements);
+        values, own, terms.terms, terms.elements, static_cast<T>(terms.clip_range),
+        out + first * terms.elements);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
   return cudaSuccess;

@@ -12,7 +12,8 @@
 
 namespace ddpm::cuda {
 
-Tensor fused_sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients) {
+Tensor fused_sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients,
+                            double clip_range) {
   check_arg(values.size() <= kMostSamplerTerms, "[sampler_update] terms: expected at most ",
             kMostSamplerTerms, " on a GPU, got ", values.size());
   const Tensor& first = values.front();
@@ -21,7 +22,8 @@ Tensor fused_sampler_update(const std::vector<Tensor>& values, at::ArrayRef<doub
   SamplerTerms terms{.images = first.size(0),
                      .elements = sum.numel() / std::max(first.size(0), int64_t{1}),
                      .terms = static_cast<int>(values.size()),
-                     .is_double = first.scalar_type() == at::kDouble};
+                     .is_double = first.scalar_type() == at::kDouble,
+                     .clip_range = clip_range};
   std::vector<Tensor> held;  // until the kernel is launched
   for (size_t k = 0; k < values.size(); ++k) {
     held.push_back(values[k].contiguous());

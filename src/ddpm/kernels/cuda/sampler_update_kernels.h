@@ -13,11 +13,12 @@ struct SamplerTerms {
   int64_t elements = 0;  ///< Of an image.
   int terms = 0;         ///< 1 to kMostSamplerTerms.
   bool is_double = false;
+  double clip_range = 0;  ///< Positive, may be infinite.
   const void* values[kMostSamplerTerms] = {};
 };
 
-/// out[i] = sum_k coefficients[i, k] values[k][i], rounded to the values' type; a value whose
-/// coefficient is 0 is not read.
+/// out[i] = sum_k coefficients[i, k] values[k][i], rounded to the values' type and clipped to the
+/// range; a value whose coefficient is 0 is not read.
 ///
 /// @param coefficients [images, terms] in the host's memory; read before this returns.
 cudaError_t sampler_update(const SamplerTerms& terms, const double* coefficients, void* out,

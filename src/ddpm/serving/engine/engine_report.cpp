@@ -61,7 +61,7 @@ void tell_trace(const LaneCall& call, std::size_t row) {
                           .step = trace.step,
                           .t = trace.t,
                           .x_t = trace.x_t.cpu().clone(),
-                          .eps = trace.eps.cpu(),
+                          .eps = trace.eps().cpu(),
                           .pred_x_start = trace.pred_x_start.cpu().clone()});
   });
   ++request.next_frame;
