@@ -19,9 +19,6 @@ using testing::sampled;
 using testing::tensors_near;
 using testing::Told;
 
-/// advance() and advance_each() round the same sums in different orders; 20 steps multiply that.
-constexpr double kSamplerTolerance = 5e-5;
-
 std::vector<EngineRequest> one_request_a_sampler() {
   std::vector<EngineRequest> requests;
   for (SamplerOptions sampler : every_kind()) {
@@ -57,7 +54,7 @@ TEST_F(EngineImagesTest, EverySamplersImagesAreThoseOfSampleAloneAndInAMixedBatc
     engine.run();
     ASSERT_TRUE(alone->has_ended_as(RequestOutcome::kDone));
     ASSERT_TRUE(together[i]->has_ended_as(RequestOutcome::kDone));
-    EXPECT_TRUE(tensors_near(alone->pixels(), sampled(*model, requests[i]), kSamplerTolerance));
+    EXPECT_TRUE(at::equal(alone->pixels(), sampled(*model, requests[i]))) << "bit for bit";
     EXPECT_TRUE(at::equal(together[i]->pixels(), alone->pixels())) << "bit for bit";
   }
 }
@@ -93,8 +90,7 @@ TEST_F(EngineImagesTest, ImagesThatJoinAndLeaveMidwayAreTheSame) {
   for (const auto& [request, told] : added) {
     ASSERT_TRUE(told->has_ended_as(RequestOutcome::kDone));
     for (int64_t image = 0; image < request.num_images; ++image) {
-      EXPECT_TRUE(
-          tensors_near(told->pixels(image), sampled(*model, request, image), kSamplerTolerance))
+      EXPECT_TRUE(at::equal(told->pixels(image), sampled(*model, request, image)))
           << "seed " << request.seed << ", image " << image;
     }
   }
@@ -117,7 +113,7 @@ TEST_F(EngineImagesTest, LearnedVariancesAndClassesAreEachImagesOwn) {
                                        .class_labels = {4, 1}});
   engine.run();
   for (const auto& [request, told] : added) {
-    EXPECT_TRUE(tensors_near(told->pixels(), sampled(*model, request), kSamplerTolerance));
+    EXPECT_TRUE(at::equal(told->pixels(), sampled(*model, request)));
   }
   EXPECT_TRUE(at::equal(each->pixels(0), added[4].second->pixels()));
   EXPECT_FALSE(at::equal(each->pixels(1), added[1].second->pixels())) << "another image number";
@@ -203,9 +199,9 @@ TEST_F(EngineImagesTest, PreviewsAndTracesShowTheImagesOwnWay) {
     const SampleTrace& expected = steps.at(frame * 3);
     EXPECT_EQ(trace.step, expected.step);
     EXPECT_EQ(trace.t, expected.t);
-    EXPECT_TRUE(tensors_near(trace.x_t, expected.x_t[0], kSamplerTolerance));
-    EXPECT_TRUE(tensors_near(trace.eps, expected.eps()[0], kSamplerTolerance));
-    EXPECT_TRUE(tensors_near(trace.pred_x_start, expected.pred_x_start[0], kSamplerTolerance));
+    EXPECT_TRUE(at::equal(trace.x_t, expected.x_t[0]));
+    EXPECT_TRUE(at::equal(trace.eps, expected.eps()[0]));
+    EXPECT_TRUE(at::equal(trace.pred_x_start, expected.pred_x_start[0]));
   }
   std::vector<int64_t> previewed;
   int64_t steps_told = 0;
