@@ -98,7 +98,8 @@ Tensor take_rows(const std::vector<UpdateRow>& rows, const RowValues& values) {
 }
 
 double clip_range_of(const SamplerOptions& options) {
-  return options.clip == X0Clip::kClip ? options.clip_range : kUnclipped;
+  if (options.clip == X0Clip::kClip) return options.clip_range;
+  return kUnclipped;
 }
 
 /// What is left to do where x_start is a sum that was clipped to clip_range_of().
