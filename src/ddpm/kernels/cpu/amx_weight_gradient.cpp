@@ -78,14 +78,17 @@ struct Slice {
   const GradientTask& task;
   const uint16_t* d_y;  ///< tiles
   const uint16_t* x;    ///< tiles
+  float* thread_sums;
   int64_t first_row, last_row;
-  bool adds;  ///< to the sums of the slice before
+  bool adds;    ///< to the sums of the slice before
+  bool rounds;  ///< its sums, as no slice comes after it
 
   /// Sums of two tiles of channels, which count from the task's first ones.
   float* sums(int64_t out, int64_t in) const {
+    const int64_t size = plan.taps() * kSumsPerTile;
+    if (plan.rounds_at_once()) return thread_sums + (out * plan.task_tiles + in) * size;
     const int64_t row = task.part * plan.d_y.channel_tiles() + task.first_out + out;
-    const int64_t tile = row * plan.x.channel_tiles() + task.first_in + in;
-    return memory.sums + tile * plan.taps() * kSumsPerTile;
+    return memory.sums + (row * plan.x.channel_tiles() + task.first_in + in) * size;
   }
 };
 
@@ -130,10 +133,9 @@ void round_task_tile(const Slice& slice, const float* sums, int64_t out, int64_t
 }
 
 DDPM_AMX void multiply_3x3(const Slice& slice, int64_t out, int64_t in) {
-  alignas(64) float rest[3 * kSumsPerTile];
-  const bool rounds = slice.plan.rounds_at_once();
+  alignas(64) float complete[3 * kSumsPerTile];
   for (int64_t tap_row = 0; tap_row < 3; ++tap_row) {
-    float* const sums = rounds ? rest : slice.sums(out, in) + 3 * tap_row * kSumsPerTile;
+    float* sums = slice.sums(out, in) + 3 * tap_row * kSumsPerTile;
     if (slice.adds) {
       _tile_loadd(0, sums, kRowBytes);
       _tile_loadd(1, sums + kSumsPerTile, kRowBytes);
@@ -144,10 +146,11 @@ DDPM_AMX void multiply_3x3(const Slice& slice, int64_t out, int64_t in) {
       _tile_zero(2);
     }
     add_rows(slice, out, in, tap_row);
+    if (slice.rounds) sums = complete;
     _tile_stored(0, sums, kRowBytes);
     _tile_stored(1, sums + kSumsPerTile, kRowBytes);
     _tile_stored(2, sums + 2 * kSumsPerTile, kRowBytes);
-    for (int64_t i = 0; rounds && i < 3; ++i) {
+    for (int64_t i = 0; slice.rounds && i < 3; ++i) {
       round_task_tile(slice, sums + i * kSumsPerTile, out, in, 3 * tap_row + i);
     }
   }
@@ -171,10 +174,9 @@ DDPM_AMX void add_pixels(const uint16_t* const d_y[2], const uint16_t* const x[2
 DDPM_AMX void multiply_1x1(const Slice& slice, int64_t out, int64_t in) {
   const int64_t outs[2] = {out, std::min(out + 1, slice.task.num_outs - 1)};
   const int64_t ins[2] = {in, std::min(in + 1, slice.task.num_ins - 1)};
-  alignas(64) float rest[4][kSumsPerTile];
-  const bool rounds = slice.plan.rounds_at_once();
+  alignas(64) float complete[4][kSumsPerTile];
   float* sums[4];
-  for (int i = 0; i < 4; ++i) sums[i] = rounds ? rest[i] : slice.sums(outs[i / 2], ins[i % 2]);
+  for (int i = 0; i < 4; ++i) sums[i] = slice.sums(outs[i / 2], ins[i % 2]);
   if (slice.adds) {
     _tile_loadd(0, sums[0], kRowBytes);
     _tile_loadd(1, sums[1], kRowBytes);
@@ -192,11 +194,12 @@ DDPM_AMX void multiply_1x1(const Slice& slice, int64_t out, int64_t in) {
     x[i] = slice.x + slice.plan.x.at(ins[i], slice.first_row);
   }
   add_pixels(d_y, x, (slice.last_row - slice.first_row) * slice.plan.d_y.columns);
+  for (int i = 0; slice.rounds && i < 4; ++i) sums[i] = complete[i];
   _tile_stored(0, sums[0], kRowBytes);
   _tile_stored(1, sums[1], kRowBytes);
   _tile_stored(2, sums[2], kRowBytes);
   _tile_stored(3, sums[3], kRowBytes);
-  for (int i = 0; rounds && i < 4; ++i) {
+  for (int i = 0; slice.rounds && i < 4; ++i) {
     round_task_tile(slice, sums[i], outs[i / 2], ins[i % 2], 0);
   }
 }
@@ -233,9 +236,10 @@ bool has_amx_weight_gradient() {
 }
 
 GradientWorker::GradientWorker(const WeightGradientPlan& plan, const GradientMemory& memory,
-                               uint16_t* tiles)
+                               uint16_t* tiles, float* sums)
     : plan_(plan),
       memory_(memory),
+      sums_(sums),
       d_y_tiles_(tiles),
       x_tiles_(tiles + plan.d_y.at(plan.task_tiles, 0)) {}
 
@@ -259,9 +263,11 @@ void GradientWorker::run(int64_t index) const {
                     .task = task,
                     .d_y = d_y_tiles_,
                     .x = x_tiles_,
+                    .thread_sums = sums_,
                     .first_row = row,
                     .last_row = end,
-                    .adds = row > first});
+                    .adds = row > first,
+                    .rounds = plan_.rounds_at_once() && end == last});
   }
 }
 
@@ -293,8 +299,8 @@ namespace ddpm::cpu {
 bool has_amx_weight_gradient() { return false; }
 
 GradientWorker::GradientWorker(const WeightGradientPlan& plan, const GradientMemory& memory,
-                               uint16_t*)
-    : plan_(plan), memory_(memory), d_y_tiles_(nullptr), x_tiles_(nullptr) {}
+                               uint16_t*, float*)
+    : plan_(plan), memory_(memory), sums_(nullptr), d_y_tiles_(nullptr), x_tiles_(nullptr) {}
 void GradientWorker::run(int64_t) const {}
 void round_parts(const WeightGradientPlan&, const GradientMemory&, int64_t) {}
 

@@ -22,7 +22,9 @@ struct GradientMemory {
 class GradientWorker {
  public:
   /// @param tiles plan.num_tile_numbers(), aligned to 64 bytes, of this thread.
-  GradientWorker(const WeightGradientPlan& plan, const GradientMemory& memory, uint16_t* tiles);
+  /// @param sums  plan.num_thread_sums(), of this thread.
+  GradientWorker(const WeightGradientPlan& plan, const GradientMemory& memory, uint16_t* tiles,
+                 float* sums);
 
   /// One of plan.num_tasks(): writes d_weight if the plan rounds at once, and sums otherwise.
   void run(int64_t index) const;
@@ -30,6 +32,7 @@ class GradientWorker {
  private:
   const WeightGradientPlan& plan_;
   const GradientMemory& memory_;
+  float* sums_;
   uint16_t* d_y_tiles_;
   uint16_t* x_tiles_;
   AmxRegisters registers_;

@@ -37,13 +37,14 @@ WeightGradientShape shape_of(const Tensor& d_y, const Tensor& x, int64_t kernel,
           .padding = padding};
 }
 
-/// The tiles of a thread, and what multiplies them.
+/// The tiles and sums of a thread, and what multiplies them.
 struct ThreadOfGradient {
   ThreadOfGradient(const WeightGradientPlan& plan, const GradientMemory& memory)
       : tiles(at::empty({plan.num_tile_numbers()}, at::kBFloat16)),
-        worker(plan, memory, mutable_words_of(tiles)) {}
+        sums(at::empty({plan.num_thread_sums()}, at::kFloat)),
+        worker(plan, memory, mutable_words_of(tiles), sums.mutable_data_ptr<float>()) {}
 
-  Tensor tiles;
+  Tensor tiles, sums;
   GradientWorker worker;
 };
 

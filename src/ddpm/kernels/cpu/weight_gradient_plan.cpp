@@ -9,11 +9,14 @@ namespace {
 struct Blocking {
   int64_t task_tiles;
   int64_t tiles_per_slice;  ///< of 16 channels of d_y
-  int64_t most_parts;       ///< each costs memory for all sums
 };
+
+// Parts are for the sake of threads: each costs memory for all sums.
+constexpr int64_t kWantedTasks = 8;
+
 Blocking blocking_of(int64_t kernel) {
-  if (kernel == 1) return {.task_tiles = 16, .tiles_per_slice = 32, .most_parts = 8};
-  return {.task_tiles = 8, .tiles_per_slice = 48, .most_parts = 4};
+  if (kernel == 1) return {.task_tiles = 16, .tiles_per_slice = 32};
+  return {.task_tiles = 8, .tiles_per_slice = 48};
 }
 
 /// Tiles of d_y's rows if a tile holds so many images.
@@ -76,20 +79,24 @@ WeightGradientPlan::WeightGradientPlan(const WeightGradientShape& of)
   task_tiles = blocking.task_tiles;
   rows_per_slice = std::clamp<int64_t>(blocking.tiles_per_slice / d_y.columns, 1, d_y.rows());
   const int64_t slices = divide_up(d_y.rows(), rows_per_slice);
-  rows_per_part = rows_per_slice * divide_up(slices, blocking.most_parts);
+  const int64_t wanted_parts = divide_up(kWantedTasks, num_groups());
+  rows_per_part = rows_per_slice * divide_up(slices, wanted_parts);
   parts = divide_up(d_y.rows(), rows_per_part);
   d_y.kept_rows = rows_per_slice;
   x.kept_rows = rows_read(of, rows_per_slice);
 }
 
-int64_t WeightGradientPlan::num_tasks() const {
-  return parts * divide_up(d_y.channel_tiles(), task_tiles) *
-         divide_up(x.channel_tiles(), task_tiles);
+int64_t WeightGradientPlan::num_groups() const {
+  return divide_up(d_y.channel_tiles(), task_tiles) * divide_up(x.channel_tiles(), task_tiles);
 }
 
 int64_t WeightGradientPlan::num_sums() const {
   if (rounds_at_once()) return 0;
   return parts * d_y.channel_tiles() * x.channel_tiles() * taps() * kSumsPerTile;
+}
+
+int64_t WeightGradientPlan::num_thread_sums() const {
+  return rounds_at_once() ? task_tiles * task_tiles * taps() * kSumsPerTile : 0;
 }
 
 int64_t WeightGradientPlan::num_tile_numbers() const {

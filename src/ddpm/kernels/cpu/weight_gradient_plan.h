@@ -58,11 +58,17 @@ struct WeightGradientPlan {
   int64_t rows_per_slice, rows_per_part, parts;
 
   int64_t taps() const { return shape.kernel * shape.kernel; }
-  int64_t num_tasks() const;
+  /// Tasks of a part.
+  int64_t num_groups() const;
+  int64_t num_tasks() const { return parts * num_groups(); }
+  /// True if a task has all of its sums and rounds them itself.
+  bool rounds_at_once() const { return parts == 1; }
   /// float32 numbers that tasks leave behind, [part][O / 16][C / 16][taps][16][16]; none if they
-  /// round their sums at once.
+  /// round.
   int64_t num_sums() const;
-  bool rounds_at_once() const { return parts == 1 && rows_per_part == rows_per_slice; }
+  /// float32 numbers that a thread keeps between the slices of a task that rounds,
+  /// [task_tiles][task_tiles][taps][16][16].
+  int64_t num_thread_sums() const;
   /// bfloat16 numbers of the tiles that a thread keeps.
   int64_t num_tile_numbers() const;
 };
