@@ -128,7 +128,7 @@ TEST(SamplerTest, StepMovesSamplesToThePreviousMarginal) {
     options.steps = 5;
     const auto plan = make_sampler_plan(schedule, PredictionType::kVelocity, options);
     const NoiseLevel& next = plan.calls[1].next_level;
-    const auto t = call_timesteps(plan, {.x = x_start, .position = 1});
+    const auto t = plan_timesteps(plan, x_start)[1];
     const auto x_t = q_sample(schedule, x_start, t, at::randn_like(x_start));
     const auto v = oracle(schedule, PredictionType::kVelocity, x_start)(x_t, t);
     const auto x_prev =

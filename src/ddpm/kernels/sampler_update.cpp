@@ -86,28 +86,20 @@ Tensor update_on_gpu(const std::vector<Column>& columns, double clip_range) {
 }
 #endif
 
-/// @param columns one or more, alike.
-Tensor update(std::vector<Column> columns, double clip_range) {
-  const Tensor first = columns.front().value;
-#ifdef DDPM_CUDA
-  if (first.is_cuda()) return update_on_gpu(columns, clip_range);
-#endif
-  const Tensor sum = AT_DISPATCH_FLOATING_TYPES(first.scalar_type(), "sampler_update",
-                                                [&] { return add_rows<scalar_t>(columns, first); });
-  return clip_range == kUnclipped ? sum : sum.clamp_(-clip_range, clip_range);
-}
-
 }  // namespace
 
 Tensor sampler_update(const std::vector<UpdateTerm>& terms, double clip_range) {
   check_arg(!terms.empty(), "[sampler_update] terms: expected one or more, got none");
-  std::vector<Column> columns;
+  std::vector<Tensor> values;
   for (const UpdateTerm& term : terms) {
     check_term(term.value, terms.front().value);
-    const auto images = static_cast<size_t>(term.value.size(0));
-    columns.push_back({term.value, std::vector<double>(images, term.coefficient)});
+    values.push_back(term.value);
   }
-  return update(std::move(columns), clip_range);
+  std::vector<double> coefficients;
+  for (int64_t image = 0; image < values.front().size(0); ++image) {
+    for (const UpdateTerm& term : terms) coefficients.push_back(term.coefficient);
+  }
+  return sampler_update(values, coefficients, clip_range);
 }
 
 Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> coefficients,
@@ -129,7 +121,12 @@ Tensor sampler_update(const std::vector<Tensor>& values, at::ArrayRef<double> co
     columns.push_back(std::move(column));
   }
   if (columns.empty()) return at::zeros_like(first);
-  return update(std::move(columns), clip_range);
+#ifdef DDPM_CUDA
+  if (first.is_cuda()) return update_on_gpu(columns, clip_range);
+#endif
+  const Tensor sum = AT_DISPATCH_FLOATING_TYPES(first.scalar_type(), "sampler_update",
+                                                [&] { return add_rows<scalar_t>(columns, first); });
+  return clip_range == kUnclipped ? sum : sum.clamp_(-clip_range, clip_range);
 }
 
 }  // namespace ddpm

@@ -31,6 +31,8 @@ Tensor room_for(const Tensor& x, std::optional<at::ScalarType> rounded_to) {
   return at::empty(x.sizes(), seen.memory_format(at::MemoryFormat::ChannelsLast));
 }
 
+CallInputs map_alone(const Tensor& x) { return {.x = x, .t = {}}; }
+
 /// The calls of one shape, in fixed storage.
 class CapturedCall {
  public:
@@ -58,12 +60,12 @@ class CapturedCall {
     const Tensor answer = room_for_answer();
     if (CudaGraph* const graph = replay_.graph()) {
       if (takes_inputs) inputs_.rebind(*graph, from, to);
-      if (answer.defined()) answer_.rebind(*graph, {.x = output_, .t = {}}, {.x = answer, .t = {}});
+      if (answer.defined()) answer_.rebind(*graph, map_alone(output_), map_alone(answer));
     }
     replay_.run([&] {
       if (takes_inputs) inputs_.copy(from, to);
       output_ = denoise(x_, t_, labels_);
-      if (answer.defined()) answer_.copy({.x = output_, .t = {}}, {.x = answer, .t = {}});
+      if (answer.defined()) answer_.copy(map_alone(output_), map_alone(answer));
     });
     return answer.defined() ? answer : output_.clone();
   }
@@ -73,8 +75,7 @@ class CapturedCall {
   Tensor room_for_answer() const {
     if (!output_.defined()) return {};
     const Tensor answer = at::empty_like(output_);
-    const bool takes = CapturedCopy::takes({.x = output_, .t = {}}, {.x = answer, .t = {}});
-    return takes ? answer : Tensor();
+    return CapturedCopy::takes(map_alone(output_), map_alone(answer)) ? answer : Tensor();
   }
 
   at::ScalarType dtype_;  ///< Of the x that comes in.

@@ -129,11 +129,12 @@ Tensor restore(const Denoiser& model, const SamplerOptions& options,
   NumberedDraws draws(request);
   const Tensor noise = initial_noise(request);
   SamplerState state{.x = measured.put_into(noise, first_level, noise)};
+  const Tensor timesteps = plan_timesteps(plan, noise);
   int64_t step = 0;
   bool begins_step = true;
   const auto take_call = [&] {
     const SamplerCall& call = plan.calls[state.position];
-    const Tensor output = model.denoise(state.x, call_timesteps(plan, state));
+    const Tensor output = model.denoise(state.x, timesteps[static_cast<int64_t>(state.position)]);
     AdvanceResult result =
         advance(plan, options, state, output, call.next.noise != 0 ? draws.next() : Tensor());
     if (trace && begins_step) trace(trace_of_call(call, step++, state.x, result.pred_x_start));

@@ -109,9 +109,8 @@ Tensor clip_sum(const SamplerOptions& options, const Tensor& x_start) {
 
 Tensor x_start_of(const SamplerCall& call, const SamplerOptions& options, const Tensor& x,
                   const Tensor& prediction) {
-  std::vector<UpdateTerm> terms;
-  if (call.x_start_from_x_t != 0) terms.push_back({x, call.x_start_from_x_t});
-  if (call.x_start_from_output != 0) terms.push_back({prediction, call.x_start_from_output});
+  const std::vector<UpdateTerm> terms{{x, call.x_start_from_x_t},
+                                      {prediction, call.x_start_from_output}};
   return clip_sum(options, sampler_update(terms, clip_range_of(options)));
 }
 
@@ -209,14 +208,6 @@ AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const Sampler
     result.state.memory[slot] = written ? take_rows(rows, values) : state.memory[slot];
   }
   return result;
-}
-
-Tensor call_timesteps(const SamplerPlan& plan, const SamplerState& state) {
-  const double t = plan.calls.at(state.position).level.t;
-  const auto options = at::TensorOptions(state.x.device());
-  const int64_t n = state.x.size(0);
-  if (plan.whole_timesteps) return at::full({n}, static_cast<int64_t>(t), options.dtype(at::kLong));
-  return at::full({n}, t, options.dtype(at::kFloat));
 }
 
 Tensor plan_timesteps(const SamplerPlan& plan, const Tensor& x) {

@@ -26,7 +26,7 @@ struct AdvanceResult {
 ///
 /// @param state  at a call of the plan; unchanged.
 /// @param output [N, C, H, W] ([N, 2 C, H, W] with plan.learned_variance), any floating dtype: the
-///               network's answer for (state.x, call_timesteps(plan, state)).
+///               network's answer for state.x and row state.position of plan_timesteps().
 /// @param noise  like x, standard normal; may be undefined where the call's next.noise is 0.
 /// @throws std::invalid_argument if the plan is at its end, output has another shape, or noise is
 ///         missing.
@@ -40,10 +40,8 @@ AdvanceResult advance(const SamplerPlan& plan, const SamplerOptions& options,
 AdvanceResult advance_each(at::ArrayRef<const SamplerCall*> calls, const SamplerOptions& options,
                            const SamplerState& state, const Tensor& output, const Tensor& noise);
 
-/// t for the network's next call: [N] int64, or float32 where the plan has fractional timesteps.
-Tensor call_timesteps(const SamplerPlan& plan, const SamplerState& state);
-
-/// Those of all its calls, a row each, for x [N, ...] and on its device: [calls, N].
+/// t for each of the network's calls with x [N, ...], on its device: [calls, N] int64, or float32
+/// where the plan has fractional timesteps.
 Tensor plan_timesteps(const SamplerPlan& plan, const Tensor& x);
 
 /// x_start clipped as `options` say: not at all, to [-clip_range, clip_range], or by dynamic
