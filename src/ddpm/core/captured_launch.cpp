@@ -19,13 +19,13 @@ cudaError_t get_last_nodes(cudaStream_t stream, cudaStreamCaptureStatus* status,
 
 }  // namespace
 
-CapturedLaunch CapturedLaunch::last_of(cudaStream_t stream) {
+std::optional<CapturedLaunch> CapturedLaunch::last_of(cudaStream_t stream) {
   cudaStreamCaptureStatus status{};
   const cudaGraphNode_t* nodes = nullptr;
   size_t count = 0;
   C10_CUDA_CHECK(get_last_nodes(stream, &status, &nodes, &count));
-  TORCH_CHECK(status == cudaStreamCaptureStatusActive && count == 1,
-              "[CapturedLaunch] expected a stream that captures, behind one launch, got ", count);
+  if (status != cudaStreamCaptureStatusActive) return std::nullopt;
+  TORCH_CHECK(count == 1, "[CapturedLaunch] expected a stream behind one launch, got ", count);
   cudaKernelNodeParams params{};
   C10_CUDA_CHECK(cudaGraphKernelNodeGetParams(nodes[0], &params));
   return CapturedLaunch(nodes[0]);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cuda_runtime_api.h>
+#include <optional>
 
 #include "ddpm/core/cuda_graph.h"
 
@@ -10,10 +11,10 @@ namespace ddpm {
 /// with CUDA alone.
 class CapturedLaunch {
  public:
-  /// What `stream`, which captures, has launched last: a kernel.
+  /// The kernel that `stream` has launched last; none if it does not capture.
   ///
-  /// @throws c10::Error if it is none, or the stream does not capture.
-  static CapturedLaunch last_of(cudaStream_t stream);
+  /// @throws c10::Error if what it has captured last is no kernel.
+  static std::optional<CapturedLaunch> last_of(cudaStream_t stream);
 
   /// Replays from the next one on have these arguments; those that are under way keep theirs.
   ///

@@ -71,11 +71,9 @@ void copy_call_inputs_at_once(const CallInputs& from, const CallInputs& to) {
 std::unique_ptr<CapturedCallCopy> CapturedCallCopy::of_last_launch(const CallInputs& from,
                                                                    const CallInputs& to) {
   const auto stream = c10::cuda::getCurrentCUDAStream(from.x.device().index());
-  cudaStreamCaptureStatus status{};
-  C10_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
-  if (status != cudaStreamCaptureStatusActive) return nullptr;
-  return std::unique_ptr<CapturedCallCopy>(
-      new CapturedCallCopy(CapturedLaunch::last_of(stream), copy_of(from, to)));
+  const auto launch = CapturedLaunch::last_of(stream);
+  if (!launch) return nullptr;
+  return std::unique_ptr<CapturedCallCopy>(new CapturedCallCopy(*launch, copy_of(from, to)));
 }
 
 void CapturedCallCopy::rebind(CudaGraph& graph, const CallInputs& from, const CallInputs& to) {

@@ -103,8 +103,8 @@ class TileNorm {
     if (plan_.images == 1) {
       load(copier, 0, norm);
 #pragma unroll 1
-      for (int row = copier.first_row; row < all; row += 2 * copier.step) {  // two at once
-        const int other = min(row + copier.step, all);  // what stands behind all is zero
+      for (int row = copier.first_row; row < all; row += 2 * copier.step) {   // two at once
+        const int other = row + copier.step < all ? row + copier.step : row;  // or itself again
         uint4 values = *row_of(first, row), other_values = *row_of(first, other);
         apply(norm, values);
         apply(norm, other_values);

@@ -53,6 +53,7 @@ struct WeightFeeder {
 struct Chunk {
   uint32_t inside = 0;          // of the thread's pixels, those of the map; the others are zero
   const float* norm = nullptr;  // of the thread's channels; none: as they are
+  bool makes_room = false;      // for a tile's result, whose residual comes with it
 };
 
 template <typename Form>
@@ -74,13 +75,15 @@ struct PixelFeeder {
     return Form::kSmall ? tile.image + first / kImageStride : tile.image;
   }
 
-  /// Of the thread's pixel k.
+  /// Of the thread's pixel k. The last may be none: where nobody writes, behind all.
   __device__ int slot(int k) const {
+    int pixel = (Form::kSmall ? first % kImageStride : first) + k * kImageStride;
+    if (k + 1 == kCount) pixel = min(pixel, kTileSlots);
     if constexpr (Form::kSmall) {
-      const int pixel = first % kImageStride + k * kImageStride;
       return (first / kImageStride * 9 + pixel / 8 + 1) * Around::kPitch + pixel % 8 + 1;
     } else {
-      return first + k * kImageStride;
+      static_assert(kTileSlots < Around::kSlots);
+      return pixel;
     }
   }
 
@@ -133,13 +136,12 @@ struct PixelFeeder {
     return begun;
   }
 
-  /// Makes room for the tile's result and puts the residual there: a warp for each patch.
-  __device__ void begin_result(const Tile<Form>& tile, const Share<Form>& share) const {
+  /// Puts the residual where the tile's result will stand: a warp for each patch.
+  __device__ void bring_residual(const Tile<Form>& tile, const Share<Form>& share) const {
     const int own = static_cast<int>(threadIdx.x) / kWarpThreads - 1;
     if (t.residual != nullptr && own < share.patches()) {
       ResultSender<Form>(conv, t, shared, tile, share.first_patch() + own).take_residual();
     }
-    arrive_after_copies(&shared.result_full);
   }
 
   /// Sends the result of a tile, once it is written.
@@ -169,8 +171,8 @@ struct PixelFeeder {
       }
     }
     show_writes_to_async_proxy();
-    __syncwarp();
-    if (threadIdx.x % kWarpThreads == 0) arrive(&shared.pixels_full[stage]);
+    arrive_as_warp(&shared.pixels_full[stage]);
+    if (chunk.makes_room) arrive(&shared.result_full);
   }
 
   __device__ void feed_all(const Share<Form>& share) const {
@@ -203,7 +205,8 @@ struct PixelFeeder {
             halves = {};  // its registers were lent meanwhile
             if (older.norm != nullptr) halves.load_halves(older.norm);
           }
-          begin_result(tile, share);
+          bring_residual(tile, share);
+          newer.makes_room = true;
         }
         chunk = share.next(chunk);
         if (chunk == share.end()) {

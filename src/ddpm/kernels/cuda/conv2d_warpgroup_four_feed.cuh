@@ -106,8 +106,7 @@ struct FeederOfFour {
       if (n >= kAhead ? older.has_norm : n == -1) take_norm(older, halves, finished.stage);
       if (n >= kAhead) {
         show_writes_to_async_proxy();
-        __syncwarp();
-        if (threadIdx.x % kWarpThreads == 0) arrive(&shared.pixels_full[finished.stage]);
+        arrive_as_warp(&shared.pixels_full[finished.stage]);
         finished.advance();
       }
       older = newer;
@@ -132,7 +131,9 @@ struct FeederOfFour {
     for (int index = share.tile(); index < tiles.count; index += share.step(), phase ^= 1) {
       wait_for_phase(&shared.result_done, phase);
       copy_residual(Tile<Form>(tiles, index), share.rank());
-      arrive_after_copies(&shared.result_full);
+      commit_copies();
+      wait_for_copies<0>();
+      arrive(&shared.result_full);
     }
   }
   __device__ void copy_residual(const Tile<Form>& tile, int rank) const {

@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <cuda_bf16.h>
 
+#include "ddpm/kernels/cuda/warpgroup.cuh"
+
 // The forms of conv2d_warpgroup.cu's kernel, and how each has pixels in shared memory.
 namespace ddpm::cuda::warpgroup {
 
 using bf16 = __nv_bfloat16;
 
-constexpr int kWarpThreads = 32, kGroupThreads = 128, kGroups = 4, kFeeders = 2;
+constexpr int kGroups = 4, kFeeders = 2;
 constexpr int kPatchPixels = 64;  // a patch of 8 x 8, or of 4 of each of kFourImages
 constexpr int kFourImages = 16;   // 4x4 maps of a tile
 constexpr int kOut = 128;         // of a tile

@@ -25,9 +25,6 @@ struct Multiplier {
   using Bias = __nv_bfloat162[kBiasRows][kOut / 8];
 
   __device__ int lane() const { return thread % kWarpThreads; }
-  __device__ void release(uint64_t* barrier) const {
-    if (lane() == 0) arrive(barrier);
-  }
 
   /// One of the kernel's taps, and which it is of those of a stage of weights.
   struct Tap {
@@ -90,8 +87,8 @@ struct Multiplier {
         commit_products();
         wait_for_products<1>();
         if (!is_first) {
-          release(&shared.weights_empty[weights_before]);
-          if (row == 0) release(&shared.pixels_empty[pixels_before]);
+          arrive_as_warp(&shared.weights_empty[weights_before]);
+          if (row == 0) arrive_as_warp(&shared.pixels_empty[pixels_before]);
         }
         weights_before = weights.stage;
         weights.advance();
@@ -100,8 +97,8 @@ struct Multiplier {
       pixels.advance();
     }
     wait_for_products<0>();
-    release(&shared.weights_empty[weights_before]);
-    release(&shared.pixels_empty[pixels_before]);
+    arrive_as_warp(&shared.weights_empty[weights_before]);
+    arrive_as_warp(&shared.pixels_empty[pixels_before]);
   }
 
   /// Both biases, rounded to bf16.
@@ -209,8 +206,7 @@ struct Multiplier {
       result.write(sums[0], bias);
       result.send();
       if (t.sums != nullptr) result.sum();
-      __syncwarp();
-      if (t.residual != nullptr) release(&shared.result_done);
+      if (t.residual != nullptr) arrive(&shared.result_done);
     }
   }
 
@@ -229,8 +225,7 @@ struct Multiplier {
       }
       write_result(sums, bias, share);
       if constexpr (Form::kFeedersSend) {
-        __syncwarp();
-        release(&shared.result_done);
+        arrive(&shared.result_done);
       } else {
         meet(1 + group, kGroupThreads);
         send_result(tile, share);

@@ -4,7 +4,6 @@
 
 #include "ddpm/kernels/cuda/conv2d_warpgroup_halo.cuh"
 #include "ddpm/kernels/cuda/conv2d_warpgroup_kernels.h"
-#include "ddpm/kernels/cuda/warpgroup.cuh"
 
 // What the warps of conv2d_warpgroup.cu share: how the work is cut into tiles, and how a tile's
 // pixels, weights and result lie in shared memory.

@@ -12,7 +12,7 @@ namespace ddpm::cuda::map_attention {
 
 using bf16 = __nv_bfloat16;
 
-constexpr int kWarpThreads = 32, kGroupThreads = 128, kGroups = 2;
+constexpr int kGroups = 2;
 constexpr int kMultipliers = kGroups * kGroupThreads, kThreads = kMultipliers + kGroupThreads;
 constexpr int kFeederRegisters = 24, kMultiplierRegisters = 240;
 constexpr int kGroupRows = 64, kTileRows = kGroups * kGroupRows;  // pixels whose queries are one's

@@ -91,10 +91,10 @@ struct Multiplier {
       }
       commit_products();
       wait_for_products<1>();
-      if (chunk > 0 && lane() == 0) arrive(&shared.empty[stage_of(chunk - 1)]);
+      if (chunk > 0) arrive_as_warp(&shared.empty[stage_of(chunk - 1)]);
     }
     wait_for_products<0>();
-    if (lane() == 0) arrive(&shared.empty[stage_of(kChunks - 1)]);
+    arrive_as_warp(&shared.empty[stage_of(kChunks - 1)]);
   }
 
   /// sums = the pixels of a tile times a weight.

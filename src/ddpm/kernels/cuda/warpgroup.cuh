@@ -9,6 +9,8 @@
 // Matrix Instructions", "mbarrier" and "cp.async.bulk".
 namespace ddpm::cuda {
 
+constexpr int kWarpThreads = 32, kGroupThreads = 128;
+
 /// A barrier in shared memory: `arrivals` and the bytes that were announced end a phase.
 __device__ __forceinline__ void init_barrier(uint64_t* barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
@@ -18,6 +20,11 @@ __device__ __forceinline__ void init_barrier(uint64_t* barrier, int arrivals) {
 __device__ __forceinline__ void arrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
+}
+/// One arrival for a warp, behind what all its threads did.
+__device__ __forceinline__ void arrive_as_warp(uint64_t* barrier) {
+  __syncwarp();  // an arrival says nothing of other threads' accesses
+  if (threadIdx.x % kWarpThreads == 0) arrive(barrier);
 }
 __device__ __forceinline__ void arrive_expecting(uint64_t* barrier, int bytes) {
   asm volatile(
@@ -48,11 +55,6 @@ __device__ __forceinline__ void copy_to_block(void* to, const void* from, int by
           "r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
-}
-/// Arrives once what the thread began to copy by copy_async_or_zero is there.
-__device__ __forceinline__ void arrive_after_copies(uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
-               : "memory");
 }
 /// What this thread wrote to shared memory becomes visible to products and copies.
 __device__ __forceinline__ void show_writes_to_async_proxy() {
