@@ -1,14 +1,17 @@
 #include "ddpm/kernels/cpu/amx_tiles.h"
 
 #if defined(__x86_64__) && defined(__linux__)
+#include <algorithm>
 #include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ddpm/kernels/cpu/integers.h"
+
 // For functions instead of for the file, so that nothing inline in a header becomes AVX-512.
-#define DDPM_AMX __attribute__((target("amx-tile,amx-bf16")))
 #define DDPM_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+#define DDPM_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512bf16")))
 
 namespace ddpm::cpu {
 namespace {
@@ -42,10 +45,43 @@ inline void ask_ahead(const uint16_t* weights) {
   for (int64_t i = 0; i < kStepNumbers; i += kLine) __builtin_prefetch(weights + kAhead + i);
 }
 
+/// 16 numbers of bfloat16 as float32.
+DDPM_AVX512 inline __m512 widened(const uint16_t* from) {
+  __m256i words;
+  __builtin_memcpy(&words, from, sizeof words);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+}
+
+DDPM_AVX512 inline void store_rounded(__m512 values, uint16_t* to) {
+  const __m256bh rounded = _mm512_cvtneps_pbh(values);
+  __builtin_memcpy(to, &rounded, sizeof rounded);
+}
+
+/// Rounds the next `pixels`, or all that are left.
+DDPM_AVX512 inline void round_next(OpenSums& open, int64_t pixels) {
+  constexpr int64_t kHalf = kBlockChannels / 2;
+  const SumsTarget& target = open.target;
+  const int64_t end = std::min(open.rounded + pixels, open.pixels);
+  for (; open.rounded < end; ++open.rounded) {
+    const int64_t i = open.rounded;
+    const int64_t row = i < open.first_pixels ? i : i - open.first_pixels + kTilePixels;
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t at = i * target.stride + half * kHalf;
+      __m512 sum = _mm512_loadu_ps(open.sums + row * kBlockChannels + half * kHalf);
+      if (target.bias != nullptr) sum = _mm512_add_ps(sum, widened(target.bias + half * kHalf));
+      if (target.residual != nullptr) sum = _mm512_add_ps(sum, widened(target.residual + at));
+      store_rounded(sum, target.y + at);
+    }
+  }
+}
+
 template <bool kTwo, bool kFar>
-DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, float* sums) {
+DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, float* sums,
+                       OpenSums& before) {
   constexpr int64_t kSumsRow = kBlockChannels * sizeof(float);
   const int64_t pixel_bytes = pixels.pixel_step * static_cast<int64_t>(sizeof(uint16_t));
+  const int64_t rounded_a_step =
+      divide_up(before.pixels - before.rounded, weights.rows * weights.steps);
   const uint16_t* right = weights.numbers;
   _tile_zero(0);
   _tile_zero(1);
@@ -71,6 +107,7 @@ DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, flo
       }
       first += kTileDepth;
       right += kStepNumbers;
+      round_next(before, rounded_a_step);
     }
   }
   constexpr int64_t kHalf = kBlockChannels / 2, kNext = kTilePixels * kBlockChannels;
@@ -79,38 +116,6 @@ DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, flo
   if constexpr (kTwo) {
     _tile_stored(2, sums + kNext, kSumsRow);
     _tile_stored(3, sums + kNext + kHalf, kSumsRow);
-  }
-}
-
-/// 16 numbers of bfloat16 as float32.
-DDPM_AVX512 inline __m512 widened(const uint16_t* from) {
-  __m256i words;
-  __builtin_memcpy(&words, from, sizeof words);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
-}
-
-DDPM_AVX512 inline void store_rounded(__m512 values, uint16_t* to) {
-  const __m256bh rounded = _mm512_cvtneps_pbh(values);
-  __builtin_memcpy(to, &rounded, sizeof rounded);
-}
-
-/// Adds a row's residual, and rounds it.
-template <bool kResidual>
-DDPM_AVX512 void round_rows_of_tiles(const float* sums, int64_t pixels, const SumsTarget& target) {
-  constexpr int64_t kHalf = kBlockChannels / 2;
-  __m512 bias[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-  if (target.bias != nullptr) {
-    bias[0] = widened(target.bias);
-    bias[1] = widened(target.bias + kHalf);
-  }
-  for (int64_t i = 0; i < pixels; ++i) {
-    for (int64_t half = 0; half < 2; ++half) {
-      const int64_t at = i * target.stride + half * kHalf;
-      __m512 sum = _mm512_loadu_ps(sums + i * kBlockChannels + half * kHalf);
-      sum = _mm512_add_ps(sum, bias[half]);
-      if constexpr (kResidual) sum = _mm512_add_ps(sum, widened(target.residual + at));
-      store_rounded(sum, target.y + at);
-    }
   }
 }
 
@@ -136,20 +141,18 @@ bool has_amx() {
 AmxRegisters::AmxRegisters() { configure(); }
 AmxRegisters::~AmxRegisters() { release(); }
 
-void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums) {
+void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums,
+                    OpenSums& before) {
   if (pixels.second != nullptr) {
-    weights.is_far ? multiply<true, true>(pixels, weights, sums)
-                   : multiply<true, false>(pixels, weights, sums);
+    weights.is_far ? multiply<true, true>(pixels, weights, sums, before)
+                   : multiply<true, false>(pixels, weights, sums, before);
   } else {
-    weights.is_far ? multiply<false, true>(pixels, weights, sums)
-                   : multiply<false, false>(pixels, weights, sums);
+    weights.is_far ? multiply<false, true>(pixels, weights, sums, before)
+                   : multiply<false, false>(pixels, weights, sums, before);
   }
 }
 
-void round_tiles(const float* sums, int64_t pixels, const SumsTarget& target) {
-  target.residual != nullptr ? round_rows_of_tiles<true>(sums, pixels, target)
-                             : round_rows_of_tiles<false>(sums, pixels, target);
-}
+DDPM_AVX512 void round_rest(OpenSums& open) { round_next(open, open.pixels); }
 
 }  // namespace ddpm::cpu
 
@@ -164,9 +167,9 @@ bool has_amx() { return false; }
 AmxRegisters::AmxRegisters() { throw std::logic_error("[AmxRegisters] expected has_amx()"); }
 AmxRegisters::~AmxRegisters() = default;
 
-void multiply_tiles(const PixelTiles&, const WeightTiles&, float*) {}
+void multiply_tiles(const PixelTiles&, const WeightTiles&, float*, OpenSums&) {}
 
-void round_tiles(const float*, int64_t, const SumsTarget&) {}
+void round_rest(OpenSums&) {}
 
 }  // namespace ddpm::cpu
 

@@ -39,11 +39,22 @@ struct WeightTiles {
   bool is_far = false;          ///< They come from memory: they are asked for ahead.
 };
 
-/// sums [32 pixels][32 channels], of which the second half stays as it is without a second tile.
-/// Needs AmxRegisters, and numbers of the pixels up to rows * row_step.
-void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums);
+/// Sums of two tiles that are yet to be rounded, as round_sums() does with all kBlockChannels.
+struct OpenSums {
+  const float* sums = nullptr;  ///< [2][kTilePixels][kBlockChannels]
+  int64_t first_pixels = 0;     ///< That count of the first tile; the second's follow them in y.
+  int64_t pixels = 0;           ///< That count of both.
+  SumsTarget target = {};
+  int64_t rounded = 0;  ///< Pixels that are done.
+};
 
-/// round_sums() of multiply_tiles()' sums, of all kBlockChannels.
-void round_tiles(const float* sums, int64_t pixels, const SumsTarget& target);
+/// sums [2][kTilePixels][kBlockChannels], of which the second half stays as it is without a second
+/// tile. Rounds what is left of `before`, whose sums lie elsewhere, on the way: products leave the
+/// vector units idle. Needs AmxRegisters, and numbers of the pixels up to rows * row_step.
+void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums,
+                    OpenSums& before);
+
+/// Rounds what is left.
+void round_rest(OpenSums& open);
 
 }  // namespace ddpm::cpu

@@ -287,6 +287,7 @@ class Worker {
          ++block) {
       multiply(block);
     }
+    round_rest(open_);
   }
 
   static int64_t num_blocks(const TiledConvolution& c) {
@@ -300,29 +301,40 @@ class Worker {
     for (int64_t i = 0; i < piece_.num_tiles(); i += 2) {
       const bool has_two = i + 1 < piece_.num_tiles();
       const Tile first = piece_.tile(i), second = has_two ? piece_.tile(i + 1) : Tile{};
+      float* const sums = open_.sums == sums_[0] ? sums_[1] : sums_[0];
       multiply_tiles({.first = first.pixels,
                       .second = has_two ? second.pixels : nullptr,
                       .pixel_step = cut_.pixel_step(),
                       .row_step = cut_.row_step()},
-                     weights, sums_);
-      finish(first, block, sums_);
-      if (has_two) finish(second, block, sums_ + kTilePixels * kBlockChannels);
+                     weights, sums, open_);
+      finish(first, second, block, sums);
       weights.is_far = false;
     }
   }
 
-  void finish(const Tile& tile, int64_t block, const float* sums) const {
+  /// The next product rounds these sums, unless the block has fewer channels than others.
+  void finish(const Tile& tile, const Tile& second, int64_t block, const float* sums) {
     const int64_t first = block * kBlockChannels, out = cut_.c.out_channels;
     const int64_t at = tile.first * out + first;
     const SumsTarget target{.bias = maps_.bias == nullptr ? nullptr : maps_.bias + first,
                             .residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
                             .y = maps_.y + at,
                             .stride = out};
-    if (first + kBlockChannels <= out) {
-      round_tiles(sums, tile.count, target);
-    } else {
-      round_sums(sums, tile.count, kBlockChannels, out - first, target);
-    }
+    open_ = {.sums = sums,
+             .first_pixels = tile.count,
+             .pixels = tile.count + second.count,
+             .target = target};
+    if (first + kBlockChannels > out) round_narrow(out - first);
+  }
+  void round_narrow(int64_t channels) {
+    const SumsTarget& target = open_.target;
+    SumsTarget second = target;
+    second.y += open_.first_pixels * target.stride;
+    if (second.residual != nullptr) second.residual += open_.first_pixels * target.stride;
+    round_sums(open_.sums, open_.first_pixels, kBlockChannels, channels, target);
+    round_sums(open_.sums + kTilePixels * kBlockChannels, open_.pixels - open_.first_pixels,
+               kBlockChannels, channels, second);
+    open_.rounded = open_.pixels;
   }
 
   const Cut& cut_;
@@ -330,7 +342,8 @@ class Worker {
   int64_t groups_;
   Piece piece_;
   AmxRegisters registers_;
-  alignas(64) float sums_[2 * kTilePixels * kBlockChannels];
+  alignas(64) float sums_[2][2 * kTilePixels * kBlockChannels];
+  OpenSums open_;
 };
 
 /// Where all weights stay in the second cache, pieces are such that each thread has some; else all
