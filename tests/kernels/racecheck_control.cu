@@ -46,6 +46,7 @@ template <bool kCopies>
 __global__ void fill_and_send([[maybe_unused]] const float4* in, [[maybe_unused]] float4* out) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   __shared__ float4 room[kThreads];
+  wait_for_previous_kernel();
   const auto cluster = cg::this_cluster();
   const int thread = static_cast<int>(threadIdx.x);
   if constexpr (kCopies) {

@@ -60,11 +60,12 @@ DDPM_AVX512 inline void store_rounded(__m512 values, uint16_t* to) {
 /// Rounds the next `pixels`, or all that are left.
 DDPM_AVX512 inline void round_next(OpenSums& open, int64_t pixels) {
   constexpr int64_t kHalf = kBlockChannels / 2;
-  const SumsTarget& target = open.target;
   const int64_t end = std::min(open.rounded + pixels, open.pixels);
   for (; open.rounded < end; ++open.rounded) {
-    const int64_t i = open.rounded;
-    const int64_t row = i < open.first_pixels ? i : i - open.first_pixels + kTilePixels;
+    const bool is_first = open.rounded < open.first_pixels;
+    const int64_t i = is_first ? open.rounded : open.rounded - open.first_pixels;
+    const int64_t row = is_first ? i : i + kTilePixels;
+    const SumsTarget& target = is_first ? open.first : open.second;
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t at = i * target.stride + half * kHalf;
       __m512 sum = _mm512_loadu_ps(open.sums + row * kBlockChannels + half * kHalf);

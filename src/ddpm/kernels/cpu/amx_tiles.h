@@ -42,9 +42,9 @@ struct WeightTiles {
 /// Sums of two tiles that are yet to be rounded, as round_sums() does with all kBlockChannels.
 struct OpenSums {
   const float* sums = nullptr;  ///< [2][kTilePixels][kBlockChannels]
-  int64_t first_pixels = 0;     ///< That count of the first tile; the second's follow them in y.
+  int64_t first_pixels = 0;     ///< That count of the first tile.
   int64_t pixels = 0;           ///< That count of both.
-  SumsTarget target = {};
+  SumsTarget first = {}, second = {};
   int64_t rounded = 0;  ///< Pixels that are done.
 };
 

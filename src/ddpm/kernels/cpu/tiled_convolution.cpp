@@ -313,28 +313,27 @@ class Worker {
   }
 
   /// The next product rounds these sums, unless the block has fewer channels than others.
-  void finish(const Tile& tile, const Tile& second, int64_t block, const float* sums) {
-    const int64_t first = block * kBlockChannels, out = cut_.c.out_channels;
-    const int64_t at = tile.first * out + first;
-    const SumsTarget target{.bias = maps_.bias == nullptr ? nullptr : maps_.bias + first,
-                            .residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
-                            .y = maps_.y + at,
-                            .stride = out};
+  void finish(const Tile& first, const Tile& second, int64_t block, const float* sums) {
     open_ = {.sums = sums,
-             .first_pixels = tile.count,
-             .pixels = tile.count + second.count,
-             .target = target};
-    if (first + kBlockChannels > out) round_narrow(out - first);
-  }
-  void round_narrow(int64_t channels) {
-    const SumsTarget& target = open_.target;
-    SumsTarget second = target;
-    second.y += open_.first_pixels * target.stride;
-    if (second.residual != nullptr) second.residual += open_.first_pixels * target.stride;
-    round_sums(open_.sums, open_.first_pixels, kBlockChannels, channels, target);
-    round_sums(open_.sums + kTilePixels * kBlockChannels, open_.pixels - open_.first_pixels,
-               kBlockChannels, channels, second);
+             .first_pixels = first.count,
+             .pixels = first.count + second.count,
+             .first = target_of(first, block),
+             .second = target_of(second, block)};
+    const int64_t channels = cut_.c.out_channels - block * kBlockChannels;
+    if (channels >= kBlockChannels) return;
+    round_sums(sums, first.count, kBlockChannels, channels, open_.first);
+    round_sums(sums + kTilePixels * kBlockChannels, second.count, kBlockChannels, channels,
+               open_.second);
     open_.rounded = open_.pixels;
+  }
+
+  SumsTarget target_of(const Tile& tile, int64_t block) const {
+    const int64_t channel = block * kBlockChannels, out = cut_.c.out_channels;
+    const int64_t at = tile.first * out + channel;
+    return {.bias = maps_.bias == nullptr ? nullptr : maps_.bias + channel,
+            .residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
+            .y = maps_.y + at,
+            .stride = out};
   }
 
   const Cut& cut_;

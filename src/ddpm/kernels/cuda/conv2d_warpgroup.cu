@@ -23,7 +23,7 @@ __device__ void prepare(Shared<Form>& shared) {
       init_barrier(&shared.weights_full[i], 1);
       init_barrier(&shared.weights_empty[i], kMultiplierWarps);
     }
-    init_barrier(&shared.result_full, Form::kFour ? kWarpThreads : kPixelThreads);
+    init_barrier(&shared.result_full, Form::kFour ? kResidualWarps * kWarpThreads : kPixelThreads);
     init_barrier(&shared.result_done, kMultiplierWarps * kWarpThreads);
   }
   if constexpr (Form::kMaps != Maps::kLarge) {  // the zeros between images or columns stay
