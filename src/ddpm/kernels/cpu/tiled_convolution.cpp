@@ -336,13 +336,13 @@ class Worker {
             .stride = out};
   }
 
+  alignas(64) float sums_[2][2 * kTilePixels * kBlockChannels];
   const Cut& cut_;
   const TiledMaps& maps_;
   int64_t groups_;
   Piece piece_;
-  AmxRegisters registers_;
-  alignas(64) float sums_[2][2 * kTilePixels * kBlockChannels];
   OpenSums open_;
+  AmxRegisters registers_;
 };
 
 /// Where all weights stay in the second cache, pieces are such that each thread has some; else all
