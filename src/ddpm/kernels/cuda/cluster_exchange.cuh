@@ -63,12 +63,14 @@ __device__ __forceinline__ void store_quad(uint32_t to, float4 values) {
                : "memory");
 }
 
-/// Stores 16 bytes at an address in a block's shared memory, for a barrier of the cluster.
-__device__ __forceinline__ void store_in_block(uint32_t to, float4 values) {
-  asm volatile("st.shared::cluster.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to),
-               "r"(__float_as_uint(values.x)), "r"(__float_as_uint(values.y)),
-               "r"(__float_as_uint(values.z)), "r"(__float_as_uint(values.w))
+/// Loads 16 bytes from an address in a block's shared memory.
+__device__ __forceinline__ float4 load_from_block(uint32_t from) {
+  float4 values;
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(values.x), "=f"(values.y), "=f"(values.z), "=f"(values.w)
+               : "r"(from)
                : "memory");
+  return values;
 }
 
 /// Sends 16 bytes to an address in a block's shared memory, and counts them at its barrier.

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kGroups* kGroupThreads, 1)
     } else {
       PixelFeeder<Form>{conv, t, tiles, shared, thread % kParts, thread / kParts}.feed_all(share);
     }
-    if constexpr (Form::kSplit > 1) watch_cluster_add();
+    if constexpr (Form::kSplit > 1) leave_pixels();
   } else {
     take_registers<kConsumerRegisters>();
     // Products that depend on the group need the compiler to know that a warp's lanes agree.

@@ -6,8 +6,8 @@
 
 // How the multiplying groups write a tile of 4x4 maps. Each has a column of kFourImages images: its
 // warp y row y of the map, lane l the images l / 4 and l / 4 + 8. In a cluster each block writes
-// some images, of which the lanes of all its blocks' warps send it the sums; all lanes of its own
-// then share their channels.
+// some images, of which it reads the sums that the lanes of all its blocks' warps have; all lanes
+// of its own share their channels then.
 namespace ddpm::cuda::warpgroup {
 
 template <typename Form>
@@ -16,7 +16,7 @@ struct ResultOfFour {
   static constexpr int kSplit = Form::kSplit;
   static constexpr int kLanes = kWarpThreads / kSplit;  // of a warp, that have a block's images
   static constexpr int kEights = kOut / 8 / kSplit;     // of channels, that a thread writes
-  static constexpr int kBarrier = 3, kThreads = 2 * kGroupThreads;  // of both groups
+  static constexpr int kThreads = 2 * kGroupThreads;    // of both groups
   using Sums = float[64];
   using Bias = __nv_bfloat162[kEights][2];
 
@@ -48,31 +48,25 @@ struct ResultOfFour {
   }
 
   /// sums = those of all blocks of the cluster for what the thread writes: four of each eight().
-  /// The order depends on nothing.
+  /// The order depends on nothing. The block's threads wait_for_cluster() before they end.
   __device__ void gather(Sums& sums) const {
     if constexpr (kSplit == 1) return;
-    meet_cluster();  // nobody reads pixels or weights any more
-    const int owner = lane() / kLanes;
-    const uint32_t here = shared_address(&shared.pixels) + place(rank, 0);
-    const uint32_t there = address_in_block(here, owner);
+    static_assert(kMultiplierWarps * (kOut / 8) * kWarpThreads * 16 <= sizeof(shared.pixels));
+    take_pixels();
 #pragma unroll
     for (int j = 0; j < kOut / 8; ++j) {
-      const float4 four{sums[4 * j], sums[4 * j + 1], sums[4 * j + 2], sums[4 * j + 3]};
-      const int offset = place(0, j) - place(0, 0);
-      if (owner == rank) {
-        store_quad(here + offset, four);
-      } else {
-        store_in_block(there + offset, four);
-      }
+      store_quad(place(j, lane()),
+                 {sums[4 * j], sums[4 * j + 1], sums[4 * j + 2], sums[4 * j + 3]});
     }
-    meet_cluster();  // all has come
-    const auto* bytes = reinterpret_cast<const unsigned char*>(&shared.pixels);
+    arrive_in_cluster();
+    wait_for_cluster();  // all is there
+    const int with_own = rank * kLanes + lane() % kLanes;
 #pragma unroll
     for (int i = 0; i < kEights; ++i) {
       float4 sum{0, 0, 0, 0};
 #pragma unroll
-      for (int sender = 0; sender < kSplit; ++sender) {
-        const auto more = *reinterpret_cast<const float4*>(bytes + place(sender, eight(i)));
+      for (int block = 0; block < kSplit; ++block) {
+        const float4 more = load_from_block(address_in_block(place(eight(i), with_own), block));
         sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
       }
       sums[4 * i] = sum.x;
@@ -80,11 +74,12 @@ struct ResultOfFour {
       sums[4 * i + 2] = sum.z;
       sums[4 * i + 3] = sum.w;
     }
+    arrive_in_cluster();
   }
 
   /// Puts what the thread has, with bias and residual, into shared memory, for all to read.
   __device__ void write(const Sums& sums, const Bias& bias) const {
-    if (t.residual == nullptr) meet(kBarrier, kThreads);  // all have read the last one
+    if (t.residual == nullptr) meet_multipliers();  // all have read the last one
     const int column = Halo<Form>::column_of(tile.x, group) - tile.x;
     const int pixel = thread / kWarpThreads * 2 + column;
 #pragma unroll
@@ -104,7 +99,7 @@ struct ResultOfFour {
         *at = __floats2bfloat162_rn(value.x, value.y);
       }
     }
-    meet(kBarrier, kThreads);
+    meet_multipliers();
   }
 
   __device__ void send() const {
@@ -146,10 +141,11 @@ struct ResultOfFour {
   __device__ int both() const { return group * kGroupThreads + thread; }
   /// Of the block's images the first of the two that the thread writes.
   __device__ int own_image() const { return lane() % kLanes / 4; }
-  /// Where the block that writes them gets four of the sums that another has.
-  __device__ int place(int sender, int eight) const {
-    const int warp = (sender * 2 + group) * 4 + thread / kWarpThreads;
-    return ((warp * (kOut / 8) + eight) * kLanes + lane() % kLanes) * 16;
+  /// Where a lane of the same warp of each block leaves four of its sums.
+  __device__ uint32_t place(int eight, int of_lane) const {
+    const int warp = both() / kWarpThreads;
+    return shared_address(&shared.pixels) +
+           ((warp * (kOut / 8) + eight) * kWarpThreads + of_lane) * 16;
   }
 };
 

@@ -208,6 +208,7 @@ struct Multiplier {
       if (t.sums != nullptr) result.sum();
       if (t.residual != nullptr) arrive(&shared.result_done);
     }
+    if constexpr (Form::kSplit > 1) wait_for_cluster();  // others read from the block until then
   }
 
   __device__ void multiply_tiles(const Tiles& tiles, const Share<Form>& share) {
@@ -219,7 +220,7 @@ struct Multiplier {
       if constexpr (Form::kSplit == 1) load_bias(tile, bias);  // on its way meanwhile
       multiply_all(sums, share, tile.x, tile.phase);
       if constexpr (Form::kSplit > 1) {
-        add_parts_of_cluster<Form>(sums, &shared, {share.rank(), group, thread});
+        add_parts_of_cluster<Form>(sums, shared, {share.rank(), group, thread});
         if (group != share.first_patch() / kPatches) return;
         load_bias(tile, bias);
       }
@@ -232,6 +233,7 @@ struct Multiplier {
         if (t.sums != nullptr) sum_result(tile, share);
       }
     }
+    if constexpr (Form::kSplit > 1) wait_for_cluster();  // others read from the block until then
   }
 };
 

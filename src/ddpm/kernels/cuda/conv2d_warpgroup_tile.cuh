@@ -112,6 +112,20 @@ struct Tile {
   int out_column;
 };
 
+/// The multipliers get the memory of pixels for sums of their own: by all feeders when they have
+/// fed all, and by all multipliers when they have multiplied all.
+constexpr int kPixelsAreDone = 4;
+__device__ __forceinline__ void leave_pixels() {
+  arrive_at(kPixelsAreDone, kGroups * kGroupThreads);
+}
+__device__ __forceinline__ void take_pixels() { meet(kPixelsAreDone, kGroups * kGroupThreads); }
+
+/// By both multiplying groups.
+__device__ __forceinline__ void meet_multipliers() {
+  constexpr int kBarrier = 3;  // each group has one of its own
+  meet(kBarrier, kMultiplierWarps * kWarpThreads);
+}
+
 __device__ __forceinline__ int chunks_of(const WarpgroupConv& conv) {
   return (conv.channels + conv.rest_channels) / kChunk;
 }

@@ -75,20 +75,18 @@ __device__ __forceinline__ void meet(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
-/// All threads of a cluster's blocks meet; what they wrote in each other's shared memory is there.
-__device__ __forceinline__ void meet_cluster() {
-  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+/// Counts for such a barrier without waiting.
+__device__ __forceinline__ void arrive_at(int barrier, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
-/// Writes 16 bytes to what stands at `address` in this block, in block `rank` of the cluster.
-__device__ __forceinline__ void store_in_cluster(uint32_t address, int rank, float4 value) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 there;\n"
-      "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "st.shared::cluster.v4.f32 [there], {%2, %3, %4, %5};\n"
-      "}\n" ::"r"(address),
-      "r"(rank), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
-      : "memory");
+
+/// All threads of a cluster's blocks meet, but those that have ended; what they did in shared
+/// memory before they arrived is done for those that have waited.
+__device__ __forceinline__ void arrive_in_cluster() {
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+}
+__device__ __forceinline__ void wait_for_cluster() {
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
 
 /// Describes a matrix of bf16 in shared memory whose rows are consecutive along k, as parts of 8
