@@ -20,6 +20,8 @@ namespace {
 constexpr int64_t kBesideImages = 32, kBesideSide = 16, kBesideChannels = 256;
 
 /// Blocks of a U-Net: convolution with norm and shortcut, attention, a smaller map, a larger one.
+/// Behind each the stream beside is given long work first, so that what nobody waits for is not
+/// there.
 class Blocks {
  public:
   explicit Blocks(bool of_leaves) : of_leaves_(of_leaves) {
@@ -47,6 +49,7 @@ class Blocks {
     add({kBesideChannels / 2}, 0.1);
     Tensor& shrinking = leaves_.at(leaves_.size() - 4);  // of other strides than its gradient's
     shrinking = shrinking.detach().clone(at::MemoryFormat::Contiguous).requires_grad_();
+    late_ = at::randn({4096, 4096}, options().dtype(at::kFloat));
     x_ = at::randn({kBesideImages, kBesideChannels, kBesideSide, kBesideSide}, options())
              .contiguous(at::MemoryFormat::ChannelsLast);
   }
@@ -85,9 +88,17 @@ class Blocks {
       args.padding = 1;
       args.shortcut = &shortcut;
       args.norm = &norm;
-      y = conv2d(args);
+      y = with_work_beside(conv2d(args));
     }
-    return enlarge(shrink(attend(y)));
+    return with_work_beside(enlarge(with_work_beside(shrink(with_work_beside(attend(y))))));
+  }
+
+  Tensor with_work_beside(Tensor y) const {
+    y.register_hook([late = late_](const Tensor& d_y) {
+      run_beside_gradients({late}, [&] { at::mm(late, late); });
+      return d_y;
+    });
+    return y;
   }
 
   Tensor attend(const Tensor& y) {
@@ -121,7 +132,7 @@ class Blocks {
   bool of_leaves_;
   std::vector<Tensor> leaves_;
   size_t next_ = 0;
-  Tensor x_;
+  Tensor x_, late_;
 };
 
 class GradientsBesideGpuTest : public ::testing::TestWithParam<bool> {

@@ -96,7 +96,10 @@ std::vector<Tensor> unfold_gradients_at_once(const AttentionWeights& w,
                             .vector = d_out_bias.const_data_ptr(),
                             .out = d_v_bias.mutable_data_ptr()}}},
       c10::cuda::getCurrentCUDAStream()));
-  return {d_q, d_k, d_v, d_out, d_q_bias, at::zeros_like(w.k_bias), d_v_bias, d_out_bias};
+  return {d_q,      d_k,
+          d_v,      d_out,
+          d_q_bias, at::zeros_like(w.k_bias),
+          d_v_bias, d_out_bias.clone()};  // autograd copies what others hold, not beside
 }
 
 }  // namespace ddpm::cuda
