@@ -39,12 +39,6 @@ bool ask_for_amx() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-/// Asks for the step's weights that come some steps later.
-inline void ask_ahead(const uint16_t* weights) {
-  constexpr int64_t kAhead = 6 * kStepNumbers, kLine = 32;
-  for (int64_t i = 0; i < kStepNumbers; i += kLine) __builtin_prefetch(weights + kAhead + i);
-}
-
 /// 16 numbers of bfloat16 as float32.
 DDPM_AVX512 inline __m512 widened(const uint16_t* from) {
   __m256i words;
@@ -66,8 +60,9 @@ DDPM_AVX512 inline void round_next(OpenSums& open, int64_t pixels) {
     const int64_t i = is_first ? open.rounded : open.rounded - open.first_pixels;
     const int64_t row = is_first ? i : i + kTilePixels;
     const SumsTarget& target = is_first ? open.first : open.second;
+    const int64_t place = target.place(i);
     for (int64_t half = 0; half < 2; ++half) {
-      const int64_t at = i * target.stride + half * kHalf;
+      const int64_t at = place + half * kHalf;
       __m512 sum = _mm512_loadu_ps(open.sums + row * kBlockChannels + half * kHalf);
       if (target.bias != nullptr) sum = _mm512_add_ps(sum, widened(target.bias + half * kHalf));
       if (target.residual != nullptr) sum = _mm512_add_ps(sum, widened(target.residual + at));
@@ -76,41 +71,19 @@ DDPM_AVX512 inline void round_next(OpenSums& open, int64_t pixels) {
   }
 }
 
-template <bool kTwo, bool kFar>
-DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, float* sums,
-                       OpenSums& before) {
-  constexpr int64_t kSumsRow = kBlockChannels * sizeof(float);
-  const int64_t pixel_bytes = pixels.pixel_step * static_cast<int64_t>(sizeof(uint16_t));
-  const int64_t rounded_a_step =
-      divide_up(before.pixels - before.rounded, weights.rows * weights.steps);
-  const uint16_t* right = weights.numbers;
+template <bool kTwo>
+DDPM_AMX inline void clear_sums() {
   _tile_zero(0);
   _tile_zero(1);
   if constexpr (kTwo) {
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (int64_t row = 0; row < weights.rows; ++row) {
-    const uint16_t* first = pixels.first + row * pixels.row_step;
-    const uint16_t* second = kTwo ? pixels.second + row * pixels.row_step : nullptr;
-    for (int64_t step = 0; step < weights.steps; ++step) {
-      if constexpr (kFar) ask_ahead(right);
-      _tile_stream_loadd(6, right, kTileBytes);  // leaves the first cache to the pixels
-      _tile_loadd(4, first, pixel_bytes);
-      _tile_stream_loadd(7, right + kTileNumbers, kTileBytes);
-      _tile_dpbf16ps(0, 4, 6);
-      if constexpr (kTwo) _tile_loadd(5, second, pixel_bytes);
-      _tile_dpbf16ps(1, 4, 7);
-      if constexpr (kTwo) {
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-        second += kTileDepth;
-      }
-      first += kTileDepth;
-      right += kStepNumbers;
-      round_next(before, rounded_a_step);
-    }
-  }
+}
+
+template <bool kTwo>
+DDPM_AMX inline void store_sums(float* sums) {
+  constexpr int64_t kSumsRow = kBlockChannels * sizeof(float);
   constexpr int64_t kHalf = kBlockChannels / 2, kNext = kTilePixels * kBlockChannels;
   _tile_stored(0, sums, kSumsRow);
   _tile_stored(1, sums + kHalf, kSumsRow);
@@ -118,6 +91,105 @@ DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, flo
     _tile_stored(2, sums + kNext, kSumsRow);
     _tile_stored(3, sums + kNext + kHalf, kSumsRow);
   }
+}
+
+/// Asks for the weights that are needed soon.
+template <bool kFar>
+inline void ask_ahead(const uint16_t* weights) {
+  constexpr int64_t kAhead = 6 * kStepNumbers, kLine = 32;
+  if constexpr (!kFar) return;
+  for (int64_t i = 0; i < kStepNumbers; i += kLine) __builtin_prefetch(weights + kAhead + i);
+}
+
+/// A step's weights of a row of the kernel, which leave the first cache to the pixels.
+DDPM_AMX inline void load_weights(const uint16_t* from) { _tile_stream_loadd(6, from, kTileBytes); }
+DDPM_AMX inline void load_more_weights(const uint16_t* from) {
+  _tile_stream_loadd(7, from + kTileNumbers, kTileBytes);
+}
+
+/// Tiles of pixels: one, two, or two of which the second has the first one's pixels of the kernel's
+/// next row, so that each is loaded once.
+enum class Left { kOne, kTwo, kStacked };
+constexpr int64_t kStackedRows = 3;  // of the kernel
+
+/// sums += a step of all rows of the kernel.
+///
+/// @param offset Numbers from the tiles' first ones.
+template <Left kLeft, bool kFar>
+DDPM_AMX inline void multiply_step(const PixelTiles& pixels, int64_t offset, int64_t rows,
+                                   const uint16_t* weights, OpenSums& before,
+                                   int64_t rounded_a_row) {
+  const int64_t bytes = pixels.pixel_step * static_cast<int64_t>(sizeof(uint16_t));
+  const uint16_t* const first = pixels.first + offset;
+  const int64_t row_step = pixels.row_step;
+  if constexpr (kLeft == Left::kStacked) {
+    const uint16_t* const second_row = weights + kStepNumbers;
+    const uint16_t* const third_row = second_row + kStepNumbers;
+    ask_ahead<kFar>(weights);
+    load_weights(weights);
+    _tile_loadd(4, first, bytes);
+    load_more_weights(weights);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(5, first + row_step, bytes);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    round_next(before, rounded_a_row);
+    ask_ahead<kFar>(second_row);
+    load_weights(second_row);
+    _tile_dpbf16ps(0, 5, 6);
+    load_more_weights(second_row);
+    _tile_loadd(4, first + 2 * row_step, bytes);
+    _tile_dpbf16ps(1, 5, 7);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_dpbf16ps(3, 4, 7);
+    round_next(before, rounded_a_row);
+    ask_ahead<kFar>(third_row);
+    load_weights(third_row);
+    _tile_dpbf16ps(0, 4, 6);
+    load_more_weights(third_row);
+    _tile_loadd(5, first + 3 * row_step, bytes);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    round_next(before, rounded_a_row);
+  } else {
+    const uint16_t* const second = kLeft == Left::kTwo ? pixels.second + offset : nullptr;
+    for (int64_t row = 0; row < rows; ++row, weights += kStepNumbers) {
+      ask_ahead<kFar>(weights);
+      load_weights(weights);
+      _tile_loadd(4, first + row * row_step, bytes);
+      load_more_weights(weights);
+      _tile_dpbf16ps(0, 4, 6);
+      if constexpr (kLeft == Left::kTwo) _tile_loadd(5, second + row * row_step, bytes);
+      _tile_dpbf16ps(1, 4, 7);
+      if constexpr (kLeft == Left::kTwo) {
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+      round_next(before, rounded_a_row);
+    }
+  }
+}
+
+template <Left kLeft, bool kFar>
+DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, float* sums,
+                       OpenSums& before) {
+  constexpr bool kTwo = kLeft != Left::kOne;
+  const int64_t rounded_a_row =
+      divide_up(before.pixels - before.rounded, weights.steps * weights.taps * weights.rows);
+  const uint16_t* right = weights.numbers;
+  OpenSums open = before;  // stays in registers
+  clear_sums<kTwo>();
+  for (int64_t tap = 0; tap < weights.taps; ++tap) {
+    for (int64_t step = 0; step < weights.steps; ++step) {
+      multiply_step<kLeft, kFar>(pixels, tap * pixels.tap_step + step * kTileDepth, weights.rows,
+                                 right, open, rounded_a_row);
+      right += weights.rows * kStepNumbers;
+    }
+  }
+  store_sums<kTwo>(sums);
+  before.rounded = open.rounded;
 }
 
 DDPM_AMX void configure() {
@@ -144,13 +216,14 @@ AmxRegisters::~AmxRegisters() { release(); }
 
 void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums,
                     OpenSums& before) {
-  if (pixels.second != nullptr) {
-    weights.is_far ? multiply<true, true>(pixels, weights, sums, before)
-                   : multiply<true, false>(pixels, weights, sums, before);
-  } else {
-    weights.is_far ? multiply<false, true>(pixels, weights, sums, before)
-                   : multiply<false, false>(pixels, weights, sums, before);
-  }
+  const auto run = [&]<Left kLeft>() {
+    weights.is_far ? multiply<kLeft, true>(pixels, weights, sums, before)
+                   : multiply<kLeft, false>(pixels, weights, sums, before);
+  };
+  if (pixels.second == nullptr) return run.operator()<Left::kOne>();
+  const bool is_stacked =
+      weights.rows == kStackedRows && pixels.second == pixels.first + pixels.row_step;
+  is_stacked ? run.operator()<Left::kStacked>() : run.operator()<Left::kTwo>();
 }
 
 DDPM_AVX512 void round_rest(OpenSums& open) { round_next(open, open.pixels); }

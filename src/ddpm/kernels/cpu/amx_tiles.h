@@ -25,18 +25,20 @@ inline constexpr int64_t kBlockChannels = 32;  ///< Columns of a product: two ti
 inline constexpr int64_t kStepNumbers = kTileDepth * kBlockChannels;  ///< Of its right side.
 
 /// The left side of a product: pixels, of each of which a step takes the next kTileDepth numbers.
+/// Fastest where the kernel has three rows and the second tile is a row_step behind the first.
 struct PixelTiles {
   const uint16_t* first = nullptr;   ///< kTilePixels pixels
   const uint16_t* second = nullptr;  ///< as many; null: none
   int64_t pixel_step = 0;            ///< Numbers from a pixel to the next.
   int64_t row_step = 0;              ///< Numbers from a row of the kernel to the next.
+  int64_t tap_step = 0;              ///< Numbers from a tap of a row to the next.
 };
 
-/// The right side: weights [rows][steps][2][16 pairs][16 channels][2] of bfloat16.
+/// The right side: weights [taps][steps][rows][2][16 pairs][16 channels][2] of bfloat16.
 struct WeightTiles {
   const uint16_t* numbers = nullptr;
-  int64_t rows = 0, steps = 0;  ///< Rows of the kernel, and steps of each.
-  bool is_far = false;          ///< They come from memory: they are asked for ahead.
+  int64_t taps = 1, steps = 0, rows = 1;  ///< Taps of a row of the kernel, steps of each, and rows.
+  bool is_far = false;                    ///< They come from memory: they are asked for ahead.
 };
 
 /// Sums of two tiles that are yet to be rounded, as round_sums() does with all kBlockChannels.

@@ -15,7 +15,7 @@ void round_rows(const float* sums, int64_t rows, int64_t width, int64_t channels
                 const SumsTarget& target) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* const from = sums + row * width;
-    const int64_t to = row * target.stride;
+    const int64_t to = target.place(row);
     for_channels(channels, [&](auto d, int64_t c) HWY_ATTR {
       auto sum = hn::LoadU(d, from + c);
       if (target.bias != nullptr) sum = hn::Add(sum, load(d, target.bias + c));

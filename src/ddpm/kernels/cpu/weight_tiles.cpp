@@ -54,15 +54,15 @@ int64_t TiledWeight::num_numbers() const {
 
 void pack_weight_tiles(const TiledWeight& shape, const uint16_t* weight, uint16_t* tiles) {
   constexpr int64_t kNumbersOfTile = kStepNumbers / 2, kTilesAtOnce = 64;
-  const int64_t steps_of_tap = shape.depth() / kTileDepth;
-  const int64_t steps = shape.kernel * shape.kernel * steps_of_tap;
+  const int64_t kernel = shape.kernel, steps_of_tap = shape.depth() / kTileDepth;
+  const int64_t steps = kernel * kernel * steps_of_tap;
   const int64_t count = shape.num_numbers() / kNumbersOfTile;
   at::parallel_for(0, count, kTilesAtOnce, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t step = i / 2 % steps;
+      const int64_t step = i / 2 % steps, row = step % kernel;
       const TilePlace place{.first_result = i / 2 / steps * kBlockChannels + i % 2 * kResultsOfTile,
-                            .first_channel = step % steps_of_tap * kTileDepth,
-                            .tap = step / steps_of_tap};
+                            .first_channel = step / kernel % steps_of_tap * kTileDepth,
+                            .tap = row * kernel + step / kernel / steps_of_tap};
       const int64_t results =
           std::clamp(shape.results() - place.first_result, int64_t{0}, kResultsOfTile);
       uint16_t* const tile = tiles + i * kNumbersOfTile;
