@@ -7,10 +7,12 @@
 #include <utility>
 
 #include "ddpm/core/check.h"
+#include "ddpm/kernels/cpu/group_norm_silu_function.h"
 #include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/cpu/trained_convolution.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/group_norm_silu.h"
+#include "ddpm/kernels/optional_tensor.h"
 #include "ddpm/kernels/pad.h"
 #include "ddpm/kernels/upsample.h"
 #ifdef DDPM_CUDA
@@ -74,10 +76,45 @@ Conv2dArgs with_one_bias(Conv2dArgs args) {
   return args;
 }
 
+/// The convolution whose residual is the shortcut's result.
+Conv2dArgs with_residual(Conv2dArgs args) {
+  check_arg(!args.residual.defined(),
+            "[conv2d] a shortcut stands in the residual's place: expected no residual with it");
+  args.residual = conv2d(*std::exchange(args.shortcut, nullptr));
+  return args;
+}
+
+/// Images beside each other in the map that the norm writes for a packed convolution; 0: the norm
+/// writes a map like x.
+int64_t images_of_norm(const Conv2dArgs& args, const GroupNormSiluArgs& norm) {
+  if (args.image_bias.defined() || args.upsampled || args.transposed ||
+      !takes_packed_weight(args) || !cpu::group_norm_silu_is_fused(norm) ||
+      (norm.training && norm.dropout > 0)) {
+    return 0;
+  }
+  return packed_images_beside(args.x, *args.packed, args.stride, args.padding);
+}
+
+Tensor conv2d_of_padded_norm(Conv2dArgs args, const GroupNormSiluArgs& norm, int64_t beside) {
+  if (args.shortcut != nullptr) args = with_residual(std::move(args));
+  check_residual(args);
+  if (args.residual_bias.defined()) args = with_one_bias(std::move(args));
+  return packed_padded_conv2d(cpu::padded_group_norm_silu(norm, args.padding, beside), *args.packed,
+                              args.bias, channels_last(args.residual), args.padding);
+}
+
 /// The norm, and then the convolution.
 Conv2dFork conv2d_after_norm(Conv2dArgs args) {
   GroupNormSiluArgs norm = *std::exchange(args.norm, nullptr);
   norm.x = args.x;
+  if (const int64_t beside = images_of_norm(args, norm); beside > 0) {
+    check_group_norm_silu(norm, args.x_rest);
+    if (args.x_rest.defined()) norm.x = at::cat({args.x, args.x_rest}, /*dim=*/1);
+    return {.y = conv2d_of_padded_norm(args, norm, beside),
+            .x = norm.x,
+            .x_rest = {},
+            .x_later = args.x};
+  }
   const GroupNormFork fork = group_norm_silu_fork(norm, std::exchange(args.x_rest, {}));
   args.x = fork.y;
   return {.y = conv2d(args), .x = fork.x, .x_rest = fork.x_rest, .x_later = fork.x_later};
@@ -146,13 +183,7 @@ Tensor conv2d(const Conv2dArgs& args) {
   if (args.norm != nullptr) return conv2d_fork(args).y;
   if (args.image_bias.defined()) return with_image_bias(args);
   if (args.upsampled) return upsampled_conv2d(args);
-  if (args.shortcut != nullptr) {
-    check_arg(!args.residual.defined(),
-              "[conv2d] a shortcut stands in the residual's place: expected no residual with it");
-    Conv2dArgs apart = args;
-    apart.residual = conv2d(*std::exchange(apart.shortcut, nullptr));
-    return conv2d(apart);
-  }
+  if (args.shortcut != nullptr) return conv2d(with_residual(args));
   check_residual(args);
 #ifdef DDPM_CUDA
   if (cuda::conv2d_is_fused(args)) return cuda::fused_conv2d(args);

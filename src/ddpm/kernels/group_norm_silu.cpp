@@ -27,7 +27,21 @@ void check_maps(const Tensor& x, const Tensor& x_rest) {
             " but for the channels, got ", x_rest.sizes());
 }
 
-void check_group_norm_silu_args(const GroupNormSiluArgs& args, const Tensor& x_rest = {}) {
+/// One value an image and channel, for every pixel of a map.
+Tensor per_pixel(const Tensor& values) { return values.unsqueeze(2).unsqueeze(3); }
+
+/// PyTorch's backward of a channels_last norm on a CPU (2.13) writes x's gradient whether it is
+/// asked for or not, and crashes where it is not.
+Tensor with_gradient_of_x(const Tensor& x, const GroupNormSiluArgs& args) {
+  const bool weights_alone =
+      !x.requires_grad() && (args.weight.requires_grad() || args.bias.requires_grad());
+  if (!x.is_cpu() || !weights_alone) return x;
+  return x.detach().set_requires_grad(true);
+}
+
+}  // namespace
+
+void check_group_norm_silu(const GroupNormSiluArgs& args, const Tensor& x_rest) {
   const Tensor& x = args.x;
   check_maps(x, x_rest);
   const int64_t channels = x.size(1) + (x_rest.defined() ? x_rest.size(1) : 0);
@@ -46,22 +60,8 @@ void check_group_norm_silu_args(const GroupNormSiluArgs& args, const Tensor& x_r
             "[group_norm_silu] scale and shift come together: expected both or none, got one");
 }
 
-/// One value an image and channel, for every pixel of a map.
-Tensor per_pixel(const Tensor& values) { return values.unsqueeze(2).unsqueeze(3); }
-
-/// PyTorch's backward of a channels_last norm on a CPU (2.13) writes x's gradient whether it is
-/// asked for or not, and crashes where it is not.
-Tensor with_gradient_of_x(const Tensor& x, const GroupNormSiluArgs& args) {
-  const bool weights_alone =
-      !x.requires_grad() && (args.weight.requires_grad() || args.bias.requires_grad());
-  if (!x.is_cpu() || !weights_alone) return x;
-  return x.detach().set_requires_grad(true);
-}
-
-}  // namespace
-
 Tensor group_norm_silu(const GroupNormSiluArgs& args) {
-  check_group_norm_silu_args(args);
+  check_group_norm_silu(args);
 #ifdef DDPM_CUDA
   if (cuda::group_norm_silu_is_fused(args)) return cuda::fused_group_norm_silu(args).y;
 #endif
@@ -81,7 +81,7 @@ Tensor group_norm_silu(const GroupNormSiluArgs& args) {
 }
 
 GroupNormFork group_norm_silu_fork(const GroupNormSiluArgs& args, const Tensor& x_rest) {
-  check_group_norm_silu_args(args, x_rest);
+  check_group_norm_silu(args, x_rest);
 #ifdef DDPM_CUDA
   if (cuda::group_norm_silu_is_fused(args, x_rest)) {
     return cuda::fused_group_norm_silu(args, x_rest);

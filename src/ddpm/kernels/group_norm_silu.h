@@ -32,6 +32,9 @@ struct GroupNormSiluArgs {
 ///         without shift.
 Tensor group_norm_silu(const GroupNormSiluArgs& args);
 
+/// Throws what group_norm_silu, or group_norm_silu_fork with x_rest, throws of such arguments.
+void check_group_norm_silu(const GroupNormSiluArgs& args, const Tensor& x_rest = {});
+
 /// What group_norm_silu_fork answers.
 struct GroupNormFork {
   Tensor y;             ///< [N, C + C', H, W] group_norm_silu of both maps' channels.

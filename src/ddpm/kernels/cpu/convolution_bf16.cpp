@@ -203,23 +203,51 @@ Bf16Blocks tiles_of(const Tensor& weight, bool turned) {
           .is_tiled = true};
 }
 
-void convolve_by_tiles(const Geometry& g, const Bf16Blocks& weight, const Tensor& x,
-                       const Tensor& bias, const Tensor& residual, const Tensor& y) {
-  convolve_tiles({.images = g.images,
-                  .height = g.in_height,
-                  .width = g.in_width,
-                  .channels = g.channels,
-                  .out_height = g.out_height,
-                  .out_width = g.out_width,
-                  .out_channels = weight.out_channels,
-                  .kernel = g.kernel,
-                  .stride = g.stride,
-                  .padding = g.padding},
-                 {.x = words_of(x),
-                  .weight = words_of(weight.blocks),
-                  .bias = words_of(bias),
-                  .residual = words_of(residual),
-                  .y = mutable_words_of(y)});
+TiledConvolution tiled_convolution(const Geometry& g, const Bf16Blocks& weight) {
+  return {.images = g.images,
+          .height = g.in_height,
+          .width = g.in_width,
+          .channels = g.channels,
+          .out_height = g.out_height,
+          .out_width = g.out_width,
+          .out_channels = weight.out_channels,
+          .kernel = g.kernel,
+          .stride = g.stride,
+          .padding = g.padding};
+}
+
+/// What it reads and writes besides x.
+struct OtherMaps {
+  const Tensor &bias, &residual, &y;
+};
+
+void convolve_by_tiles(const TiledConvolution& convolution, const Bf16Blocks& weight,
+                       const Tensor& x, const OtherMaps& others) {
+  convolve_tiles(convolution, {.x = words_of(x),
+                               .weight = words_of(weight.blocks),
+                               .bias = words_of(others.bias),
+                               .residual = words_of(others.residual),
+                               .y = mutable_words_of(others.y)});
+}
+
+/// @param sizes of x: [N, C, H, W]
+Geometry geometry_of(at::IntArrayRef sizes, const Bf16Blocks& weight, int64_t stride,
+                     int64_t padding) {
+  const auto side = [&](int64_t of_x) { return (of_x + 2 * padding - weight.kernel) / stride + 1; };
+  return {.images = sizes[0],
+          .in_height = sizes[2],
+          .in_width = sizes[3],
+          .channels = sizes[1],
+          .out_height = side(sizes[2]),
+          .out_width = side(sizes[3]),
+          .stride = stride,
+          .padding = padding,
+          .kernel = weight.kernel};
+}
+
+Tensor empty_result(const Geometry& g, const Bf16Blocks& weight, const Tensor& like) {
+  return at::empty({g.images, weight.out_channels, g.out_height, g.out_width},
+                   like.options().memory_format(at::MemoryFormat::ChannelsLast));
 }
 
 }  // namespace
@@ -258,20 +286,10 @@ Bf16Blocks bf16_blocks_of(const Tensor& weight, bool is_tiled) {
 
 Tensor convolve_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
                      const Tensor& residual, int64_t stride, int64_t padding) {
-  const auto side = [&](int64_t of_x) { return (of_x + 2 * padding - weight.kernel) / stride + 1; };
-  const Geometry g{.images = x.size(0),
-                   .in_height = x.size(2),
-                   .in_width = x.size(3),
-                   .channels = x.size(1),
-                   .out_height = side(x.size(2)),
-                   .out_width = side(x.size(3)),
-                   .stride = stride,
-                   .padding = padding,
-                   .kernel = weight.kernel};
-  const Tensor y = at::empty({g.images, weight.out_channels, g.out_height, g.out_width},
-                             x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  const Geometry g = geometry_of(x.sizes(), weight, stride, padding);
+  const Tensor y = empty_result(g, weight, x);
   if (weight.is_tiled) {
-    convolve_by_tiles(g, weight, x, bias, residual, y);
+    convolve_by_tiles(tiled_convolution(g, weight), weight, x, {bias, residual, y});
     return y;
   }
   const Maps maps{.x = x.const_data_ptr<BFloat16>(),
@@ -283,6 +301,24 @@ Tensor convolve_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bi
   } else {
     convolve_rows(g, weight, maps);
   }
+  return y;
+}
+
+int64_t images_beside_bf16(const Tensor& x, const Bf16Blocks& weight, int64_t padding) {
+  if (!weight.is_tiled || padding == 0) return 0;
+  return images_beside(
+      tiled_convolution(geometry_of(x.sizes(), weight, /*stride=*/1, padding), weight));
+}
+
+Tensor convolve_padded_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
+                            const Tensor& residual, int64_t padding) {
+  const Geometry g = geometry_of(
+      {x.size(0) * x.size(3), x.size(4), x.size(1) - 2 * padding, x.size(2) - 2 * padding}, weight,
+      /*stride=*/1, padding);
+  const Tensor y = empty_result(g, weight, x);
+  TiledConvolution convolution = tiled_convolution(g, weight);
+  convolution.is_padded = true;
+  convolve_by_tiles(convolution, weight, x, {bias, residual, y});
   return y;
 }
 
@@ -302,7 +338,7 @@ Tensor multiply_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bi
                      .stride = 1,
                      .padding = 0,
                      .kernel = 1};
-    convolve_by_tiles(g, weight, x, bias, residual, y);
+    convolve_by_tiles(tiled_convolution(g, weight), weight, x, {bias, residual, y});
     return y;
   }
   multiply_pixels(weight,

@@ -40,6 +40,14 @@ Bf16Blocks turned_bf16_blocks_of(const Tensor& weight);
 Tensor convolve_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
                      const Tensor& residual, int64_t stride, int64_t padding);
 
+/// Images beside each other in convolve_padded_bf16() of x with stride 1; 0: it takes no such x.
+int64_t images_beside_bf16(const Tensor& x, const Bf16Blocks& weight, int64_t padding);
+
+/// convolve_bf16() with stride 1 of x that comes with its padding: [N / b, H + 2 p, W + 2 p, b, C],
+/// b of images_beside_bf16() by turns a pixel of each.
+Tensor convolve_padded_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
+                            const Tensor& residual, int64_t padding);
+
 /// x W^T + bias + residual over the last dimension of a contiguous x, kernel 1; as above.
 Tensor multiply_bf16(const Tensor& x, const Bf16Blocks& weight, const Tensor& bias,
                      const Tensor& residual);

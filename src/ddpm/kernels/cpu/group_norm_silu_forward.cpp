@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "ddpm/kernels/cpu/group_norm_silu_tasks.h"
@@ -70,18 +71,64 @@ HWY_INLINE Moments moments_of_group(const double* means, const double* squares, 
   return {static_cast<float>(mean), static_cast<float>(1 / std::sqrt(variance + eps))};
 }
 
+/// Where a task's channels of its image go.
+template <typename T>
+struct TaskTarget {
+  T* y;  ///< Of the first pixel, be it padding.
+  int64_t height, width, padding, row_step, pixel_step;
+
+  TaskTarget(const GroupNormShape& shape, const NormedMap& map, const GroupNormTask& task)
+      : height(1), width(shape.pixels), padding(map.padding), pixel_step(shape.channels) {
+    const int64_t beside = padding == 0 ? 1 : map.beside;
+    if (padding > 0) {
+      width = map.width;
+      height = shape.pixels / width;
+      pixel_step *= beside;
+    }
+    row_step = (width + 2 * padding) * pixel_step;
+    const int64_t group_step = (height + 2 * padding) * row_step;
+    y = static_cast<T*>(map.y) + task.image / beside * group_step +
+        task.image % beside * shape.channels + task.first_channel;
+  }
+  T* at(int64_t row, int64_t column) const {
+    return y + (row + padding) * row_step + (column + padding) * pixel_step;
+  }
+};
+
+template <typename T>
+HWY_INLINE void clear_pixels(const TaskTarget<T>& target, int64_t row, int64_t begin, int64_t end,
+                             int64_t channels) {
+  for (int64_t column = begin; column < end; ++column) {
+    std::fill_n(target.at(row, column), channels, T{0});
+  }
+}
+
+template <typename T>
+HWY_INLINE void clear_padding(const TaskTarget<T>& target, int64_t channels) {
+  const int64_t width = target.width, padding = target.padding;
+  for (int64_t row = -padding; row < target.height + padding; ++row) {
+    if (row < 0 || row >= target.height) {
+      clear_pixels(target, row, -padding, width + padding, channels);
+      continue;
+    }
+    clear_pixels(target, row, -padding, 0, channels);
+    clear_pixels(target, row, width, width + padding, channels);
+  }
+}
+
 /// y = act(factor * x + term) over the pixels of a task.
 template <bool kSilu, typename T>
-HWY_INLINE void apply(const T* x, T* y, const GroupNormTask& task, int64_t pixels, int64_t stride,
+HWY_INLINE void apply(const T* x, const TaskTarget<T>& target, int64_t channels, int64_t stride,
                       const float* factor, const float* term) {
-  for (int64_t p = 0; p < pixels; ++p) {
-    const T* const from = x + p * stride;
-    T* const to = y + p * stride;
-    for_channels(task.channels, [&](auto d, int64_t c) HWY_ATTR {
-      auto h = hn::MulAdd(load(d, from + c), hn::LoadU(d, factor + c), hn::LoadU(d, term + c));
-      if constexpr (kSilu) h = hn::Mul(h, sigmoid<T>(d, h));
-      store(d, h, to + c);
-    });
+  for (int64_t row = 0; row < target.height; ++row) {
+    for (int64_t column = 0; column < target.width; ++column, x += stride) {
+      T* const to = target.at(row, column);
+      for_channels(channels, [&](auto d, int64_t c) HWY_ATTR {
+        auto h = hn::MulAdd(load(d, x + c), hn::LoadU(d, factor + c), hn::LoadU(d, term + c));
+        if constexpr (kSilu) h = hn::Mul(h, sigmoid<T>(d, h));
+        store(d, h, to + c);
+      });
+    }
   }
 }
 
@@ -126,27 +173,29 @@ HWY_INLINE void find_norm(const GroupNormShape& shape, const GroupNormTensors& t
 }
 
 template <typename T>
-HWY_INLINE void forward_of(const GroupNormShape& shape, const GroupNormTensors& tensors, T* y,
-                           const GroupNormTask& task) {
+HWY_INLINE void forward_of(const GroupNormShape& shape, const GroupNormTensors& tensors,
+                           const NormedMap& y, const GroupNormTask& task) {
   TaskTables<2, float> tables(task.channels);
-  const int64_t offset = task.image * shape.pixels * shape.channels + task.first_channel;
-  const T* const x = static_cast<const T*>(tensors.x) + offset;
+  const T* const x = static_cast<const T*>(tensors.x) + task.image * shape.pixels * shape.channels +
+                     task.first_channel;
   find_norm(shape, tensors, task, x, tables[0], tables[1]);
+  const TaskTarget<T> target(shape, y, task);
+  clear_padding(target, task.channels);
   if (shape.silu) {
-    apply<true>(x, y + offset, task, shape.pixels, shape.channels, tables[0], tables[1]);
+    apply<true>(x, target, task.channels, shape.channels, tables[0], tables[1]);
   } else {
-    apply<false>(x, y + offset, task, shape.pixels, shape.channels, tables[0], tables[1]);
+    apply<false>(x, target, task.channels, shape.channels, tables[0], tables[1]);
   }
 }
 
-void forward_tasks(const GroupNormShape& shape, const GroupNormTensors& tensors, void* y,
+void forward_tasks(const GroupNormShape& shape, const GroupNormTensors& tensors, const NormedMap& y,
                    int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     const GroupNormTask task(shape, i);
     if (shape.bf16) {
-      forward_of(shape, tensors, static_cast<Bf16*>(y), task);
+      forward_of<Bf16>(shape, tensors, y, task);
     } else {
-      forward_of(shape, tensors, static_cast<float*>(y), task);
+      forward_of<float>(shape, tensors, y, task);
     }
   }
 }
@@ -164,8 +213,8 @@ int64_t group_norm_silu_tasks(const GroupNormShape& shape) {
   return shape.images * ((shape.channels + each - 1) / each);
 }
 
-void group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors, void* y,
-                             int64_t begin, int64_t end) {
+void group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,
+                             const NormedMap& y, int64_t begin, int64_t end) {
   HWY_DYNAMIC_DISPATCH(forward_tasks)(shape, tensors, y, begin, end);
 }
 

@@ -56,22 +56,35 @@ void run_tasks(const GroupNormShape& shape, const Run& run) {
   at::parallel_for(0, tasks, tasks_per_thread, run);
 }
 
-struct Normed {
-  Tensor y, mean, rstd;
+/// Means and reciprocal standard deviations of an image's groups.
+struct Statistics {
+  Tensor mean, rstd;
+
+  Statistics(const Tensor& x, const GroupNormShape& shape) {
+    const auto numbers = x.options().dtype(at::kFloat).memory_format(std::nullopt);
+    mean = at::empty({shape.images, shape.groups}, numbers);
+    rstd = at::empty_like(mean);
+  }
 };
 
-Normed run_forward(const variable_list& inputs, const GroupNormShape& shape) {
-  const Tensor& x = inputs[kX];
-  const auto statistics = x.options().dtype(at::kFloat).memory_format(std::nullopt);
-  Normed normed{.y = at::empty_like(x),
-                .mean = at::empty({shape.images, shape.groups}, statistics),
-                .rstd = at::empty({shape.images, shape.groups}, statistics)};
-  const GroupNormTensors tensors = tensors_of(inputs, normed.mean, normed.rstd);
-  void* const y = normed.y.mutable_data_ptr();
+Statistics run_forward(const variable_list& inputs, const GroupNormShape& shape,
+                       const NormedMap& y) {
+  Statistics statistics(inputs[kX], shape);
+  const GroupNormTensors tensors = tensors_of(inputs, statistics.mean, statistics.rstd);
   run_tasks(shape, [&](int64_t begin, int64_t end) {
     group_norm_silu_forward(shape, tensors, y, begin, end);
   });
-  return normed;
+  return statistics;
+}
+
+/// In the order of Input.
+variable_list dense_inputs(const GroupNormSiluArgs& args) {
+  return {args.x.contiguous(at::MemoryFormat::ChannelsLast),
+          args.weight.contiguous(),
+          args.bias.contiguous(),
+          with_dense_rows(args.time_embedding),
+          with_dense_rows(args.scale),
+          with_dense_rows(args.shift)};
 }
 
 class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
@@ -86,13 +99,15 @@ class GroupNormSilu : public torch::autograd::Function<GroupNormSilu> {
                         time_embedding.value_or(Tensor()),
                         scale.value_or(Tensor()),
                         shift.value_or(Tensor())};
-    const Normed normed = run_forward(saved, shape_of(x, groups, eps, silu));
-    saved.insert(saved.end(), {normed.mean, normed.rstd});
+    const Tensor y = at::empty_like(x);
+    const Statistics statistics =
+        run_forward(saved, shape_of(x, groups, eps, silu), {.y = y.mutable_data_ptr()});
+    saved.insert(saved.end(), {statistics.mean, statistics.rstd});
     ctx->save_for_backward(saved);
     ctx->saved_data["groups"] = groups;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["silu"] = silu;
-    return normed.y;
+    return y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
@@ -141,18 +156,28 @@ bool group_norm_silu_is_fused(const GroupNormSiluArgs& args) {
 }
 
 Tensor fused_group_norm_silu(const GroupNormSiluArgs& args) {
-  const Tensor x = args.x.contiguous(at::MemoryFormat::ChannelsLast);
-  const Tensor time_embedding = with_dense_rows(args.time_embedding);
-  const Tensor scale = with_dense_rows(args.scale);
-  const Tensor shift = with_dense_rows(args.shift);
-  const Tensor weight = args.weight.contiguous();
-  const Tensor bias = args.bias.contiguous();
+  const variable_list inputs = dense_inputs(args);
   if (!at::GradMode::is_enabled()) {
-    const auto shape = shape_of(x, args.num_groups, args.eps, args.silu);
-    return run_forward({x, weight, bias, time_embedding, scale, shift}, shape).y;
+    const Tensor y = at::empty_like(inputs[kX]);
+    run_forward(inputs, shape_of(inputs[kX], args.num_groups, args.eps, args.silu),
+                {.y = y.mutable_data_ptr()});
+    return y;
   }
-  return GroupNormSilu::apply(x, weight, bias, if_defined(time_embedding), if_defined(scale),
-                              if_defined(shift), args.num_groups, args.eps, args.silu);
+  return GroupNormSilu::apply(inputs[kX], inputs[kWeight], inputs[kBias],
+                              if_defined(inputs[kTimeEmbedding]), if_defined(inputs[kScale]),
+                              if_defined(inputs[kShift]), args.num_groups, args.eps, args.silu);
+}
+
+Tensor padded_group_norm_silu(const GroupNormSiluArgs& args, int64_t padding, int64_t beside) {
+  const variable_list inputs = dense_inputs(args);
+  const Tensor& x = inputs[kX];
+  const Tensor y = at::empty(
+      {x.size(0) / beside, x.size(2) + 2 * padding, x.size(3) + 2 * padding, beside, x.size(1)},
+      x.options().memory_format(std::nullopt));
+  run_forward(
+      inputs, shape_of(x, args.num_groups, args.eps, args.silu),
+      {.y = y.mutable_data_ptr(), .padding = padding, .width = x.size(3), .beside = beside});
+  return y;
 }
 
 }  // namespace ddpm::cpu

@@ -30,6 +30,15 @@ struct GroupNormTensors {
   float* rstd = nullptr;
 };
 
+/// The map that a norm writes: as x; or with zeros around it, as a convolution's tiles read it
+/// (images_beside()).
+struct NormedMap {
+  void* y = nullptr;    ///< As x; or [images / b, height + 2 p, width + 2 p, b, channels].
+  int64_t padding = 0;  ///< p; 0: as x.
+  int64_t width = 0;    ///< Of x, as beside where there is padding.
+  int64_t beside = 1;   ///< b, which divides images.
+};
+
 /// Gradients; null for those that nobody asks for, but for d_x and the sums.
 struct GroupNormGradients {
   const void* d_y = nullptr;         ///< like x.
@@ -47,8 +56,8 @@ int64_t group_norm_silu_tasks(const GroupNormShape& shape);
 
 /// y = silu((1 + scale) * group_norm(x + time_embedding) + shift), see group_norm_silu.h, of tasks
 /// begin to end - 1.
-void group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors, void* y,
-                             int64_t begin, int64_t end);
+void group_norm_silu_forward(const GroupNormShape& shape, const GroupNormTensors& tensors,
+                             const NormedMap& y, int64_t begin, int64_t end);
 
 /// All gradients, of tasks begin to end - 1.
 void group_norm_silu_backward(const GroupNormShape& shape, const GroupNormTensors& tensors,

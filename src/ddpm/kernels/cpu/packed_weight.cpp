@@ -224,6 +224,17 @@ Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& 
                      /*groups=*/1, "add", std::nullopt, std::nullopt, Scalars(), std::nullopt);
 }
 
+int64_t packed_images_beside(const Tensor& x, const PackedWeight& weight, int64_t stride,
+                             int64_t padding) {
+  if (stride != 1 || !weight.prefers_blocks(x.size(0) * x.size(2) * x.size(3))) return 0;
+  return cpu::images_beside_bf16(x, weight.blocks(), padding);
+}
+
+Tensor packed_padded_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
+                            const Tensor& residual, int64_t padding) {
+  return cpu::convolve_padded_bf16(x, weight.blocks(), bias, residual, padding);
+}
+
 Tensor packed_linear(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
                      const Tensor& residual) {
   if (weight.joined().defined()) {

@@ -60,6 +60,15 @@ class PackedWeight {
 Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
                      const Tensor& residual, int64_t stride, int64_t padding);
 
+/// Images beside each other of an x that packed_padded_conv2d() takes in the place of x; 0: none.
+int64_t packed_images_beside(const Tensor& x, const PackedWeight& weight, int64_t stride,
+                             int64_t padding);
+
+/// packed_conv2d() of a convolution of stride 1 whose maps come with their padding, as
+/// padded_group_norm_silu() writes them: [N / b, H + 2 p, W + 2 p, b, C].
+Tensor packed_padded_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
+                            const Tensor& residual, int64_t padding);
+
 /// x W^T + bias + residual over the last dimension, without gradients; bias and residual may be
 /// undefined.
 Tensor packed_linear(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
