@@ -46,11 +46,6 @@ DDPM_AVX512 inline __m512 widened(const uint16_t* from) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
 }
 
-DDPM_AVX512 inline void store_rounded(__m512 values, uint16_t* to) {
-  const __m256bh rounded = _mm512_cvtneps_pbh(values);
-  __builtin_memcpy(to, &rounded, sizeof rounded);
-}
-
 /// Rounds the next `pixels`, or all that are left.
 DDPM_AVX512 inline void round_next(OpenSums& open, int64_t pixels) {
   constexpr int64_t kHalf = kBlockChannels / 2;
@@ -58,26 +53,28 @@ DDPM_AVX512 inline void round_next(OpenSums& open, int64_t pixels) {
   for (; open.rounded < end; ++open.rounded) {
     const bool is_first = open.rounded < open.first_pixels;
     const int64_t i = is_first ? open.rounded : open.rounded - open.first_pixels;
-    const int64_t row = is_first ? i : i + kTilePixels;
     const SumsTarget& target = is_first ? open.first : open.second;
     const int64_t place = target.place(i);
-    for (int64_t half = 0; half < 2; ++half) {
-      const int64_t at = place + half * kHalf;
-      __m512 sum = _mm512_loadu_ps(open.sums + row * kBlockChannels + half * kHalf);
-      if (target.bias != nullptr) sum = _mm512_add_ps(sum, widened(target.bias + half * kHalf));
-      if (target.residual != nullptr) sum = _mm512_add_ps(sum, widened(target.residual + at));
-      store_rounded(sum, target.y + at);
+    const float* const sums = open.sums + (is_first ? i : i + kTilePixels) * kBlockChannels;
+    __m512 low = _mm512_loadu_ps(sums), high = _mm512_loadu_ps(sums + kHalf);
+    if (target.residual != nullptr) {
+      low = _mm512_add_ps(low, widened(target.residual + place));
+      high = _mm512_add_ps(high, widened(target.residual + place + kHalf));
     }
+    const __m512bh rounded = _mm512_cvtne2ps_pbh(high, low);
+    __builtin_memcpy(target.y + place, &rounded, sizeof rounded);
   }
 }
 
+/// Sums that begin with the bias.
 template <bool kTwo>
-DDPM_AMX inline void clear_sums() {
-  _tile_zero(0);
-  _tile_zero(1);
+DDPM_AMX inline void begin_sums(const float* bias) {
+  constexpr int64_t kSameRow = 0;
+  _tile_loadd(0, bias, kSameRow);
+  _tile_loadd(1, bias + kBlockChannels / 2, kSameRow);
   if constexpr (kTwo) {
-    _tile_zero(2);
-    _tile_zero(3);
+    _tile_loadd(2, bias, kSameRow);
+    _tile_loadd(3, bias + kBlockChannels / 2, kSameRow);
   }
 }
 
@@ -179,17 +176,15 @@ DDPM_AMX void multiply(const PixelTiles& pixels, const WeightTiles& weights, flo
   const int64_t rounded_a_row =
       divide_up(before.pixels - before.rounded, weights.steps * weights.taps * weights.rows);
   const uint16_t* right = weights.numbers;
-  OpenSums open = before;  // stays in registers
-  clear_sums<kTwo>();
+  begin_sums<kTwo>(weights.bias);
   for (int64_t tap = 0; tap < weights.taps; ++tap) {
     for (int64_t step = 0; step < weights.steps; ++step) {
       multiply_step<kLeft, kFar>(pixels, tap * pixels.tap_step + step * kTileDepth, weights.rows,
-                                 right, open, rounded_a_row);
+                                 right, before, rounded_a_row);
       right += weights.rows * kStepNumbers;
     }
   }
   store_sums<kTwo>(sums);
-  before.rounded = open.rounded;
 }
 
 DDPM_AMX void configure() {

@@ -37,11 +37,13 @@ struct PixelTiles {
 /// The right side: weights [taps][steps][rows][2][16 pairs][16 channels][2] of bfloat16.
 struct WeightTiles {
   const uint16_t* numbers = nullptr;
+  const float* bias = nullptr;            ///< [kBlockChannels], with which sums begin.
   int64_t taps = 1, steps = 0, rows = 1;  ///< Taps of a row of the kernel, steps of each, and rows.
   bool is_far = false;                    ///< They come from memory: they are asked for ahead.
 };
 
-/// Sums of two tiles that are yet to be rounded, as round_sums() does with all kBlockChannels.
+/// Sums of two tiles that are yet to be rounded, as round_sums() does with all kBlockChannels; they
+/// have the bias.
 struct OpenSums {
   const float* sums = nullptr;  ///< [2][kTilePixels][kBlockChannels]
   int64_t first_pixels = 0;     ///< That count of the first tile.

@@ -3,6 +3,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <vector>
 
 #include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/integers.h"
@@ -14,24 +17,40 @@ namespace ddpm::cpu {
 namespace {
 
 constexpr int64_t kLeastPiece = 128, kLargestPiece = 512;  // pixels
-constexpr int64_t kTasksPerThread = 4;          // cores are not equally fast at all times
-constexpr int64_t kProductsOfThread = 1 << 20;  // fewer are not worth waking a thread for
-constexpr int64_t kNearWeights = 1 << 20;       // bytes that stay in the second cache
+constexpr int64_t kTasksPerThread = 4;           // cores are not equally fast at all times
+constexpr int64_t kProductsOfThread = 1 << 20;   // fewer are not worth waking a thread for
+constexpr int64_t kWeightsTogether = 450 << 10;  // bytes that stay in the second cache beside maps
+constexpr int64_t kNearWeights = 1 << 20;        // bytes that stay in the second cache
 
 /// What a thread does: pieces times some blocks of output channels.
 class Worker {
  public:
   Worker(const Cut& cut, const TiledMaps& maps, int64_t groups)
-      : cut_(cut), maps_(maps), groups_(groups), piece_(cut, maps.x) {}
+      : bias_(static_cast<size_t>(num_blocks(cut.c) * kBlockChannels), 0.0F),
+        cut_(cut),
+        maps_(maps),
+        groups_(groups),
+        piece_(cut, maps.x) {
+    for (int64_t c = 0; maps_.bias != nullptr && c < cut.c.out_channels; ++c) {
+      bias_[static_cast<size_t>(c)] = std::bit_cast<float>(uint32_t{maps_.bias[c]} << 16);
+    }
+  }
 
   void run(int64_t task) {
     piece_.take(task / groups_);
     const int64_t blocks = num_blocks(cut_.c), group = task % groups_;
-    for (int64_t block = blocks * group / groups_; block < blocks * (group + 1) / groups_;
-         ++block) {
-      multiply(block);
+    const int64_t end = blocks * (group + 1) / groups_;
+    const int64_t together = std::max<int64_t>(1, kWeightsTogether / (block_numbers() * 2));
+    for (int64_t block = blocks * group / groups_; block < end; block += together) {
+      for (int64_t i = 0; i < piece_.num_pairs(); ++i) {
+        Tile first, second;
+        piece_.pair(i, first, second);
+        for (int64_t b = block; b < std::min(block + together, end); ++b) {
+          multiply(b, first, second, /*is_far=*/i == 0);
+        }
+      }
     }
-    round_rest(open_);
+    round_rest(open_[turn_]);
   }
 
   static int64_t num_blocks(const TiledConvolution& c) {
@@ -39,61 +58,69 @@ class Worker {
   }
 
  private:
-  void multiply(int64_t block) {
+  void multiply(int64_t block, const Tile& first, const Tile& second, bool is_far) {
     const TiledConvolution& c = cut_.c;
     const int64_t steps = c.channels / kTileDepth;
-    WeightTiles weights{
-        .numbers = maps_.weight + block * steps * c.kernel * c.kernel * kStepNumbers,
-        .taps = c.kernel,
-        .steps = steps,
-        .rows = c.kernel,
-        .is_far = true};
-    for (int64_t i = 0; i < piece_.num_pairs(); ++i) {
-      const auto [first, second] = piece_.pair(i);
-      float* const sums = open_.sums == sums_[0] ? sums_[1] : sums_[0];
-      multiply_tiles({.first = first.pixels,
-                      .second = second.pixels,
-                      .pixel_step = cut_.pixel_step(),
-                      .row_step = cut_.row_step(),
-                      .tap_step = cut_.tap_step()},
-                     weights, sums, open_);
-      finish(first, second, block, sums);
-      weights.is_far = false;
-    }
+    OpenSums& before = open_[turn_];
+    turn_ ^= 1;
+    multiply_tiles({.first = first.pixels,
+                    .second = second.pixels,
+                    .pixel_step = cut_.pixel_step(),
+                    .row_step = cut_.row_step(),
+                    .tap_step = cut_.tap_step()},
+                   {.numbers = maps_.weight + block * block_numbers(),
+                    .bias = bias_of(block),
+                    .taps = c.kernel,
+                    .steps = steps,
+                    .rows = c.kernel,
+                    .is_far = is_far},
+                   sums_[turn_], before);
+    finish(first, second, block);
   }
 
   /// The next product rounds these sums, unless the block has fewer channels than others.
-  void finish(const Tile& first, const Tile& second, int64_t block, const float* sums) {
-    open_ = {.sums = sums,
-             .first_pixels = first.count,
-             .pixels = first.count + second.count,
-             .first = target_of(first, block),
-             .second = target_of(second, block)};
+  void finish(const Tile& first, const Tile& second, int64_t block) {
+    OpenSums& open = open_[turn_];
+    float* const sums = sums_[turn_];
+    open.sums = sums;
+    open.first_pixels = first.count;
+    open.pixels = first.count + second.count;
+    open.rounded = 0;
+    aim(first, block, open.first);
+    aim(second, block, open.second);
     const int64_t channels = cut_.c.out_channels - block * kBlockChannels;
     if (channels >= kBlockChannels) return;
-    round_sums(sums, first.count, kBlockChannels, channels, open_.first);
+    round_sums(sums, first.count, kBlockChannels, channels, open.first);
     round_sums(sums + kTilePixels * kBlockChannels, second.count, kBlockChannels, channels,
-               open_.second);
-    open_.rounded = open_.pixels;
+               open.second);
+    open.rounded = open.pixels;
   }
 
-  SumsTarget target_of(const Tile& tile, int64_t block) const {
+  /// Of the weight.
+  int64_t block_numbers() const {
+    return cut_.c.kernel * cut_.c.kernel * cut_.c.channels * kBlockChannels;
+  }
+  const float* bias_of(int64_t block) const { return bias_.data() + block * kBlockChannels; }
+
+  /// Number by number: a copy of what was just written would wait for all results to be stored.
+  void aim(const Tile& tile, int64_t block, SumsTarget& target) const {
     const int64_t channel = block * kBlockChannels, out = cut_.c.out_channels;
     const int64_t at = tile.first * out + channel;
-    return {.bias = maps_.bias == nullptr ? nullptr : maps_.bias + channel,
-            .residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
-            .y = maps_.y + at,
-            .stride = out,
-            .images = cut_.beside,
-            .image_stride = cut_.c.out_height * cut_.c.out_width * out};
+    target.residual = maps_.residual == nullptr ? nullptr : maps_.residual + at;
+    target.y = maps_.y + at;
+    target.stride = out;
+    target.images = cut_.beside;
+    target.image_stride = cut_.c.out_height * cut_.c.out_width * out;
   }
 
+  std::vector<float> bias_;
   alignas(64) float sums_[2][2 * kTilePixels * kBlockChannels];
   const Cut& cut_;
   const TiledMaps& maps_;
   int64_t groups_;
   Piece piece_;
-  OpenSums open_;
+  OpenSums open_[2];
+  int turn_ = 0;
   AmxRegisters registers_;
 };
 
@@ -110,6 +137,7 @@ Cut cut_of(const TiledConvolution& c, int64_t threads) {
 }  // namespace
 
 void convolve_tiles(const TiledConvolution& c, const TiledMaps& maps) {
+
   const int64_t products = c.images * c.out_height * c.out_width * c.kernel * c.kernel *
                            c.channels * round_up(c.out_channels, kBlockChannels);
   const int64_t threads =

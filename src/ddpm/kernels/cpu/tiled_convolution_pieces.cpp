@@ -125,39 +125,44 @@ int64_t Piece::num_pairs() const {
   return groups_ * divide_up(rows_, 2) * (cut_.results_of_row() / kTilePixels);
 }
 
-std::pair<Tile, Tile> Piece::pair(int64_t index) const {
+void Piece::pair(int64_t index, Tile& first, Tile& second) const {
+  second.pixels = nullptr;
+  second.first = second.count = 0;
   if (cut_.access == Access::kRows) {
     const int64_t columns = cut_.results_of_row() / kTilePixels, column = index % columns;
     const int64_t of_group = divide_up(rows_, 2), row = index / columns % of_group * 2;
     const int64_t group = index / columns / of_group;
-    return {tile_of_rows(group, row, column),
-            row + 1 < rows_ ? tile_of_rows(group, row + 1, column) : Tile{}};
+    find_in_rows(group, row, column, first);
+    if (row + 1 < rows_) find_in_rows(group, row + 1, column, second);
+    return;
   }
-  const auto tile = [&](int64_t i) {
-    return cut_.access == Access::kPixels ? tile_of_pixels(i) : tile_of_taps(i);
-  };
-  return {tile(2 * index), 2 * index + 1 < num_tiles_ ? tile(2 * index + 1) : Tile{}};
+  const auto find = cut_.access == Access::kPixels ? &Piece::find_in_pixels : &Piece::find_in_taps;
+  (this->*find)(2 * index, first);
+  if (2 * index + 1 < num_tiles_) (this->*find)(2 * index + 1, second);
 }
 
-Tile Piece::tile_of_pixels(int64_t index) const {
-  const int64_t first = first_ + index * kTilePixels, all = cut_.all_pixels();
-  if (first + kTilePixels > all) return {copies(), first, all - first};
-  return {x_ + first * cut_.c.channels, first, kTilePixels};
+void Piece::find_in_pixels(int64_t index, Tile& tile) const {
+  const int64_t all = cut_.all_pixels();
+  tile.first = first_ + index * kTilePixels;
+  tile.count = std::min(kTilePixels, all - tile.first);
+  tile.pixels = tile.count < kTilePixels ? copies() : x_ + tile.first * cut_.c.channels;
 }
 
-Tile Piece::tile_of_rows(int64_t group, int64_t row, int64_t column) const {
+void Piece::find_in_rows(int64_t group, int64_t row, int64_t column, Tile& tile) const {
   const TiledConvolution& c = cut_.c;
-  return {from_ + group * cut_.group_step(rows_) + row * c.stride * cut_.padded_row() +
-              column * kTilePixels * cut_.pixel_step(),
-          first_ + (group * cut_.beside * c.out_height + row) * c.out_width + column * kTilePixels,
-          kTilePixels};
+  tile.pixels = from_ + group * cut_.group_step(rows_) + row * c.stride * cut_.padded_row() +
+                column * kTilePixels * cut_.pixel_step();
+  tile.first =
+      first_ + (group * cut_.beside * c.out_height + row) * c.out_width + column * kTilePixels;
+  tile.count = kTilePixels;
 }
 
-Tile Piece::tile_of_taps(int64_t index) const {
+void Piece::find_in_taps(int64_t index, Tile& tile) const {
   const int64_t pixels = rows_ * cut_.c.out_width, of_image = tiles_of(pixels);
   const int64_t image = index / of_image, pixel = index % of_image * kTilePixels;
-  return {from_ + image * cut_.group_step(rows_) + pixel * cut_.pixel_step(),
-          first_ + image * pixels + pixel, std::min(kTilePixels, pixels - pixel)};
+  tile.pixels = from_ + image * cut_.group_step(rows_) + pixel * cut_.pixel_step();
+  tile.first = first_ + image * pixels + pixel;
+  tile.count = std::min(kTilePixels, pixels - pixel);
 }
 
 /// The last tile, if it is not whole, is copied: reads go no further than x.

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 #include "ddpm/kernels/cpu/tiled_convolution.h"
 
@@ -67,7 +66,7 @@ class Piece {
   void take(int64_t index);
   int64_t num_pairs() const;
   /// Two tiles, or one and none; of rows, if there are, that follow each other.
-  std::pair<Tile, Tile> pair(int64_t index) const;
+  void pair(int64_t index, Tile& first, Tile& second) const;
 
  private:
   /// The piece's first group of images and row of results.
@@ -75,9 +74,9 @@ class Piece {
     int64_t group, row;
   };
 
-  Tile tile_of_pixels(int64_t index) const;
-  Tile tile_of_rows(int64_t group, int64_t row, int64_t column) const;
-  Tile tile_of_taps(int64_t index) const;
+  void find_in_pixels(int64_t index, Tile& tile) const;
+  void find_in_rows(int64_t group, int64_t row, int64_t column, Tile& tile) const;
+  void find_in_taps(int64_t index, Tile& tile) const;
   void take_pixels(int64_t index);
   void take_rows(int64_t index);
   void take_taps(int64_t index);
