@@ -5,11 +5,13 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <stdexcept>
 #include <vector>
 
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/upsampled_convolution.h"
+#include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm {
 namespace {
@@ -54,6 +56,13 @@ const std::vector<ConvolutionCase>& convolution_cases() {
       {{2, 32, 50, 39}, 32, 3, 1, 1, true, true},
       {{2, 32, 61, 43}, 32, 3, 2, 0},
       {{1, 512, 16, 16}, 256, 3, 1, 1, true, true},
+      // Images beside each other in a tile: two, four, eight and sixteen; and as many as leave one.
+      {{4, 64, 7, 8}, 48, 3, 1, 1, true, true},
+      {{8, 32, 4, 4}, 64},
+      {{8, 32, 3, 2}, 32, 3, 1, 1, false, true},
+      {{16, 32, 5, 1}, 32},
+      {{5, 32, 8, 8}, 32},
+      {{2, 32, 10, 10}, 32, 3, 1, 0},
   };
   return cases;
 }
@@ -203,6 +212,79 @@ TEST(PackedWeightTest, Bf16ResultsDoNotDependOnTheNumberOfThreads) {
       at::set_num_threads(3);
       EXPECT_TRUE(at::equal(run(), alone)) << at::IntArrayRef(c.x) << is_tiled;
       at::set_num_threads(threads);
+    }
+  }
+}
+
+TEST(PackedWeightTest, Bf16TilesGiveAnImageTheBitsThatItHasAlone) {
+  if (!cpu::has_amx()) GTEST_SKIP() << "no AMX on this CPU";
+  for (const ConvolutionCase& c : convolution_cases()) {
+    at::manual_seed(12);
+    const Tensor x = draw_map(c.x, at::kBFloat16);
+    const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, at::kBFloat16);
+    if (!cpu::has_bf16_blocks(weight)) continue;
+    const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(weight, /*is_tiled=*/true);
+    const Tensor all = cpu::convolve_bf16(x, blocks, {}, {}, c.stride, c.padding);
+    for (int64_t image = 0; image < c.x[0]; ++image) {
+      const Tensor alone = x.narrow(/*dim=*/0, image, 1).contiguous(at::MemoryFormat::ChannelsLast);
+      EXPECT_TRUE(at::equal(cpu::convolve_bf16(alone, blocks, {}, {}, c.stride, c.padding),
+                            all.narrow(/*dim=*/0, image, 1)))
+          << at::IntArrayRef(c.x) << image;
+    }
+  }
+}
+
+struct NormedCase {
+  std::vector<int64_t> x;
+  int64_t rest = 0;  // channels of a second map
+  bool scale_shift = false, shortcut = false;
+};
+
+// With AMX the norm writes maps with their padding, but for those whose rows fill no tile.
+TEST(PackedWeightTest, ANormBeforeGivesTheBitsOfANormOfItsOwn) {
+  const std::vector<NormedCase> cases{
+      {{2, 64, 32, 32}, 32, true, true}, {{1, 64, 5, 16}},
+      {{4, 96, 8, 8}, 0, true},          {{8, 64, 4, 4}, 64, false, true},
+      {{3, 64, 8, 8}, 0, false, true},   {{2, 64, 7, 7}, 32}};
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    for (const NormedCase& c : cases) {
+      at::manual_seed(13);
+      const int64_t images = c.x[0], channels = c.x[1] + c.rest, out = 64;
+      const Tensor weight = draw_map({out, channels, 3, 3}, dtype);
+      const Tensor side_weight = draw_map({out, channels, 1, 1}, dtype);
+      const PackedWeight packed = PackedWeight::of_conv2d(weight, /*stride=*/1, /*padding=*/1);
+      GroupNormSiluArgs norm;
+      norm.x = draw_map(c.x, dtype);
+      norm.weight = at::randn({channels}).to(dtype);
+      norm.bias = at::randn({channels}).to(dtype);
+      norm.time_embedding = at::randn({images, channels}).to(dtype);
+      if (c.scale_shift) {
+        norm.scale = at::randn({images, channels}).to(dtype);
+        norm.shift = at::randn({images, channels}).to(dtype);
+      }
+      Conv2dArgs args{.x = norm.x, .weight = weight, .padding = 1, .packed = &packed};
+      args.bias = at::randn({out}).to(dtype);
+      args.residual_bias = at::randn({out}).to(dtype);
+      if (c.rest > 0) args.x_rest = draw_map({images, c.rest, c.x[2], c.x[3]}, dtype);
+      const Tensor whole = c.rest > 0 ? at::cat({args.x, args.x_rest}, /*dim=*/1) : args.x;
+      const Conv2dArgs side{.x = whole, .weight = side_weight};
+      if (c.shortcut) {
+        args.shortcut = &side;
+      } else {
+        args.residual = draw_map({images, out, c.x[2], c.x[3]}, dtype);
+      }
+      const at::NoGradGuard no_grad;
+      Conv2dArgs apart = args;
+      apart.x_rest = Tensor();
+      GroupNormSiluArgs alone = norm;
+      alone.x = whole;
+      apart.x = group_norm_silu(alone);
+      args.norm = &norm;
+      const Conv2dFork fork = conv2d_fork(args);
+      EXPECT_TRUE(at::equal(fork.y, conv2d(apart))) << at::IntArrayRef(c.x) << ' ' << dtype;
+      EXPECT_TRUE(at::equal(fork.x, whole));
+      norm.scale = at::randn({images, channels + 1}).to(dtype);
+      EXPECT_THROW(conv2d_fork(args), std::invalid_argument);
     }
   }
 }

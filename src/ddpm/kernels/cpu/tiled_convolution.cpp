@@ -137,7 +137,6 @@ Cut cut_of(const TiledConvolution& c, int64_t threads) {
 }  // namespace
 
 void convolve_tiles(const TiledConvolution& c, const TiledMaps& maps) {
-
   const int64_t products = c.images * c.out_height * c.out_width * c.kernel * c.kernel *
                            c.channels * round_up(c.out_channels, kBlockChannels);
   const int64_t threads =
