@@ -236,6 +236,7 @@ TEST(PackedWeightTest, Bf16TilesGiveAnImageTheBitsThatItHasAlone) {
 
 struct NormedCase {
   std::vector<int64_t> x;
+  int64_t beside;    // images in a row of what the norm writes; 0: it writes a map like x
   int64_t rest = 0;  // channels of a second map
   bool scale_shift = false, shortcut = false;
 };
@@ -243,9 +244,10 @@ struct NormedCase {
 // With AMX the norm writes maps with their padding, but for those whose rows fill no tile.
 TEST(PackedWeightTest, ANormBeforeGivesTheBitsOfANormOfItsOwn) {
   const std::vector<NormedCase> cases{
-      {{2, 64, 32, 32}, 32, true, true}, {{1, 64, 5, 16}},
-      {{4, 96, 8, 8}, 0, true},          {{8, 64, 4, 4}, 64, false, true},
-      {{3, 64, 8, 8}, 0, false, true},   {{2, 64, 7, 7}, 32}};
+      {{2, 64, 32, 32}, 1, 32, true, true}, {{1, 64, 5, 16}, 1},
+      {{4, 96, 8, 8}, 2, 0, true},          {{8, 64, 4, 4}, 4, 64, false, true},
+      {{3, 64, 8, 8}, 0, 0, false, true},   {{2, 64, 7, 7}, 0, 32},
+  };
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     for (const NormedCase& c : cases) {
       at::manual_seed(13);
@@ -274,6 +276,9 @@ TEST(PackedWeightTest, ANormBeforeGivesTheBitsOfANormOfItsOwn) {
         args.residual = draw_map({images, out, c.x[2], c.x[3]}, dtype);
       }
       const at::NoGradGuard no_grad;
+      if (dtype == at::kBFloat16 && cpu::has_amx() && cpu::has_bf16_blocks(weight)) {
+        EXPECT_EQ(packed_images_beside(whole, packed, /*stride=*/1, /*padding=*/1), c.beside);
+      }
       Conv2dArgs apart = args;
       apart.x_rest = Tensor();
       GroupNormSiluArgs alone = norm;
