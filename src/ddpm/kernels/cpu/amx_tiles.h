@@ -54,7 +54,7 @@ struct OpenSums {
 
 /// sums [2][kTilePixels][kBlockChannels], of which the second half stays as it is without a second
 /// tile. Rounds what is left of `before`, whose sums lie elsewhere, on the way: products leave the
-/// vector units idle. Needs AmxRegisters, and numbers of the pixels up to rows * row_step.
+/// vector units idle. Sums go over taps, steps and then rows. Needs AmxRegisters.
 void multiply_tiles(const PixelTiles& pixels, const WeightTiles& weights, float* sums,
                     OpenSums& before);
 

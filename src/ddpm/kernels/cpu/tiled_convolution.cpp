@@ -26,10 +26,10 @@ constexpr int64_t kNearWeights = 1 << 20;        // bytes that stay in the secon
 class Worker {
  public:
   Worker(const Cut& cut, const TiledMaps& maps, int64_t groups)
-      : bias_(static_cast<size_t>(num_blocks(cut.c) * kBlockChannels), 0.0F),
-        cut_(cut),
+      : cut_(cut),
         maps_(maps),
         groups_(groups),
+        bias_(static_cast<size_t>(num_blocks(cut.c) * kBlockChannels), 0.0F),
         piece_(cut, maps.x) {
     for (int64_t c = 0; maps_.bias != nullptr && c < cut.c.out_channels; ++c) {
       bias_[static_cast<size_t>(c)] = std::bit_cast<float>(uint32_t{maps_.bias[c]} << 16);
@@ -78,7 +78,7 @@ class Worker {
     finish(first, second, block);
   }
 
-  /// The next product rounds these sums, unless the block has fewer channels than others.
+  /// The next product rounds the last one's sums, unless the block has fewer channels than others.
   void finish(const Tile& first, const Tile& second, int64_t block) {
     OpenSums& open = open_[turn_];
     float* const sums = sums_[turn_];
@@ -102,7 +102,6 @@ class Worker {
   }
   const float* bias_of(int64_t block) const { return bias_.data() + block * kBlockChannels; }
 
-  /// Number by number: a copy of what was just written would wait for all results to be stored.
   void aim(const Tile& tile, int64_t block, SumsTarget& target) const {
     const int64_t channel = block * kBlockChannels, out = cut_.c.out_channels;
     const int64_t at = tile.first * out + channel;
@@ -113,13 +112,13 @@ class Worker {
     target.image_stride = cut_.c.out_height * cut_.c.out_width * out;
   }
 
-  std::vector<float> bias_;
   alignas(64) float sums_[2][2 * kTilePixels * kBlockChannels];
   const Cut& cut_;
   const TiledMaps& maps_;
   int64_t groups_;
+  std::vector<float> bias_;  ///< Of all blocks.
   Piece piece_;
-  OpenSums open_[2];
+  OpenSums open_[2];  ///< Of sums_: those being rounded, and those being summed.
   int turn_ = 0;
   AmxRegisters registers_;
 };
@@ -139,6 +138,7 @@ Cut cut_of(const TiledConvolution& c, int64_t threads) {
 void convolve_tiles(const TiledConvolution& c, const TiledMaps& maps) {
   const int64_t products = c.images * c.out_height * c.out_width * c.kernel * c.kernel *
                            c.channels * round_up(c.out_channels, kBlockChannels);
+  if (products == 0) return;
   const int64_t threads =
       std::clamp<int64_t>(products / kProductsOfThread, 1, at::get_num_threads());
   const Cut cut = cut_of(c, threads);

@@ -54,7 +54,8 @@ Cut::Cut(const TiledConvolution& convolution, int64_t wanted_pixels)
     return;
   }
   if (access == Access::kRows) beside = images_beside(c);
-  piece_rows = std::clamp(wanted_pixels / results_of_row(), int64_t{1}, c.out_height);
+  piece_rows =
+      std::clamp(wanted_pixels / std::max<int64_t>(1, results_of_row()), int64_t{1}, c.out_height);
   if (piece_rows == c.out_height) {
     const int64_t wanted_groups = wanted_pixels / (c.out_height * results_of_row());
     piece_groups = std::clamp(wanted_groups, int64_t{1}, groups());
