@@ -37,7 +37,7 @@ struct Layers {
     norm.weight = at::randn({kLayerChannels}, kCapturedBf16);
     norm.bias = at::randn({kLayerChannels}, kCapturedBf16);
     const auto map = [] {
-      return at::randn({12, kLayerChannels, 16, 16}, kCapturedBf16)
+      return at::randn({32, kLayerChannels, 16, 16}, kCapturedBf16)
           .contiguous(at::MemoryFormat::ChannelsLast);
     };
     x = map().requires_grad_(true);
@@ -102,11 +102,11 @@ TEST_F(CapturedTilesGpuTest, ReplaysPackTheWeightsAsTheyAreThen) {
 
 // The first of them runs right behind the launch that packs, and the others begin early.
 TEST_F(CapturedTilesGpuTest, ConvolutionsAndTheirGradientsHaveTheBitsOfTilesPackedOneByOne) {
-  const Layers layers(/*count=*/3);
+  const Layers layers(/*count=*/6);
   WeightTilesCache cache(layers.flat);
   CapturedWork work("test", at::kCUDA, /*warm_up_runs=*/3);
   std::vector<Tensor> results;
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 12; ++i) {
     layers.change();
     work.run([&] {
       const TilesPass pass(cache);
