@@ -195,11 +195,8 @@ Tensor conv2d(const Conv2dArgs& args) {
     return conv2d(whole);
   }
   if (takes_packed_weight(args)) {
-    const Tensor residual = args.residual.defined()
-                                ? args.residual.contiguous(at::MemoryFormat::ChannelsLast)
-                                : Tensor();
-    return packed_conv2d(args.x.contiguous(at::MemoryFormat::ChannelsLast), *args.packed, args.bias,
-                         residual, args.stride, args.padding);
+    return packed_conv2d(channels_last(args.x), *args.packed, args.bias,
+                         channels_last(args.residual), args.stride, args.padding);
   }
   if (at::GradMode::is_enabled() && cpu::trains_by_tiles(args)) return cpu::trained_conv2d(args);
   const std::array<int64_t, 2> stride{args.stride, args.stride};

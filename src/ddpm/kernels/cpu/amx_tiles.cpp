@@ -104,6 +104,23 @@ DDPM_AMX inline void load_more_weights(const uint16_t* from) {
   _tile_stream_loadd(7, from + kTileNumbers, kTileBytes);
 }
 
+/// sums += a row of the kernel of one or two tiles of pixels, which stay in 4 and 5.
+template <bool kTwo, bool kFar>
+DDPM_AMX inline void multiply_row(const uint16_t* weights, const uint16_t* first,
+                                  const uint16_t* second, int64_t bytes) {
+  ask_ahead<kFar>(weights);
+  load_weights(weights);
+  _tile_loadd(4, first, bytes);
+  load_more_weights(weights);
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (kTwo) _tile_loadd(5, second, bytes);
+  _tile_dpbf16ps(1, 4, 7);
+  if constexpr (kTwo) {
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
 /// Tiles of pixels: one, two, or two of which the second has the first one's pixels of the kernel's
 /// next row, so that each is loaded once.
 enum class Left { kOne, kTwo, kStacked };
@@ -122,15 +139,7 @@ DDPM_AMX inline void multiply_step(const PixelTiles& pixels, int64_t offset, int
   if constexpr (kLeft == Left::kStacked) {
     const uint16_t* const second_row = weights + kStepNumbers;
     const uint16_t* const third_row = second_row + kStepNumbers;
-    ask_ahead<kFar>(weights);
-    load_weights(weights);
-    _tile_loadd(4, first, bytes);
-    load_more_weights(weights);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, first + row_step, bytes);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    multiply_row<true, kFar>(weights, first, first + row_step, bytes);
     round_next(before, rounded_a_row);
     ask_ahead<kFar>(second_row);
     load_weights(second_row);
@@ -151,19 +160,11 @@ DDPM_AMX inline void multiply_step(const PixelTiles& pixels, int64_t offset, int
     _tile_dpbf16ps(3, 5, 7);
     round_next(before, rounded_a_row);
   } else {
-    const uint16_t* const second = kLeft == Left::kTwo ? pixels.second + offset : nullptr;
-    for (int64_t row = 0; row < rows; ++row, weights += kStepNumbers) {
-      ask_ahead<kFar>(weights);
-      load_weights(weights);
-      _tile_loadd(4, first + row * row_step, bytes);
-      load_more_weights(weights);
-      _tile_dpbf16ps(0, 4, 6);
-      if constexpr (kLeft == Left::kTwo) _tile_loadd(5, second + row * row_step, bytes);
-      _tile_dpbf16ps(1, 4, 7);
-      if constexpr (kLeft == Left::kTwo) {
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-      }
+    constexpr bool kTwo = kLeft == Left::kTwo;
+    const uint16_t* const second = kTwo ? pixels.second + offset : nullptr;
+    for (int64_t row = 0; row < rows; ++row) {
+      multiply_row<kTwo, kFar>(weights + row * kStepNumbers, first + row * row_step,
+                               kTwo ? second + row * row_step : nullptr, bytes);
       round_next(before, rounded_a_row);
     }
   }

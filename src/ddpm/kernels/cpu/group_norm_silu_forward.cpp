@@ -79,7 +79,7 @@ struct TaskTarget {
 
   TaskTarget(const GroupNormShape& shape, const NormedMap& map, const GroupNormTask& task)
       : height(1), width(shape.pixels), padding(map.padding), pixel_step(shape.channels) {
-    const int64_t beside = padding == 0 ? 1 : map.beside;
+    const int64_t beside = map.beside;
     if (padding > 0) {
       width = map.width;
       height = shape.pixels / width;

@@ -16,7 +16,6 @@ struct SumsTarget {
 
   /// Where row `row` goes.
   int64_t place(int64_t row) const {
-    if (images == 1) return row * stride;
     return (row >> std::countr_zero(static_cast<uint64_t>(images))) * stride +
            (row & (images - 1)) * image_stride;
   }

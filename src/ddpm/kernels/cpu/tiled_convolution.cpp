@@ -43,14 +43,13 @@ class Worker {
     const int64_t together = std::max<int64_t>(1, kWeightsTogether / (block_numbers() * 2));
     for (int64_t block = blocks * group / groups_; block < end; block += together) {
       for (int64_t i = 0; i < piece_.num_pairs(); ++i) {
-        Tile first, second;
-        piece_.pair(i, first, second);
+        const auto [first, second] = piece_.pair(i);
         for (int64_t b = block; b < std::min(block + together, end); ++b) {
           multiply(b, first, second, /*is_far=*/i == 0);
         }
       }
     }
-    round_rest(open_[turn_]);
+    round_rest(open_);
   }
 
   static int64_t num_blocks(const TiledConvolution& c) {
@@ -61,8 +60,7 @@ class Worker {
   void multiply(int64_t block, const Tile& first, const Tile& second, bool is_far) {
     const TiledConvolution& c = cut_.c;
     const int64_t steps = c.channels / kTileDepth;
-    OpenSums& before = open_[turn_];
-    turn_ ^= 1;
+    float* const sums = open_.sums == sums_[0] ? sums_[1] : sums_[0];
     multiply_tiles({.first = first.pixels,
                     .second = second.pixels,
                     .pixel_step = cut_.pixel_step(),
@@ -74,26 +72,23 @@ class Worker {
                     .steps = steps,
                     .rows = c.kernel,
                     .is_far = is_far},
-                   sums_[turn_], before);
-    finish(first, second, block);
+                   sums, open_);
+    finish(first, second, block, sums);
   }
 
   /// The next product rounds the last one's sums, unless the block has fewer channels than others.
-  void finish(const Tile& first, const Tile& second, int64_t block) {
-    OpenSums& open = open_[turn_];
-    float* const sums = sums_[turn_];
-    open.sums = sums;
-    open.first_pixels = first.count;
-    open.pixels = first.count + second.count;
-    open.rounded = 0;
-    aim(first, block, open.first);
-    aim(second, block, open.second);
+  void finish(const Tile& first, const Tile& second, int64_t block, const float* sums) {
+    open_ = {.sums = sums,
+             .first_pixels = first.count,
+             .pixels = first.count + second.count,
+             .first = target_of(first, block),
+             .second = target_of(second, block)};
     const int64_t channels = cut_.c.out_channels - block * kBlockChannels;
     if (channels >= kBlockChannels) return;
-    round_sums(sums, first.count, kBlockChannels, channels, open.first);
+    round_sums(sums, first.count, kBlockChannels, channels, open_.first);
     round_sums(sums + kTilePixels * kBlockChannels, second.count, kBlockChannels, channels,
-               open.second);
-    open.rounded = open.pixels;
+               open_.second);
+    open_.rounded = open_.pixels;
   }
 
   /// Of the weight.
@@ -102,14 +97,13 @@ class Worker {
   }
   const float* bias_of(int64_t block) const { return bias_.data() + block * kBlockChannels; }
 
-  void aim(const Tile& tile, int64_t block, SumsTarget& target) const {
-    const int64_t channel = block * kBlockChannels, out = cut_.c.out_channels;
-    const int64_t at = tile.first * out + channel;
-    target.residual = maps_.residual == nullptr ? nullptr : maps_.residual + at;
-    target.y = maps_.y + at;
-    target.stride = out;
-    target.images = cut_.beside;
-    target.image_stride = cut_.c.out_height * cut_.c.out_width * out;
+  SumsTarget target_of(const Tile& tile, int64_t block) const {
+    const int64_t out = cut_.c.out_channels, at = tile.first * out + block * kBlockChannels;
+    return {.residual = maps_.residual == nullptr ? nullptr : maps_.residual + at,
+            .y = maps_.y + at,
+            .stride = out,
+            .images = cut_.beside,
+            .image_stride = cut_.c.out_height * cut_.c.out_width * out};
   }
 
   alignas(64) float sums_[2][2 * kTilePixels * kBlockChannels];
@@ -118,8 +112,7 @@ class Worker {
   int64_t groups_;
   std::vector<float> bias_;  ///< Of all blocks.
   Piece piece_;
-  OpenSums open_[2];  ///< Of sums_: those being rounded, and those being summed.
-  int turn_ = 0;
+  OpenSums open_;
   AmxRegisters registers_;
 };
 

@@ -41,7 +41,7 @@ Access access_of(const TiledConvolution& c) {
 int64_t images_beside(const TiledConvolution& c) {
   if (c.kernel == 1 && c.padding == 0) return 0;
   if (c.out_width % kTilePixels == 0) return 1;
-  const int64_t beside = c.out_width == 0 ? 0 : kTilePixels / c.out_width;
+  const int64_t beside = kTilePixels / c.out_width;
   const bool fills = beside * c.out_width == kTilePixels && c.images % beside == 0;
   return fills && c.stride == 1 ? beside : 0;
 }
@@ -54,11 +54,10 @@ Cut::Cut(const TiledConvolution& convolution, int64_t wanted_pixels)
     return;
   }
   if (access == Access::kRows) beside = images_beside(c);
-  piece_rows =
-      std::clamp(wanted_pixels / std::max<int64_t>(1, results_of_row()), int64_t{1}, c.out_height);
+  const int64_t row = std::max<int64_t>(1, results_of_row());
+  piece_rows = std::clamp(wanted_pixels / row, int64_t{1}, c.out_height);
   if (piece_rows == c.out_height) {
-    const int64_t wanted_groups = wanted_pixels / (c.out_height * results_of_row());
-    piece_groups = std::clamp(wanted_groups, int64_t{1}, groups());
+    piece_groups = std::clamp(wanted_pixels / row / piece_rows, int64_t{1}, groups());
   }
   pieces = divide_up(groups(), piece_groups) * pieces_of_group();
 }
@@ -126,44 +125,39 @@ int64_t Piece::num_pairs() const {
   return groups_ * divide_up(rows_, 2) * (cut_.results_of_row() / kTilePixels);
 }
 
-void Piece::pair(int64_t index, Tile& first, Tile& second) const {
-  second.pixels = nullptr;
-  second.first = second.count = 0;
+std::pair<Tile, Tile> Piece::pair(int64_t index) const {
   if (cut_.access == Access::kRows) {
     const int64_t columns = cut_.results_of_row() / kTilePixels, column = index % columns;
     const int64_t of_group = divide_up(rows_, 2), row = index / columns % of_group * 2;
     const int64_t group = index / columns / of_group;
-    find_in_rows(group, row, column, first);
-    if (row + 1 < rows_) find_in_rows(group, row + 1, column, second);
-    return;
+    return {tile_of_rows(group, row, column),
+            row + 1 < rows_ ? tile_of_rows(group, row + 1, column) : Tile{}};
   }
-  const auto find = cut_.access == Access::kPixels ? &Piece::find_in_pixels : &Piece::find_in_taps;
-  (this->*find)(2 * index, first);
-  if (2 * index + 1 < num_tiles_) (this->*find)(2 * index + 1, second);
+  const auto tile = [&](int64_t i) {
+    return cut_.access == Access::kPixels ? tile_of_pixels(i) : tile_of_taps(i);
+  };
+  return {tile(2 * index), 2 * index + 1 < num_tiles_ ? tile(2 * index + 1) : Tile{}};
 }
 
-void Piece::find_in_pixels(int64_t index, Tile& tile) const {
-  const int64_t all = cut_.all_pixels();
-  tile.first = first_ + index * kTilePixels;
-  tile.count = std::min(kTilePixels, all - tile.first);
-  tile.pixels = tile.count < kTilePixels ? copies() : x_ + tile.first * cut_.c.channels;
+Tile Piece::tile_of_pixels(int64_t index) const {
+  const int64_t first = first_ + index * kTilePixels;
+  const int64_t count = std::min(kTilePixels, cut_.all_pixels() - first);
+  return {count < kTilePixels ? copies() : x_ + first * cut_.c.channels, first, count};
 }
 
-void Piece::find_in_rows(int64_t group, int64_t row, int64_t column, Tile& tile) const {
+Tile Piece::tile_of_rows(int64_t group, int64_t row, int64_t column) const {
   const TiledConvolution& c = cut_.c;
-  tile.pixels = from_ + group * cut_.group_step(rows_) + row * c.stride * cut_.padded_row() +
-                column * kTilePixels * cut_.pixel_step();
-  tile.first =
-      first_ + (group * cut_.beside * c.out_height + row) * c.out_width + column * kTilePixels;
-  tile.count = kTilePixels;
+  return {from_ + group * cut_.group_step(rows_) + row * c.stride * cut_.padded_row() +
+              column * kTilePixels * cut_.pixel_step(),
+          first_ + (group * cut_.beside * c.out_height + row) * c.out_width + column * kTilePixels,
+          kTilePixels};
 }
 
-void Piece::find_in_taps(int64_t index, Tile& tile) const {
+Tile Piece::tile_of_taps(int64_t index) const {
   const int64_t pixels = rows_ * cut_.c.out_width, of_image = tiles_of(pixels);
   const int64_t image = index / of_image, pixel = index % of_image * kTilePixels;
-  tile.pixels = from_ + image * cut_.group_step(rows_) + pixel * cut_.pixel_step();
-  tile.first = first_ + image * pixels + pixel;
-  tile.count = std::min(kTilePixels, pixels - pixel);
+  return {from_ + image * cut_.group_step(rows_) + pixel * cut_.pixel_step(),
+          first_ + image * pixels + pixel, std::min(kTilePixels, pixels - pixel)};
 }
 
 /// The last tile, if it is not whole, is copied: reads go no further than x.

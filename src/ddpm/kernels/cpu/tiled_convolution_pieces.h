@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "ddpm/kernels/cpu/tiled_convolution.h"
 
@@ -36,11 +37,8 @@ struct Cut {
   int64_t pieces_of_group() const;
   int64_t taps() const { return c.kernel * c.channels; }
   int64_t padded_row() const { return (c.width + 2 * c.padding) * beside * c.channels; }
-  /// Whether tiles are read from x itself.
-  bool reads_x() const {
-    return access == Access::kPixels ||
-           (access == Access::kRows && (c.is_padded || (c.padding == 0 && beside == 1)));
-  }
+  /// kRows: whether tiles are read from x itself.
+  bool reads_x() const { return c.is_padded || (c.padding == 0 && beside == 1); }
   /// Of padded x, for some rows of results.
   int64_t rows_read(int64_t rows) const { return (rows - 1) * c.stride + c.kernel; }
   /// Numbers from a group of a piece with so many rows to the next.
@@ -66,7 +64,7 @@ class Piece {
   void take(int64_t index);
   int64_t num_pairs() const;
   /// Two tiles, or one and none; of rows, if there are, that follow each other.
-  void pair(int64_t index, Tile& first, Tile& second) const;
+  std::pair<Tile, Tile> pair(int64_t index) const;
 
  private:
   /// The piece's first group of images and row of results.
@@ -74,9 +72,9 @@ class Piece {
     int64_t group, row;
   };
 
-  void find_in_pixels(int64_t index, Tile& tile) const;
-  void find_in_rows(int64_t group, int64_t row, int64_t column, Tile& tile) const;
-  void find_in_taps(int64_t index, Tile& tile) const;
+  Tile tile_of_pixels(int64_t index) const;
+  Tile tile_of_rows(int64_t group, int64_t row, int64_t column) const;
+  Tile tile_of_taps(int64_t index) const;
   void take_pixels(int64_t index);
   void take_rows(int64_t index);
   void take_taps(int64_t index);
