@@ -106,6 +106,19 @@ TEST(PackedWeightTest, Float32ConvolutionsAgreeWithFloat64) {
   }
 }
 
+TEST(PackedWeightTest, MapsOfTwoSizesByTurns) {
+  at::manual_seed(14);
+  const Tensor weight = draw_map({64, 96, 3, 3}, at::kFloat);
+  const PackedWeight packed = PackedWeight::of_conv2d(weight, /*stride=*/1, /*padding=*/1);
+  const at::NoGradGuard no_grad;
+  for (const int64_t side : {5, 16, 5, 16}) {
+    const Tensor x = draw_map({2, 96, side, side}, at::kFloat);
+    const Tensor expected = at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), {}, 1, 1);
+    const Tensor y = conv2d({.x = x, .weight = weight, .padding = 1, .packed = &packed});
+    EXPECT_LE(relative_error(y, expected), 1e-5) << side;
+  }
+}
+
 // Half a unit in the last place of bf16 is up to 2^-8 of a value; sums are kept in float32.
 TEST(PackedWeightTest, Bf16ConvolutionsAreRoundedOnce) {
   for (const ConvolutionCase& c : convolution_cases()) {

@@ -114,9 +114,11 @@ struct PackedWeight::Forms {
   bool is_linear = false;
   int64_t stride = 1;
   int64_t padding = 0;
-  mutable std::once_flag blocks_made, onednn_made, phases_made;
+  mutable std::once_flag blocks_made, phases_made;
   mutable cpu::Bf16Blocks blocks;
-  mutable Tensor of_onednn;
+  mutable std::mutex onednn_mutex;
+  mutable Tensor of_onednn;  ///< for maps of onednn_sides
+  mutable Sides onednn_sides{};
   mutable PackedWeight phases;
   Tensor joined, tiles, phase_tiles;
 };
@@ -176,19 +178,22 @@ const cpu::Bf16Blocks& PackedWeight::blocks() const {
   return forms_->blocks;
 }
 
-const Tensor& PackedWeight::of_onednn() const {
-  std::call_once(forms_->onednn_made, [&] {
-    static const auto conv2d = operator_named<ReorderConv2d>("mkldnn::_reorder_convolution_weight");
-    static const auto linear = operator_named<ReorderLinear>("mkldnn::_reorder_linear_weight");
-    const at::NoGradGuard no_grad;
-    const Forms& f = *forms_;
-    const Tensor whole = f.whole();
-    f.of_onednn = f.is_linear ? linear.call(whole.flatten(1), /*batch_size=*/std::nullopt)
-                              : conv2d.call(whole, Sides{f.padding, f.padding},
-                                            Sides{f.stride, f.stride}, Sides{1, 1},
-                                            /*groups=*/1, /*input_size=*/std::nullopt);
-  });
-  return forms_->of_onednn;
+Tensor PackedWeight::of_onednn(const Tensor& x) const {
+  static const auto conv2d = operator_named<ReorderConv2d>("mkldnn::_reorder_convolution_weight");
+  static const auto linear = operator_named<ReorderLinear>("mkldnn::_reorder_linear_weight");
+  const Forms& f = *forms_;
+  const Sides sides = f.is_linear ? Sides{} : Sides{x.size(2), x.size(3)};
+  const std::lock_guard lock(f.onednn_mutex);
+  if (f.of_onednn.defined() && f.onednn_sides == sides) return f.of_onednn;
+  const at::NoGradGuard no_grad;
+  const Tensor whole = f.whole();
+  const std::array<int64_t, 4> one_map{1, whole.size(1), sides[0], sides[1]};
+  f.of_onednn = f.is_linear
+                    ? linear.call(whole.flatten(1), /*batch_size=*/std::nullopt)
+                    : conv2d.call(whole, Sides{f.padding, f.padding}, Sides{f.stride, f.stride},
+                                  Sides{1, 1}, /*groups=*/1, one_map);
+  f.onednn_sides = sides;
+  return f.of_onednn;
 }
 
 const PackedWeight& PackedWeight::phases() const {
@@ -217,10 +222,10 @@ Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& 
   const Sides paddings{padding, padding};
   const Sides dilations{1, 1};
   if (!residual.defined()) {
-    return plain.call(x, weight.of_onednn(), given(bias), paddings, strides, dilations,
+    return plain.call(x, weight.of_onednn(x), given(bias), paddings, strides, dilations,
                       /*groups=*/1, "none", Scalars(), "");
   }
-  return binary.call(x, residual, weight.of_onednn(), given(bias), paddings, strides, dilations,
+  return binary.call(x, residual, weight.of_onednn(x), given(bias), paddings, strides, dilations,
                      /*groups=*/1, "add", std::nullopt, std::nullopt, Scalars(), std::nullopt);
 }
 
@@ -247,8 +252,8 @@ Tensor packed_linear(const Tensor& x, const PackedWeight& weight, const Tensor& 
   static const auto plain = operator_named<LinearPointwise>("mkldnn::_linear_pointwise");
   static const auto binary = operator_named<LinearBinary>("mkldnn::_linear_pointwise", "binary");
   if (!residual.defined())
-    return plain.call(x, weight.of_onednn(), given(bias), "none", Scalars(), "");
-  return binary.call(x, residual, weight.of_onednn(), given(bias), "add");
+    return plain.call(x, weight.of_onednn(x), given(bias), "none", Scalars(), "");
+  return binary.call(x, residual, weight.of_onednn(x), given(bias), "add");
 }
 
 }  // namespace ddpm

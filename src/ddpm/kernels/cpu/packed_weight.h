@@ -41,7 +41,9 @@ class PackedWeight {
   /// True if convolve_bf16 is the faster one for maps of so many pixels.
   bool prefers_blocks(int64_t pixels) const;
   const cpu::Bf16Blocks& blocks() const;
-  const Tensor& of_onednn() const;
+  /// For maps as large as x: its order depends on that, though not on their number, and oneDNN
+  /// takes a weight in another order, but reorders it at each call. Kept for the last size.
+  Tensor of_onednn(const Tensor& x) const;
   /// [O / 128, C / 32, k k, 4, 128, 8], as conv2d_warpgroup reads it; undefined where nothing does.
   const Tensor& tiles() const;
   /// The same of an upsampled map's phases: [4 O / 128, C / 32, 4, 4, 128, 8].
