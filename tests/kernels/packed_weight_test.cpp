@@ -10,7 +10,6 @@
 
 #include "ddpm/kernels/conv2d.h"
 #include "ddpm/kernels/cpu/amx_tiles.h"
-#include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm {

@@ -95,7 +95,7 @@ TEST_P(TrainedConvolutionTest, ResultAndGradientsAreThoseOfFloat64) {
   TrainedConv conv(c);
   TrainedConv exact = conv;
   for (Tensor* leaf : exact.all()) *leaf = leaf->detach().to(at::kDouble).requires_grad_(true);
-  EXPECT_LE(cpu::trains_by_tiles(conv.args(c)), c.is_tiled);
+  EXPECT_LE(cpu::has_trained_conv2d(conv.args(c)), c.is_tiled);
   const Tensor y = conv2d(conv.args(c));
   Tensor expected = at::conv2d(exact.x, exact.weight, exact.bias, c.stride, c.padding);
   if (c.residual) expected = expected + exact.residual;
@@ -114,7 +114,7 @@ TEST_P(TrainedConvolutionTest, BitsDoNotDependOnTheNumberOfThreads) {
   const TrainedCase& c = GetParam();
   at::manual_seed(4);
   TrainedConv conv(c);
-  if (!cpu::trains_by_tiles(conv.args(c))) GTEST_SKIP() << "LibTorch's, which may differ";
+  if (!cpu::has_trained_conv2d(conv.args(c))) GTEST_SKIP() << "LibTorch's, which may differ";
   const int threads = at::get_num_threads();
   const auto run = [&](int count) {
     at::set_num_threads(count);

@@ -10,7 +10,6 @@
 #include "ddpm/kernels/cpu/group_norm_silu_function.h"
 #include "ddpm/kernels/cpu/packed_weight.h"
 #include "ddpm/kernels/cpu/trained_convolution.h"
-#include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/group_norm_silu.h"
 #include "ddpm/kernels/optional_tensor.h"
 #include "ddpm/kernels/pad.h"
@@ -58,9 +57,8 @@ Tensor upsampled_conv2d(const Conv2dArgs& args) {
 #endif
   const bool is_plain = !args.x_rest.defined() && !args.residual.defined() &&
                         !args.residual_bias.defined() && args.shortcut == nullptr;
-  if (is_plain && prefers_phases(args.x) && takes_packed_weight(args)) {
-    return packed_upsampled_conv2d(args.x.contiguous(at::MemoryFormat::ChannelsLast),
-                                   args.packed->phases(), args.bias);
+  if (is_plain && takes_packed_weight(args) && packed_weight_upsamples(args.x, *args.packed)) {
+    return packed_upsampled_conv2d(channels_last(args.x), *args.packed, args.bias);
   }
   Conv2dArgs large = args;
   large.upsampled = false;
@@ -198,7 +196,7 @@ Tensor conv2d(const Conv2dArgs& args) {
     return packed_conv2d(channels_last(args.x), *args.packed, args.bias,
                          channels_last(args.residual), args.stride, args.padding);
   }
-  if (at::GradMode::is_enabled() && cpu::trains_by_tiles(args)) return cpu::trained_conv2d(args);
+  if (at::GradMode::is_enabled() && cpu::has_trained_conv2d(args)) return cpu::trained_conv2d(args);
   const std::array<int64_t, 2> stride{args.stride, args.stride};
   const std::array<int64_t, 2> padding{args.padding, args.padding};
   const Tensor y = at::convolution(args.x, args.weight, args.bias, stride, padding,

@@ -14,11 +14,11 @@
 
 #include "ddpm/core/device.h"
 #include "ddpm/kernels/cpu/amx_tiles.h"
-#include "ddpm/kernels/cpu/upsampled_convolution.h"
 #include "ddpm/kernels/linear.h"
 #include "ddpm/kernels/weight_state.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
+#include "ddpm/kernels/cuda/phase_weight.h"
 #endif
 
 namespace ddpm {
@@ -88,7 +88,7 @@ Tensor tiles_of(const Tensor& weight, int64_t stride, int64_t padding) {
 Tensor phase_tiles_of(const Tensor& weight) {
 #ifdef DDPM_CUDA
   const at::NoGradGuard no_grad;
-  return cuda::warpgroup_tiles(phase_weight(weight.to(at::kFloat)).to(weight.scalar_type()));
+  return cuda::warpgroup_tiles(cuda::phase_weight(weight.to(at::kFloat)).to(weight.scalar_type()));
 #else
   static_cast<void>(weight);
   return {};
@@ -114,12 +114,12 @@ struct PackedWeight::Forms {
   bool is_linear = false;
   int64_t stride = 1;
   int64_t padding = 0;
-  mutable std::once_flag blocks_made, phases_made;
+  mutable std::once_flag blocks_made, winograd_made;
   mutable cpu::Bf16Blocks blocks;
+  mutable cpu::WinogradWeight winograd;
   mutable std::mutex onednn_mutex;
   mutable Tensor of_onednn;  ///< for maps of onednn_sides
   mutable Sides onednn_sides{};
-  mutable PackedWeight phases;
   Tensor joined, tiles, phase_tiles;
 };
 
@@ -178,6 +178,19 @@ const cpu::Bf16Blocks& PackedWeight::blocks() const {
   return forms_->blocks;
 }
 
+bool PackedWeight::prefers_winograd(int64_t height, int64_t width) const {
+  return !forms_->is_linear && cpu::prefers_winograd(height, width) &&
+         cpu::has_winograd(forms_->state.weights().front(), forms_->stride, forms_->padding);
+}
+
+const cpu::WinogradWeight& PackedWeight::winograd() const {
+  std::call_once(forms_->winograd_made, [&] {
+    const at::NoGradGuard no_grad;
+    forms_->winograd = cpu::winograd_weight_of(forms_->whole());
+  });
+  return forms_->winograd;
+}
+
 Tensor PackedWeight::of_onednn(const Tensor& x) const {
   static const auto conv2d = operator_named<ReorderConv2d>("mkldnn::_reorder_convolution_weight");
   static const auto linear = operator_named<ReorderLinear>("mkldnn::_reorder_linear_weight");
@@ -196,14 +209,6 @@ Tensor PackedWeight::of_onednn(const Tensor& x) const {
   return f.of_onednn;
 }
 
-const PackedWeight& PackedWeight::phases() const {
-  std::call_once(forms_->phases_made, [&] {
-    const at::NoGradGuard no_grad;
-    forms_->phases = of_conv2d(phase_weight(forms_->whole()), /*stride=*/1, /*padding=*/1);
-  });
-  return forms_->phases;
-}
-
 const Tensor& PackedWeight::tiles() const { return forms_->tiles; }
 
 const Tensor& PackedWeight::phase_tiles() const { return forms_->phase_tiles; }
@@ -214,6 +219,10 @@ Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& 
                      const Tensor& residual, int64_t stride, int64_t padding) {
   if (weight.prefers_blocks(x.size(0) * x.size(2) * x.size(3) / (stride * stride))) {
     return cpu::convolve_bf16(x, weight.blocks(), bias, residual, stride, padding);
+  }
+  const int64_t margin = 2 * padding - 2;
+  if (weight.prefers_winograd(x.size(2) + margin, x.size(3) + margin)) {
+    return cpu::convolve_winograd(x, weight.winograd(), bias, residual, padding);
   }
   static const auto plain = operator_named<Conv2dPointwise>("mkldnn::_convolution_pointwise");
   static const auto binary =
@@ -227,6 +236,15 @@ Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& 
   }
   return binary.call(x, residual, weight.of_onednn(x), given(bias), paddings, strides, dilations,
                      /*groups=*/1, "add", std::nullopt, std::nullopt, Scalars(), std::nullopt);
+}
+
+bool packed_weight_upsamples(const Tensor& x, const PackedWeight& weight) {
+  return weight.prefers_winograd(2 * x.size(2), 2 * x.size(3));
+}
+
+Tensor packed_upsampled_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias) {
+  return cpu::convolve_winograd(x, weight.winograd(), bias, /*residual=*/{}, /*padding=*/1,
+                                /*is_upsampled=*/true);
 }
 
 int64_t packed_images_beside(const Tensor& x, const PackedWeight& weight, int64_t stride,

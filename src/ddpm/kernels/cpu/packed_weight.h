@@ -6,14 +6,15 @@
 
 #include "ddpm/core/tensor.h"
 #include "ddpm/kernels/cpu/convolution_bf16.h"
+#include "ddpm/kernels/cpu/winograd_convolution.h"
 
 namespace ddpm {
 
 /// A layer's weight in the orders in which the CPU's kernels read it, so that no call has to
-/// reorder it: for convolve_bf16, and for oneDNN. Each is made by the first call that needs it.
-/// On a GPU weights of linear layers are joined at once, and those of convolutions that Hopper's
-/// warpgroups multiply put in the order in which these read them.
-/// They are of use as long as the weight keeps the values that it has when it is given here.
+/// reorder it: for convolve_bf16, convolve_winograd, and oneDNN. Each is made by the first call
+/// that needs it. On a GPU weights of linear layers are joined at once, and those of convolutions
+/// that Hopper's warpgroups multiply put in the order in which these read them. They are of use as
+/// long as the weight keeps the values that it has when it is given here.
 class PackedWeight {
  public:
   /// Packs nothing.
@@ -34,13 +35,12 @@ class PackedWeight {
   /// The sum of the O_i.
   int64_t out_channels() const;
 
-  /// Of the phases of a 3 x 3 convolution behind an upsampling (upsampled_convolution.h); made by
-  /// the first call.
-  const PackedWeight& phases() const;
-
   /// True if convolve_bf16 is the faster one for maps of so many pixels.
   bool prefers_blocks(int64_t pixels) const;
   const cpu::Bf16Blocks& blocks() const;
+  /// True if convolve_winograd takes this weight and is the faster one for results of such sides.
+  bool prefers_winograd(int64_t height, int64_t width) const;
+  const cpu::WinogradWeight& winograd() const;
   /// For maps as large as x: its order depends on that, though not on their number, and oneDNN
   /// takes a weight in another order, but reorders it at each call. Kept for the last size.
   Tensor of_onednn(const Tensor& x) const;
@@ -61,6 +61,12 @@ class PackedWeight {
 /// @param residual like the result, channels_last; may be undefined, as bias.
 Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
                      const Tensor& residual, int64_t stride, int64_t padding);
+
+/// True if packed_upsampled_conv2d() takes x.
+bool packed_weight_upsamples(const Tensor& x, const PackedWeight& weight);
+
+/// packed_conv2d() of upsample_nearest_2x(x), with padding 1.
+Tensor packed_upsampled_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias);
 
 /// Images beside each other of an x that packed_padded_conv2d() takes in the place of x; 0: none.
 int64_t packed_images_beside(const Tensor& x, const PackedWeight& weight, int64_t stride,

@@ -9,6 +9,8 @@
 #include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/convolution_bf16.h"
 #include "ddpm/kernels/cpu/weight_gradient_bf16.h"
+#include "ddpm/kernels/cpu/winograd_convolution.h"
+#include "ddpm/kernels/cpu/winograd_gradient.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cpu {
@@ -18,6 +20,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kTiledChannels = 32;  // a multiple of these
+constexpr int64_t kFewestTrainedPixels =
+    1024;  // below, weights take longer to transform than products
 
 struct Steps {
   int64_t stride, padding;
@@ -36,6 +40,10 @@ Tensor differentiate(const Tensor& d_y, const Tensor& x, const Tensor& weight, c
 
 Tensor map_gradient(const Tensor& d_y, const Tensor& x, const Tensor& weight, const Steps& steps) {
   if (steps.stride != 1) return differentiate(d_y, x, weight, steps, /*of_x=*/true);
+  if (x.scalar_type() == at::kFloat) {
+    return convolve_winograd(d_y, turned_winograd_weight_of(weight), /*bias=*/{}, /*residual=*/{},
+                             weight.size(2) - 1 - steps.padding);
+  }
   return convolve_bf16(d_y, turned_bf16_blocks_of(weight), /*bias=*/{}, /*residual=*/{},
                        /*stride=*/1, weight.size(2) - 1 - steps.padding);
 }
@@ -43,6 +51,7 @@ Tensor map_gradient(const Tensor& d_y, const Tensor& x, const Tensor& weight, co
 Tensor weight_gradient(const Tensor& d_y, const Tensor& x, const Tensor& weight,
                        const Steps& steps) {
   const int64_t kernel = weight.size(2);
+  if (x.scalar_type() == at::kFloat) return winograd_weight_gradient(d_y, x, steps.padding);
   if (has_weight_gradient_bf16(d_y, x, kernel, steps.stride, steps.padding)) {
     return weight_gradient_bf16(d_y, x, kernel, steps.stride, steps.padding);
   }
@@ -59,8 +68,12 @@ class TrainedConv2d : public torch::autograd::Function<TrainedConv2d> {
     ctx->saved_data["padding"] = padding;
     ctx->saved_data["has_bias"] = bias.has_value();
     ctx->saved_data["has_residual"] = residual.has_value();
-    return convolve_bf16(x, bf16_blocks_of(weight, /*is_tiled=*/true), bias.value_or(Tensor()),
-                         residual.value_or(Tensor()), stride, padding);
+    const Tensor map_bias = bias.value_or(Tensor()), rest = residual.value_or(Tensor());
+    if (x.scalar_type() == at::kFloat) {
+      return convolve_winograd(x, winograd_weight_of(weight), map_bias, rest, padding);
+    }
+    return convolve_bf16(x, bf16_blocks_of(weight, /*is_tiled=*/true), map_bias, rest, stride,
+                         padding);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
@@ -83,24 +96,34 @@ class TrainedConv2d : public torch::autograd::Function<TrainedConv2d> {
   }
 };
 
-bool is_bf16_on_cpu(const Tensor& tensor) {
-  return !tensor.defined() || (tensor.is_cpu() && tensor.scalar_type() == at::kBFloat16);
+bool is_dense_convolution(const Conv2dArgs& args) {
+  for (const Tensor* tensor : {&args.x, &args.weight, &args.bias, &args.residual}) {
+    if (!tensor->defined()) continue;
+    if (!tensor->is_cpu() || tensor->scalar_type() != args.x.scalar_type()) return false;
+  }
+  return !args.transposed && !args.upsampled && !args.padded && !args.x_rest.defined() &&
+         !args.residual_bias.defined() && !args.image_bias.defined() && args.norm == nullptr &&
+         args.shortcut == nullptr && args.x.dim() == 4 && args.x.size(1) == args.weight.size(1);
+}
+
+bool trains_by_tiles(const Conv2dArgs& args) {
+  const Tensor& weight = args.weight;
+  const int64_t kernel = weight.size(2);
+  return args.x.scalar_type() == at::kBFloat16 && has_amx() && (kernel == 1 || kernel == 3) &&
+         weight.size(3) == kernel && args.padding < kernel &&
+         weight.size(0) % kTiledChannels == 0 && weight.size(1) % kTiledChannels == 0 &&
+         has_bf16_blocks(weight);
+}
+
+bool trains_by_winograd(const Conv2dArgs& args) {
+  return has_winograd(args.weight, args.stride, args.padding) &&
+         args.x.size(0) * args.x.size(2) * args.x.size(3) >= kFewestTrainedPixels;
 }
 
 }  // namespace
 
-bool trains_by_tiles(const Conv2dArgs& args) {
-  const Tensor &x = args.x, &weight = args.weight;
-  for (const Tensor* tensor : {&x, &weight, &args.bias, &args.residual}) {
-    if (!is_bf16_on_cpu(*tensor)) return false;
-  }
-  const int64_t kernel = weight.size(2);
-  return has_amx() && !args.transposed && !args.upsampled && !args.padded &&
-         !args.x_rest.defined() && !args.residual_bias.defined() && !args.image_bias.defined() &&
-         args.norm == nullptr && args.shortcut == nullptr && x.dim() == 4 &&
-         (kernel == 1 || kernel == 3) && weight.size(3) == kernel && args.padding < kernel &&
-         weight.size(0) % kTiledChannels == 0 && weight.size(1) % kTiledChannels == 0 &&
-         x.size(1) == weight.size(1) && has_bf16_blocks(weight);
+bool has_trained_conv2d(const Conv2dArgs& args) {
+  return is_dense_convolution(args) && (trains_by_tiles(args) || trains_by_winograd(args));
 }
 
 Tensor trained_conv2d(const Conv2dArgs& args) {

@@ -1,0 +1,80 @@
+#include "ddpm/kernels/cpu/winograd_gradient.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "ddpm/kernels/cpu/integers.h"
+#include "ddpm/kernels/cpu/share_out.h"
+#include "ddpm/kernels/cpu/winograd_gradient_tiles.h"
+
+namespace ddpm::cpu {
+namespace {
+
+constexpr int64_t kTilesTogether = 48;
+constexpr int64_t kLeastTasks = 16;  // so that many threads have some, on any machine the same
+constexpr int64_t kLeastTilesOfPart = 192;
+
+/// How channels and tiles are shared out.
+struct GradientPlan {
+  int64_t tiles, in_blocks, out_blocks, parts;
+
+  explicit GradientPlan(const WinogradConvolution& c)
+      : tiles(c.images * divide_up(c.out_height(), kWinogradSide) *
+              divide_up(c.out_width(), kWinogradSide)),
+        in_blocks(divide_up(c.channels, kWinogradIn)),
+        out_blocks(divide_up(c.out_channels, kWinogradOut)),
+        parts(std::clamp(kLeastTasks / blocks(), int64_t{1},
+                         std::max(int64_t{1}, tiles / kLeastTilesOfPart))) {}
+
+  int64_t blocks() const { return in_blocks * out_blocks; }
+  WinogradBlock block(const WinogradConvolution& c, int64_t index) const {
+    const int64_t first_in = index / out_blocks * kWinogradIn;
+    const int64_t first_out = index % out_blocks * kWinogradOut;
+    return {.first_in = first_in,
+            .in = std::min(kWinogradIn, c.channels - first_in),
+            .first_out = first_out,
+            .out = std::min(kWinogradOut, c.out_channels - first_out)};
+  }
+};
+
+}  // namespace
+
+Tensor winograd_weight_gradient(const Tensor& d_y, const Tensor& x, int64_t padding) {
+  const WinogradConvolution c{.images = x.size(0),
+                              .height = x.size(2),
+                              .width = x.size(3),
+                              .channels = x.size(1),
+                              .out_channels = d_y.size(1),
+                              .padding = padding};
+  const WinogradGradient gradient{
+      .convolution = c, .x = x.const_data_ptr<float>(), .d_y = d_y.const_data_ptr<float>()};
+  const GradientPlan plan(c);
+  const int64_t threads = at::get_num_threads(), part_step = plan.blocks() * kWinogradSums;
+  const Tensor sums = at::zeros({plan.parts * part_step});
+  auto* const all_sums = sums.mutable_data_ptr<float>();
+  share_out(
+      plan.blocks() * plan.parts, threads,
+      [] { return at::zeros({winograd_gradient_room(kTilesTogether)}); },
+      [&](const Tensor& room, int64_t task) {
+        const int64_t part = task / plan.blocks(), index = task % plan.blocks();
+        const int64_t end = plan.tiles * (part + 1) / plan.parts;
+        for (int64_t t = plan.tiles * part / plan.parts; t < end; t += kTilesTogether) {
+          add_winograd_products(gradient, plan.block(c, index),
+                                {.first = t, .count = std::min(kTilesTogether, end - t)},
+                                room.mutable_data_ptr<float>(), all_sums + task * kWinogradSums);
+        }
+      });
+  Tensor taps = at::empty({3, 3, c.channels, c.out_channels});
+  auto* const d_weight = taps.mutable_data_ptr<float>();
+  at::parallel_for(0, plan.blocks(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      finish_winograd_gradient(c, plan.block(c, index), all_sums + index * kWinogradSums,
+                               plan.parts, part_step, d_weight);
+    }
+  });
+  return taps.permute({3, 2, 0, 1}).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+}  // namespace ddpm::cpu
