@@ -53,7 +53,7 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command.add_option("--device", flags.pipeline.device, "auto, cpu, cuda or cuda:N")
       ->capture_default_str();
   add_enum_option(command, "--precision", flags.pipeline.precision,
-                  "of the network; default fp32; auto: bf16 where the device multiplies it");
+                  "of the network; default fp32; auto: bf16 where it is faster on the device");
   command.add_option("--threads", flags.threads,
                      "CPU threads; 0: one a core, beside a GPU at most four");
   command.add_flag("--raw-weights", flags.pipeline.raw_weights, "the weights instead of their EMA");

@@ -9,6 +9,8 @@
 #include <string>
 #include <thread>
 
+#include "ddpm/core/amx.h"
+
 namespace ddpm {
 namespace {
 
@@ -89,8 +91,9 @@ TEST(DeviceTest, AThreadThatComputesAloneLeavesTheOthersTheirTeams) {
   std::thread([] { EXPECT_EQ(at::get_num_threads(), 2); }).join();
 }
 
-TEST(DeviceTest, TheCpuOfADeviceComputesBf16AsTheCpu) {
-  EXPECT_EQ(computes_bf16(at::kCPU), cpu_computes_bf16());
+TEST(DeviceTest, ACpuThatPrefersBf16ComputesIt) {
+  EXPECT_LE(prefers_bf16(at::kCPU), cpu_computes_bf16());
+  EXPECT_LE(cpu_has_amx(), prefers_bf16(at::kCPU));
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "ddpm/core/amx.h"
 #include "ddpm/kernels/conv2d.h"
-#include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/group_norm_silu.h"
 
 namespace ddpm {
@@ -135,7 +135,7 @@ TEST(PackedWeightTest, BlocksAgreeWithFloat64) {
     const Tensor expected =
         at::conv2d(x.to(at::kDouble), weight.to(at::kDouble), {}, c.stride, c.padding);
     for (const bool is_tiled : {false, true}) {
-      if (is_tiled && !cpu::has_amx()) continue;
+      if (is_tiled && !cpu_has_amx()) continue;
       const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(weight, is_tiled);
       const Tensor y = cpu::convolve_bf16(x, blocks, {}, {}, c.stride, c.padding);
       EXPECT_LE(relative_error(y, expected), 1.0 / 250)
@@ -216,7 +216,7 @@ TEST(PackedWeightTest, Bf16ResultsDoNotDependOnTheNumberOfThreads) {
     const Tensor weight = draw_map({c.out_channels, c.x[1], c.kernel, c.kernel}, at::kBFloat16);
     if (!cpu::has_bf16_blocks(weight)) continue;
     for (const bool is_tiled : {false, true}) {
-      if (is_tiled && !cpu::has_amx()) continue;
+      if (is_tiled && !cpu_has_amx()) continue;
       const cpu::Bf16Blocks blocks = cpu::bf16_blocks_of(weight, is_tiled);
       const auto run = [&] { return cpu::convolve_bf16(x, blocks, {}, {}, c.stride, c.padding); };
       at::set_num_threads(1);
@@ -229,7 +229,7 @@ TEST(PackedWeightTest, Bf16ResultsDoNotDependOnTheNumberOfThreads) {
 }
 
 TEST(PackedWeightTest, Bf16TilesGiveAnImageTheBitsThatItHasAlone) {
-  if (!cpu::has_amx()) GTEST_SKIP() << "no AMX on this CPU";
+  if (!cpu_has_amx()) GTEST_SKIP() << "no AMX on this CPU";
   for (const ConvolutionCase& c : convolution_cases()) {
     at::manual_seed(12);
     const Tensor x = draw_map(c.x, at::kBFloat16);
@@ -288,7 +288,7 @@ TEST(PackedWeightTest, ANormBeforeGivesTheBitsOfANormOfItsOwn) {
         args.residual = draw_map({images, out, c.x[2], c.x[3]}, dtype);
       }
       const at::NoGradGuard no_grad;
-      if (dtype == at::kBFloat16 && cpu::has_amx() && cpu::has_bf16_blocks(weight)) {
+      if (dtype == at::kBFloat16 && cpu_has_amx() && cpu::has_bf16_blocks(weight)) {
         EXPECT_EQ(packed_images_beside(whole, packed, /*stride=*/1, /*padding=*/1), c.beside);
       }
       Conv2dArgs apart = args;

@@ -24,7 +24,7 @@ struct WinogradCase {
   int64_t padding = 1;
   bool bias = true, residual = false;
 };
-void PrintTo(const WinogradCase& c, std::ostream* out) { *out << c.name; }
+std::ostream& operator<<(std::ostream& out, const WinogradCase& c) { return out << c.name; }
 
 // Sides that are no multiple of a tile's; channels that are no multiple of a vector's, a block's or
 // of what sums of gradients are kept for together; more tiles than stand together; few.

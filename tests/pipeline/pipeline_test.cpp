@@ -135,14 +135,14 @@ TEST_F(PipelineTest, Bf16NetworkGivesNearlyTheSameImages) {
   EXPECT_FALSE(at::equal(got, expected));
 }
 
-TEST_F(PipelineTest, AutoPrecisionIsWhatTheDeviceMultiplies) {
+TEST_F(PipelineTest, AutoPrecisionIsWhatTheDevicePrefers) {
   write_model_folder(folder_ / "model", small_model());
   const auto images = [&](Precision precision) {
     return sample_images(
         load_pipeline(folder_ / "model", {.device = "cpu", .precision = precision}), options_,
         {.seed = 2, .num_images = 2});
   };
-  const Precision wanted = cpu_computes_bf16() ? Precision::kBf16 : Precision::kFp32;
+  const Precision wanted = prefers_bf16(at::kCPU) ? Precision::kBf16 : Precision::kFp32;
   EXPECT_TRUE(at::equal(images(Precision::kAuto), images(wanted)));
 }
 

@@ -32,7 +32,7 @@ enum class TimestepSampling { kUniform, kStratified, kLossAware, kLogNormal };
 enum class OptimizerKind { kAdam, kAdamW };
 enum class LrDecay { kConstant, kLinear, kCosine };
 enum class EmaKind { kFixed, kWarmup };
-/// Of a network's weights and maps. kAuto: bf16 where the device multiplies it, else fp32.
+/// Of a network's weights and maps. kAuto: bf16 where it is faster on the device, else fp32.
 enum class Precision { kFp32, kBf16, kAuto };
 /// Whether a training step becomes one CUDA graph on a GPU.
 enum class Capture { kAuto, kOff };
@@ -179,8 +179,8 @@ struct TrainConfig {
           at_least(1));
     visit("seed", seed, "of weights, order, timesteps, noise and previews", at_least(0));
     visit("precision", precision,
-          "of the network; masters, optimizer and EMA stay fp32. auto: bf16 where the device "
-          "multiplies it");
+          "of the network; masters, optimizer and EMA stay fp32. auto: bf16 where it is "
+          "faster on the device");
     visit("capture", capture,
           "auto: on a GPU the whole step is replayed as one CUDA graph, with the same bits; off: "
           "never");

@@ -19,6 +19,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include "ddpm/core/amx.h"
 #include "ddpm/core/caching_allocator.h"
 #include "ddpm/core/check.h"
 
@@ -62,8 +63,12 @@ bool cpu_computes_bf16() {
 #endif
 }
 
-bool computes_bf16(at::Device device) {
+bool prefers_bf16(at::Device device) {
+#if defined(__x86_64__)
+  if (device.is_cpu()) return cpu_has_amx();
+#else
   if (device.is_cpu()) return cpu_computes_bf16();
+#endif
 #ifdef DDPM_CUDA
   constexpr int kAmpere = 8;
   int major = 0;

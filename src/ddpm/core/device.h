@@ -35,12 +35,13 @@ void limit_threads_beside(at::Device device, int64_t threads);
 /// network then takes twice as long.
 void compute_in_this_thread_alone();
 
-/// True if this CPU multiplies bfloat16 (AVX-512 or AMX on x86, the bf16 extension on ARM): a
-/// network in bf16 is then faster than in fp32, and slower elsewhere.
+/// True if this CPU multiplies bfloat16: AVX-512 or AMX on x86, the bf16 extension on ARM.
 bool cpu_computes_bf16();
 
-/// The same of any device; GPUs do from Ampere (compute capability 8.0) on.
-bool computes_bf16(at::Device device);
+/// True if a network is faster in bf16 than in fp32: on GPUs from Ampere (compute capability 8.0)
+/// on, and on CPUs with AMX or ARM's bf16 extension. AVX-512's products of bfloat16 take twice as
+/// long as the fewer ones that fp32 needs (docs/performance.md).
+bool prefers_bf16(at::Device device);
 
 /// Prepares the process for work on GPUs that repeats bit for bit, which an exact resume needs:
 /// only deterministic algorithms, in cuDNN, cuBLAS and LibTorch. Call it once, before the first

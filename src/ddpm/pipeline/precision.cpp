@@ -8,7 +8,7 @@ namespace ddpm {
 
 Precision resolve_precision(Precision precision, at::Device device) {
   if (precision != Precision::kAuto) return precision;
-  return computes_bf16(device) ? Precision::kBf16 : Precision::kFp32;
+  return prefers_bf16(device) ? Precision::kBf16 : Precision::kFp32;
 }
 
 Precision resolve_precision(const TrainConfig& config) {

@@ -2,10 +2,7 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <algorithm>
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "ddpm/kernels/cpu/integers.h"
 
@@ -26,18 +23,6 @@ struct alignas(64) TileConfiguration {
   uint16_t bytes_of_row[16] = {};
   uint8_t rows[16] = {};
 };
-
-bool ask_for_amx() {
-  constexpr unsigned kAmxBf16 = 1U << 22, kAmxTile = 1U << 24;
-  const bool has_vectors =
-      __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-      __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512bf16") != 0;
-  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid_count(/*leaf=*/7, /*subleaf=*/0, &a, &b, &c, &d) == 0) return false;
-  if (!has_vectors || (d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
 
 /// 16 numbers of bfloat16 as float32.
 DDPM_AVX512 inline __m512 widened(const uint16_t* from) {
@@ -202,11 +187,6 @@ DDPM_AMX void release() { _tile_release(); }
 
 }  // namespace
 
-bool has_amx() {
-  static const bool has = ask_for_amx();
-  return has;
-}
-
 AmxRegisters::AmxRegisters() { configure(); }
 AmxRegisters::~AmxRegisters() { release(); }
 
@@ -232,9 +212,7 @@ DDPM_AVX512 void round_rest(OpenSums& open) { round_next(open, open.pixels); }
 
 namespace ddpm::cpu {
 
-bool has_amx() { return false; }
-
-AmxRegisters::AmxRegisters() { throw std::logic_error("[AmxRegisters] expected has_amx()"); }
+AmxRegisters::AmxRegisters() { throw std::logic_error("[AmxRegisters] expected cpu_has_amx()"); }
 AmxRegisters::~AmxRegisters() = default;
 
 void multiply_tiles(const PixelTiles&, const WeightTiles&, float*, OpenSums&) {}

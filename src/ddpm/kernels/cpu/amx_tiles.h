@@ -6,9 +6,6 @@
 
 namespace ddpm::cpu {
 
-/// True if this CPU multiplies tiles of bfloat16 and the system lets this process do so.
-bool has_amx();
-
 /// While it lives, the calling thread's AMX registers are eight tiles of 16 rows of 64 bytes.
 /// Whoever else configures them in between has to release them again.
 class AmxRegisters {

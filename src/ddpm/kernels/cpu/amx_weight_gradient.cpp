@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <immintrin.h>
 
+#include "ddpm/core/amx.h"
 #include "ddpm/kernels/cpu/amx_map_tiles.h"
 
 // For functions instead of for the file, so that nothing inline in a header becomes AVX-512.
@@ -231,7 +232,7 @@ int64_t begin_in_x(const WeightGradientShape& s, int64_t row) {
 }  // namespace
 
 bool has_amx_weight_gradient() {
-  static const bool has = has_amx() && __builtin_cpu_supports("avx512vbmi") != 0;
+  static const bool has = cpu_has_amx() && __builtin_cpu_supports("avx512vbmi") != 0;
   return has;
 }
 

@@ -23,11 +23,11 @@ bool has_bf16_blocks(const Tensor& weight);
 
 /// Of a weight [O, C, k, k] for which has_bf16_blocks().
 ///
-/// @param is_tiled in AMX's order; needs has_amx().
+/// @param is_tiled in AMX's order; needs cpu_has_amx().
 Bf16Blocks bf16_blocks_of(const Tensor& weight, bool is_tiled);
 
 /// In AMX's order that of the weight [C, O, k, k] with which the gradient of a convolution's result
-/// becomes that of what came in; O is a multiple of 32. Needs has_amx().
+/// becomes that of what came in; O is a multiple of 32. Needs cpu_has_amx().
 Bf16Blocks turned_bf16_blocks_of(const Tensor& weight);
 
 /// y = conv(x, weight) + bias + residual in float32, rounded once; results do not depend on the

@@ -12,8 +12,8 @@
 #include <optional>
 #include <string_view>
 
+#include "ddpm/core/amx.h"
 #include "ddpm/core/device.h"
-#include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/linear.h"
 #include "ddpm/kernels/weight_state.h"
 #ifdef DDPM_CUDA
@@ -164,7 +164,7 @@ int64_t PackedWeight::out_channels() const {
 bool PackedWeight::prefers_blocks(int64_t pixels) const {
   const Tensor& weight = forms_->state.weights().front();
   if (!cpu::has_bf16_blocks(weight)) return false;
-  if (cpu::has_amx()) return true;
+  if (cpu_has_amx()) return true;
   const int64_t products =
       pixels * (weight.numel() / weight.size(0)) * std::max(kFewestChannels, out_channels());
   return products <= kBlockProductsPerThread * at::get_num_threads();
@@ -173,7 +173,7 @@ bool PackedWeight::prefers_blocks(int64_t pixels) const {
 const cpu::Bf16Blocks& PackedWeight::blocks() const {
   std::call_once(forms_->blocks_made, [&] {
     const at::NoGradGuard no_grad;
-    forms_->blocks = cpu::bf16_blocks_of(forms_->whole(), cpu::has_amx());
+    forms_->blocks = cpu::bf16_blocks_of(forms_->whole(), cpu_has_amx());
   });
   return forms_->blocks;
 }

@@ -28,7 +28,7 @@ struct TiledMaps {
 int64_t images_beside(const TiledConvolution& convolution);
 
 /// y = conv(x, weight) + bias + residual in float32 by AMX, rounded once. The bits do not depend on
-/// the number of threads, nor of images. Needs has_amx().
+/// the number of threads, nor of images. Needs cpu_has_amx().
 void convolve_tiles(const TiledConvolution& convolution, const TiledMaps& maps);
 
 }  // namespace ddpm::cpu

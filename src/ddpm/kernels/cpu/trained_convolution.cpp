@@ -6,6 +6,7 @@
 #include <array>
 #include <tuple>
 
+#include "ddpm/core/amx.h"
 #include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/convolution_bf16.h"
 #include "ddpm/kernels/cpu/weight_gradient_bf16.h"
@@ -109,7 +110,7 @@ bool is_dense_convolution(const Conv2dArgs& args) {
 bool trains_by_tiles(const Conv2dArgs& args) {
   const Tensor& weight = args.weight;
   const int64_t kernel = weight.size(2);
-  return args.x.scalar_type() == at::kBFloat16 && has_amx() && (kernel == 1 || kernel == 3) &&
+  return args.x.scalar_type() == at::kBFloat16 && cpu_has_amx() && (kernel == 1 || kernel == 3) &&
          weight.size(3) == kernel && args.padding < kernel &&
          weight.size(0) % kTiledChannels == 0 && weight.size(1) % kTiledChannels == 0 &&
          has_bf16_blocks(weight);
