@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kFewestWinogradChannels = 16;  // below, the transforms count for more
 constexpr int64_t kFewestReadyPixels = 256;
+constexpr int64_t kLeastTiles = 24;     // together: fewer read all weights for little
 constexpr int64_t kMostTiles = 48;      // together: their pixels stay in the second cache
 constexpr int64_t kTasksForThread = 4;  // cores are not equally fast at all times
 constexpr int64_t kChannelsOfTask = 64;
@@ -54,7 +55,7 @@ void convolve_pieces(const WinogradConvolution& c, const WinogradMaps& maps) {
   const int64_t tiles =
       c.images * divide_up(c.out_height(), kWinogradSide) * divide_up(c.out_width(), kWinogradSide);
   const int64_t shared = round_up(divide_up(tiles, 2 * threads), winograd_rows());
-  const int64_t together = std::min(shared, kMostTiles);
+  const int64_t together = std::clamp(shared, kLeastTiles, kMostTiles);
   const int64_t pieces = divide_up(tiles, together);
   const int64_t blocks = divide_up(c.out_channels, winograd_block());
   const int64_t groups =
