@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "ddpm/kernels/cpu/integers.h"
-#include "ddpm/kernels/cpu/winograd_tiles.h"
+#include "ddpm/kernels/cpu/winograd_shapes.h"
 
 namespace ddpm::cpu {
 
@@ -26,8 +26,7 @@ struct TilePlace {
   int64_t image, row, column;
 
   TilePlace(const WinogradConvolution& c, int64_t tile) {
-    const int64_t across = divide_up(c.out_width(), kSide);
-    const int64_t each = across * divide_up(c.out_height(), kSide);
+    const int64_t across = c.tiles_across(), each = across * c.tiles_down();
     image = tile / each;
     row = tile % each / across * kSide;
     column = tile % across * kSide;

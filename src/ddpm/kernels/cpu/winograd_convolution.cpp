@@ -51,9 +51,7 @@ class WinogradWorker {
 };
 
 void convolve_pieces(const WinogradConvolution& c, const WinogradMaps& maps) {
-  const int64_t threads = at::get_num_threads();
-  const int64_t tiles =
-      c.images * divide_up(c.out_height(), kWinogradSide) * divide_up(c.out_width(), kWinogradSide);
+  const int64_t threads = at::get_num_threads(), tiles = c.num_tiles();
   const int64_t shared = round_up(divide_up(tiles, 2 * threads), winograd_rows());
   const int64_t together = std::clamp(shared, kLeastTiles, kMostTiles);
   const int64_t pieces = divide_up(tiles, together);

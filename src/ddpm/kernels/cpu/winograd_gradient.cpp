@@ -21,8 +21,7 @@ struct GradientPlan {
   int64_t tiles, in_blocks, out_blocks, parts;
 
   explicit GradientPlan(const WinogradConvolution& c)
-      : tiles(c.images * divide_up(c.out_height(), kWinogradSide) *
-              divide_up(c.out_width(), kWinogradSide)),
+      : tiles(c.num_tiles()),
         in_blocks(divide_up(c.channels, kWinogradIn)),
         out_blocks(divide_up(c.out_channels, kWinogradOut)),
         parts(std::clamp(kLeastTasks / blocks(), int64_t{1},

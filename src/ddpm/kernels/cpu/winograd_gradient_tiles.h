@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "ddpm/kernels/cpu/winograd_tiles.h"
+#include "ddpm/kernels/cpu/winograd_shapes.h"
 
 namespace ddpm::cpu {
 

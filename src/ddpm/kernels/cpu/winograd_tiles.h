@@ -2,38 +2,17 @@
 
 #include <cstdint>
 
+#include "ddpm/kernels/cpu/winograd_shapes.h"
+
 namespace ddpm::cpu {
 
-/// A 3x3 convolution of stride 1 of channels_last maps in float32, by tiles of 4x4 results, which
-/// take 36 products a pair of channels in the place of 144: Winograd's F(4x4, 3x3) (Lavin and
-/// Gray, 2015, arXiv:1509.09308), in
-///
-///     Y = A^T ((G w G^T) * (B^T d B)) A,
-///
-/// of polynomials at 0, +-sqrt(1/2), +-sqrt(2) and infinity. At these points it is about as exact
-/// as sums of products of the pixels themselves; at the usual 0, +-1, +-2 it loses a digit.
-struct WinogradConvolution {
-  int64_t images = 0, height = 0, width = 0, channels = 0;  ///< of what comes in
-  int64_t out_channels = 0;
-  int64_t padding = 1;
-  bool is_upsampled = false;  ///< x has half the height and width: each pixel stands for four.
-
-  int64_t out_height() const { return height + 2 * padding - 2; }
-  int64_t out_width() const { return width + 2 * padding - 2; }
-};
-
-/// What it reads and writes.
+/// What a WinogradConvolution reads and writes.
 struct WinogradMaps {
   const float* x = nullptr;         ///< [N, C, H, W] channels_last
   const float* weight = nullptr;    ///< of transform_winograd_weight()
   const float* bias = nullptr;      ///< [O]; may be null, as residual
   const float* residual = nullptr;  ///< as y
   float* y = nullptr;               ///< [N, O, H', W'] channels_last
-};
-
-/// Tiles of all images, row by row.
-struct WinogradTiles {
-  int64_t first = 0, count = 0;
 };
 
 /// A weight [3, 3, C, O], or one whose taps come from the last to the first.
@@ -43,9 +22,6 @@ struct WinogradTaps {
   int64_t tap_step = 0, channel_step = 0;  ///< to the next tap, and the next channel
   bool is_turned = false;
 };
-
-constexpr int64_t kWinogradPoints = 36;
-constexpr int kWinogradSide = 4;  ///< of a tile of results
 
 /// Output channels of a block of weights: as many as this CPU's kernel multiplies at once.
 int64_t winograd_block();
