@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <ostream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -149,6 +150,63 @@ TEST(TrainedConvolutionOfLeavesTest, WhatNeedsNoGradientGetsNone) {
   EXPECT_FALSE(conv.bias.grad().defined());
   EXPECT_TRUE(at::equal(conv.residual.grad(), conv.d_y));
   EXPECT_TRUE(conv.weight.grad().defined());
+}
+
+/// Errors of the result and of gradients in float32, of those leaves that are to have one.
+std::vector<double> float32_errors(const std::vector<int64_t>& sides, int64_t padding,
+                                   const std::vector<bool>& is_leaf, bool has_residual) {
+  const Tensor x = at::randn(sides).contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor weight = at::randn({40, sides[1], 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
+  const auto convolve = [&](const std::vector<Tensor>& t) {
+    const Tensor y = at::conv2d(t[0], t[1], {}, /*stride=*/1, padding);
+    return t.size() > 2 ? y + t[2] : y;
+  };
+  std::vector<Tensor> leaves{x, weight};
+  if (has_residual) leaves.push_back(at::randn_like(convolve({x, weight})));
+  std::vector<Tensor> exact;
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    leaves[i] = leaves[i].detach().requires_grad_(is_leaf[i]);
+    exact.push_back(leaves[i].detach().to(at::kDouble).requires_grad_(is_leaf[i]));
+  }
+  Conv2dArgs args{.x = leaves[0], .weight = leaves[1], .padding = padding};
+  if (has_residual) args.residual = leaves[2];
+  const Tensor y = conv2d(args), expected = convolve(exact);
+  y.square().sum().backward();
+  expected.square().sum().backward();
+  std::vector<double> errors{largest_error(y, expected)};
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    EXPECT_EQ(leaves[i].grad().defined(), is_leaf[i]);
+    if (is_leaf[i]) errors.push_back(largest_error(leaves[i].grad(), exact[i].grad()));
+  }
+  return errors;
+}
+
+TEST(TrainedConvolutionInFloat32Test, ResultAndGradientsAreThoseOfFloat64) {
+  at::manual_seed(6);
+  for (const int64_t padding : {0, 1, 2}) {
+    for (const std::vector<bool>& is_leaf :
+         {std::vector<bool>{true, true, true}, {true, false, false}, {false, true, true}}) {
+      for (const bool has_residual : {false, true}) {
+        for (const double error : float32_errors({5, 32, 17, 15}, padding, is_leaf, has_residual)) {
+          EXPECT_LE(error, 1e-5) << padding << is_leaf[0] << is_leaf[1] << has_residual;
+        }
+      }
+    }
+  }
+}
+
+TEST(TrainedConvolutionInFloat32Test, AMapThatIsTooSmallIsRefused) {
+  const Tensor x = at::randn({1, 32, 2, 600}).requires_grad_(true);
+  EXPECT_ANY_THROW(conv2d({.x = x, .weight = at::randn({32, 32, 3, 3})}));
+}
+
+TEST(TrainedConvolutionInFloat32Test, GradientsOfItsGradientsAreRefused) {
+  const Tensor x = at::randn({1, 32, 32, 32}).requires_grad_(true);
+  const Conv2dArgs args{.x = x, .weight = at::randn({32, 32, 3, 3}), .padding = 1};
+  if (!cpu::has_trained_conv2d(args)) GTEST_SKIP() << "LibTorch's, which has them";
+  const Tensor y = conv2d(args).sum();
+  EXPECT_THROW(y.backward(/*gradient=*/{}, /*retain_graph=*/true, /*create_graph=*/true),
+               std::invalid_argument);
 }
 
 }  // namespace

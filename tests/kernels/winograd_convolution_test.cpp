@@ -7,15 +7,18 @@
 
 #include <hwy/targets.h>
 #include <ostream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "ddpm/kernels/cpu/trained_convolution.h"
 #include "ddpm/kernels/cpu/winograd_gradient.h"
 #include "ddpm/kernels/optional_tensor.h"
 
 namespace ddpm::cpu {
 namespace {
+
+// Of the largest number that is expected. Measured are at most 3.2e-6.
+constexpr double kTolerance = 1e-5;
 
 struct WinogradCase {
   std::string name;
@@ -75,7 +78,7 @@ TEST_P(WinogradConvolutionTest, ResultIsThatOfFloat64) {
   const Maps maps(c);
   const Tensor y = maps.run(c);
   EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
-  EXPECT_LE(largest_error(y, maps.expected), 1e-5);
+  EXPECT_LE(largest_error(y, maps.expected), kTolerance);
 }
 
 TEST_P(WinogradConvolutionTest, AnImageHasTheBitsThatItHasAloneByAnyNumberOfThreads) {
@@ -121,10 +124,10 @@ TEST_P(WinogradConvolutionTest, GradientsAreThoseOfFloat64) {
                             {d_y.to(at::kDouble)});
   const Tensor d_x = convolve_winograd(d_y, turned_winograd_weight_of(maps.weight), /*bias=*/{},
                                        /*residual=*/{}, 2 - c.padding);
-  EXPECT_LE(largest_error(d_x, x.grad()), 1e-5);
+  EXPECT_LE(largest_error(d_x, x.grad()), kTolerance);
   const Tensor d_weight = winograd_weight_gradient(d_y, maps.x, c.padding);
   EXPECT_TRUE(d_weight.is_contiguous(at::MemoryFormat::ChannelsLast));
-  EXPECT_LE(largest_error(d_weight, weight.grad()), 1e-5);
+  EXPECT_LE(largest_error(d_weight, weight.grad()), kTolerance);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   EXPECT_TRUE(at::equal(winograd_weight_gradient(d_y, maps.x, c.padding), d_weight));
@@ -147,7 +150,7 @@ class OneTarget {
   }
 };
 
-TEST(WinogradTargetsTest, EachInstructionSetGivesResultAndGradientsOfFloat64) {
+TEST(WinogradConvolutionTargetsTest, EachInstructionSetGivesResultAndGradientsOfFloat64) {
   const WinogradCase c{"", {2, 70, 18, 13}, 150, 1, true, true};
   at::manual_seed(6);
   const Maps maps(c);
@@ -158,38 +161,36 @@ TEST(WinogradTargetsTest, EachInstructionSetGivesResultAndGradientsOfFloat64) {
                             {d_y.to(at::kDouble)});
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
     const OneTarget only(target);
-    EXPECT_LE(largest_error(maps.run(c), maps.expected), 1e-5) << hwy::TargetName(target);
-    EXPECT_LE(largest_error(winograd_weight_gradient(d_y, maps.x, c.padding), weight.grad()), 1e-5)
+    EXPECT_LE(largest_error(maps.run(c), maps.expected), kTolerance) << hwy::TargetName(target);
+    EXPECT_LE(largest_error(winograd_weight_gradient(d_y, maps.x, c.padding), weight.grad()),
+              kTolerance)
         << hwy::TargetName(target);
     EXPECT_LE(largest_error(convolve_winograd(d_y, turned_winograd_weight_of(maps.weight), {}, {},
                                               2 - c.padding),
                             x.grad()),
-              1e-5)
+              kTolerance)
         << hwy::TargetName(target);
   }
 }
 
-TEST(TrainedFloat32Test, ResultAndGradientsAreThoseOfFloat64) {
-  at::manual_seed(5);
-  const WinogradCase c{"", {5, 32, 17, 15}, 40, 1, true, true};
-  const Maps maps(c);
-  std::vector<Tensor> leaves{maps.x, maps.weight, maps.bias, maps.residual}, exact;
-  for (Tensor& leaf : leaves) {
-    leaf = leaf.detach().requires_grad_(true);
-    exact.push_back(leaf.detach().to(at::kDouble).requires_grad_(true));
-  }
-  const Conv2dArgs args{
-      .x = leaves[0], .weight = leaves[1], .bias = leaves[2], .residual = leaves[3], .padding = 1};
-  EXPECT_EQ(has_trained_conv2d(args), has_winograd(maps.weight, /*stride=*/1, /*padding=*/1));
-  const Tensor y = conv2d(args);
-  EXPECT_LE(largest_error(y, maps.expected), 1e-5);
-  const Tensor d_y = draw_map(y.sizes());
-  torch::autograd::backward({y}, {d_y});
-  torch::autograd::backward({at::conv2d(exact[0], exact[1], exact[2], 1, 1) + exact[3]},
-                            {d_y.to(at::kDouble)});
-  for (size_t i = 0; i < leaves.size(); ++i) {
-    EXPECT_LE(largest_error(leaves[i].grad(), exact[i].grad()), 1e-5) << i;
-  }
+TEST(WinogradConvolutionArgumentsTest, OtherChannelsThanTheWeightsAreRefused) {
+  const WinogradWeight weight = winograd_weight_of(draw_map({32, 16, 3, 3}));
+  const Tensor x = draw_map({1, 16, 8, 8}), bias = at::randn({32});
+  EXPECT_THROW(convolve_winograd(draw_map({1, 24, 8, 8}), weight, bias, {}, /*padding=*/1),
+               std::invalid_argument);
+  EXPECT_THROW(convolve_winograd(x, weight, at::randn({16}), {}, /*padding=*/1),
+               std::invalid_argument);
+  const Tensor strided = at::randn({32, 2}).select(/*dim=*/1, 0);
+  EXPECT_TRUE(at::equal(convolve_winograd(x, weight, strided, {}, /*padding=*/1),
+                        convolve_winograd(x, weight, strided.contiguous(), {}, /*padding=*/1)));
+}
+
+TEST(WinogradConvolutionArgumentsTest, OnlyPaddingsFromNoneToTwoAreTaken) {
+  const Tensor weight = draw_map({32, 16, 3, 3});
+  EXPECT_FALSE(has_winograd(weight, /*stride=*/1, /*padding=*/-1));
+  EXPECT_FALSE(has_winograd(weight, /*stride=*/1, /*padding=*/3));
+  EXPECT_FALSE(has_winograd(weight, /*stride=*/2, /*padding=*/1));
+  EXPECT_FALSE(has_winograd(draw_map({32, 3, 3, 3}), /*stride=*/1, /*padding=*/1));
 }
 
 }  // namespace

@@ -1,12 +1,14 @@
 #include "ddpm/kernels/cpu/trained_convolution.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
 #include <tuple>
 
 #include "ddpm/core/amx.h"
+#include "ddpm/core/check.h"
 #include "ddpm/kernels/cpu/amx_tiles.h"
 #include "ddpm/kernels/cpu/convolution_bf16.h"
 #include "ddpm/kernels/cpu/weight_gradient_bf16.h"
@@ -21,8 +23,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kTiledChannels = 32;  // a multiple of these
-constexpr int64_t kFewestTrainedPixels =
-    1024;  // below, weights take longer to transform than products
+// Of all images. Fewer would take as long to transform a weight for as to multiply by it.
+constexpr int64_t kFewestTrainedPixels = 1024;
 
 struct Steps {
   int64_t stride, padding;
@@ -79,6 +81,8 @@ class TrainedConv2d : public torch::autograd::Function<TrainedConv2d> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
     enum ConvInput { kMap, kKernel, kMapBias, kMapResidual, kConvInputs = 6 };
+    check_arg(!at::GradMode::is_enabled(),
+              "[conv2d] expected create_graph = false: its gradients have no gradients");
     const variable_list saved = ctx->get_saved_variables();
     const Tensor &x = saved[kMap], &weight = saved[kKernel];
     const Steps steps{ctx->saved_data["stride"].toInt(), ctx->saved_data["padding"].toInt()};
@@ -118,6 +122,7 @@ bool trains_by_tiles(const Conv2dArgs& args) {
 
 bool trains_by_winograd(const Conv2dArgs& args) {
   return has_winograd(args.weight, args.stride, args.padding) &&
+         args.x.size(2) + 2 * args.padding >= 3 && args.x.size(3) + 2 * args.padding >= 3 &&
          args.x.size(0) * args.x.size(2) * args.x.size(3) >= kFewestTrainedPixels;
 }
 

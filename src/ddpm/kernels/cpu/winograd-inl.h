@@ -3,7 +3,6 @@
 #ifndef DDPM_KERNELS_CPU_WINOGRAD_INL_H_ONCE
 #define DDPM_KERNELS_CPU_WINOGRAD_INL_H_ONCE
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -16,8 +15,9 @@ inline constexpr int kPoints = 6;  // of a side
 inline constexpr int kSide = kWinogradSide;
 inline constexpr float kRoot = 1.41421356237309504880F;  // of 2, and of 1/2
 inline constexpr float kHalfRoot = 0.70710678118654752440F;
-inline constexpr int64_t kSkew =
-    16;  // numbers that keep rows of a power of two apart in the caches
+// Numbers behind a row: they keep rows of a power of two apart in the caches, and a product of
+// whole vectors reads up to twice as many as the longest vector has beyond its channels.
+inline constexpr int64_t kSkew = 16;
 
 inline int64_t row_numbers(int64_t channels) { return round_up(channels, kSkew) + kSkew; }
 
@@ -60,6 +60,7 @@ constexpr int kRows = 12;
 constexpr int kFewRows = kRows / 3;
 
 using Whole = hn::ScalableTag<float>;
+static_assert(hn::MaxLanes(Whole()) <= kSkew);  // round_up(n, 2 lanes) <= row_numbers(n)
 
 HWY_INLINE int64_t block_width() { return 2 * static_cast<int64_t>(hn::Lanes(Whole())); }
 
@@ -85,15 +86,16 @@ HWY_INLINE void transform_side(D d, const std::array<hn::Vec<D>, kPoints>& x,
 HWY_INLINE std::array<const float*, kWinogradPoints> pixels_of(const WinogradConvolution& c,
                                                                const float* x, int64_t tile) {
   const TilePlace place(c, tile);
-  const int64_t step = c.is_upsampled ? 2 : 1;
+  const int shift = c.is_upsampled ? 1 : 0;
+  const int64_t first_row = place.image * (c.height >> shift), width = c.width >> shift;
   std::array<const float*, kWinogradPoints> pixels;
   for (int64_t i = 0; i < kPoints; ++i) {
     const int64_t row = place.row + i - c.padding;
+    const int64_t row_pixel = (first_row + (row >> shift)) * width;
     for (int64_t j = 0; j < kPoints; ++j) {
       const int64_t column = place.column + j - c.padding;
       const bool is_inside = row >= 0 && row < c.height && column >= 0 && column < c.width;
-      const int64_t at =
-          (place.image * (c.height / step) + row / step) * (c.width / step) + column / step;
+      const int64_t at = row_pixel + (column >> shift);
       pixels[static_cast<size_t>(kPoints * i + j)] = is_inside ? x + at * c.channels : nullptr;
     }
   }

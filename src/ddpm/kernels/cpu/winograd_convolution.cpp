@@ -4,8 +4,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <array>
 
+#include "ddpm/core/check.h"
 #include "ddpm/kernels/cpu/integers.h"
 #include "ddpm/kernels/cpu/share_out.h"
 #include "ddpm/kernels/cpu/winograd_tiles.h"
@@ -13,10 +13,12 @@
 namespace ddpm::cpu {
 namespace {
 
-constexpr int64_t kFewestWinogradChannels = 16;  // below, the transforms count for more
+// Below, the transforms count for more.
+constexpr int64_t kFewestWinogradChannels = 16;
 constexpr int64_t kFewestReadyPixels = 256;
-constexpr int64_t kLeastTiles = 24;     // together: fewer read all weights for little
-constexpr int64_t kMostTiles = 48;      // together: their pixels stay in the second cache
+// Tiles that read a block of weights together: fewer read all weights for little, more leave the
+// second cache.
+constexpr int64_t kLeastTiles = 24, kMostTiles = 48;
 constexpr int64_t kTasksForThread = 4;  // cores are not equally fast at all times
 constexpr int64_t kChannelsOfTask = 64;
 
@@ -30,8 +32,8 @@ class WinogradWorker {
   WinogradWorker(const WinogradConvolution& convolution, const WinogradMaps& maps, int64_t tiles)
       : c_(convolution),
         maps_(maps),
-        pixels_(at::empty({winograd_pixels_room(tiles, convolution.channels)})),
-        products_(at::empty({winograd_products_room(tiles)})) {}
+        pixels_(at::empty({winograd_pixels_room(tiles, convolution.channels)}, at::kFloat)),
+        products_(at::empty({winograd_products_room(tiles)}, at::kFloat)) {}
 
   /// Blocks of output channels from `begin` to `end`.
   void run(const WinogradTiles& tiles, int64_t begin, int64_t end) {
@@ -70,7 +72,7 @@ void convolve_pieces(const WinogradConvolution& c, const WinogradMaps& maps) {
 WinogradWeight transformed(const WinogradTaps& taps) {
   const int64_t block = winograd_block(), blocks = divide_up(taps.out_channels, block);
   const int64_t block_numbers = kWinogradPoints * taps.channels * block;
-  Tensor numbers = at::empty({blocks * block_numbers});
+  Tensor numbers = at::empty({blocks * block_numbers}, at::kFloat);
   auto* const to = numbers.mutable_data_ptr<float>();
   const int64_t parts = divide_up(taps.channels, kChannelsOfTask);
   at::parallel_for(0, blocks * parts, 1, [&](int64_t begin, int64_t end) {
@@ -89,8 +91,9 @@ WinogradWeight transformed(const WinogradTaps& taps) {
 bool has_winograd(const Tensor& weight, int64_t stride, int64_t padding) {
 #if defined(__x86_64__)
   return weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.dim() == 4 &&
-         weight.size(2) == 3 && weight.size(3) == 3 && stride == 1 && padding <= 2 &&
-         weight.size(0) >= kFewestWinogradChannels && weight.size(1) >= kFewestWinogradChannels;
+         weight.size(2) == 3 && weight.size(3) == 3 && stride == 1 && padding >= 0 &&
+         padding <= 2 && weight.size(0) >= kFewestWinogradChannels &&
+         weight.size(1) >= kFewestWinogradChannels;
 #else
   static_cast<void>(weight), static_cast<void>(stride), static_cast<void>(padding);
   return false;
@@ -124,6 +127,12 @@ WinogradWeight turned_winograd_weight_of(const Tensor& weight) {
 
 Tensor convolve_winograd(const Tensor& x, const WinogradWeight& weight, const Tensor& bias,
                          const Tensor& residual, int64_t padding, bool is_upsampled) {
+  check_arg(x.size(1) == weight.in_channels, "[conv2d] x must have the weight's ",
+            weight.in_channels, " channels, got ", x.sizes());
+  check_arg(!bias.defined() || bias.numel() == weight.out_channels,
+            "[conv2d] bias must have the weight's ", weight.out_channels, " channels, got ",
+            bias.defined() ? bias.numel() : 0);
+  const Tensor dense_bias = bias.defined() ? bias.contiguous() : bias;
   const int64_t times = is_upsampled ? 2 : 1;
   const WinogradConvolution c{.images = x.size(0),
                               .height = x.size(2) * times,
@@ -137,7 +146,7 @@ Tensor convolve_winograd(const Tensor& x, const WinogradWeight& weight, const Te
   if (y.numel() == 0) return y;
   convolve_pieces(c, {.x = floats_of(x),
                       .weight = floats_of(weight.numbers),
-                      .bias = floats_of(bias),
+                      .bias = floats_of(dense_bias),
                       .residual = floats_of(residual),
                       .y = y.mutable_data_ptr<float>()});
   return y;

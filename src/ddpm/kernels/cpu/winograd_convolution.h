@@ -12,8 +12,8 @@ struct WinogradWeight {
   int64_t out_channels = 0, in_channels = 0;
 };
 
-/// True if convolve_winograd() takes a convolution of float32 by a weight [O, C, k, k]. Only x86
-/// has been measured.
+/// True if convolve_winograd() takes a convolution of float32 by a weight [O, C, k, k]: kernel 3,
+/// stride 1, padding 0 to 2, at least 16 channels on both sides. Only x86 has been measured.
 bool has_winograd(const Tensor& weight, int64_t stride, int64_t padding);
 
 /// True if a weight that stands ready makes it the faster way for results of such sides: below, its
@@ -31,10 +31,12 @@ WinogradWeight turned_winograd_weight_of(const Tensor& weight);
 /// on the others, nor on the number of threads.
 ///
 /// @param x            [N, C, H, W] float32, channels_last.
+/// @param padding      0 to 2, of both sides.
 /// @param bias         [O], or undefined.
 /// @param residual     like y, channels_last, or undefined.
 /// @param is_upsampled upsample_nearest_2x(x) comes in.
 /// @return             [N, O, H', W'], channels_last.
+/// @throws std::invalid_argument if x or the bias has another number of channels than the weight.
 Tensor convolve_winograd(const Tensor& x, const WinogradWeight& weight, const Tensor& bias,
                          const Tensor& residual, int64_t padding, bool is_upsampled = false);
 

@@ -38,6 +38,20 @@ struct GradientPlan {
   }
 };
 
+/// A thread's.
+struct GradientRoom {
+  Tensor tiles, sums;
+
+  explicit GradientRoom(bool has_sums)
+      : tiles(at::zeros({winograd_gradient_room(kTilesTogether)}, at::kFloat)),
+        sums(at::empty({has_sums ? kWinogradSums : 0}, at::kFloat)) {}
+  float* cleared_sums() const {
+    auto* const numbers = sums.mutable_data_ptr<float>();
+    std::fill_n(numbers, kWinogradSums, 0.0F);
+    return numbers;
+  }
+};
+
 }  // namespace
 
 Tensor winograd_weight_gradient(const Tensor& d_y, const Tensor& x, int64_t padding) {
@@ -50,24 +64,27 @@ Tensor winograd_weight_gradient(const Tensor& d_y, const Tensor& x, int64_t padd
   const WinogradGradient gradient{
       .convolution = c, .x = x.const_data_ptr<float>(), .d_y = d_y.const_data_ptr<float>()};
   const GradientPlan plan(c);
-  const int64_t threads = at::get_num_threads(), part_step = plan.blocks() * kWinogradSums;
-  const Tensor sums = at::zeros({plan.parts * part_step});
-  auto* const all_sums = sums.mutable_data_ptr<float>();
+  const bool is_whole = plan.parts == 1;
+  const int64_t part_step = plan.blocks() * kWinogradSums;
+  Tensor taps = at::empty({3, 3, c.channels, c.out_channels}, at::kFloat);
+  const Tensor parts = at::zeros({is_whole ? 0 : plan.parts * part_step}, at::kFloat);
+  auto* const d_weight = taps.mutable_data_ptr<float>();
+  auto* const all_sums = parts.mutable_data_ptr<float>();
   share_out(
-      plan.blocks() * plan.parts, threads,
-      [] { return at::zeros({winograd_gradient_room(kTilesTogether)}); },
-      [&](const Tensor& room, int64_t task) {
-        const int64_t part = task / plan.blocks(), index = task % plan.blocks();
+      plan.blocks() * plan.parts, at::get_num_threads(), [&] { return GradientRoom(is_whole); },
+      [&](const GradientRoom& room, int64_t task) {
+        const int64_t part = task / plan.blocks();
+        const WinogradBlock block = plan.block(c, task % plan.blocks());
+        float* const sums = is_whole ? room.cleared_sums() : all_sums + task * kWinogradSums;
         const int64_t end = plan.tiles * (part + 1) / plan.parts;
         for (int64_t t = plan.tiles * part / plan.parts; t < end; t += kTilesTogether) {
-          add_winograd_products(gradient, plan.block(c, index),
+          add_winograd_products(gradient, block,
                                 {.first = t, .count = std::min(kTilesTogether, end - t)},
-                                room.mutable_data_ptr<float>(), all_sums + task * kWinogradSums);
+                                room.tiles.mutable_data_ptr<float>(), sums);
         }
+        if (is_whole) finish_winograd_gradient(c, block, sums, 1, 0, d_weight);
       });
-  Tensor taps = at::empty({3, 3, c.channels, c.out_channels});
-  auto* const d_weight = taps.mutable_data_ptr<float>();
-  at::parallel_for(0, plan.blocks(), 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, is_whole ? 0 : plan.blocks(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) {
       finish_winograd_gradient(c, plan.block(c, index), all_sums + index * kWinogradSums,
                                plan.parts, part_step, d_weight);

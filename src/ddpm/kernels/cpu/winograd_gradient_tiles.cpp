@@ -1,9 +1,6 @@
 #include "ddpm/kernels/cpu/winograd_gradient_tiles.h"
 
-#include <algorithm>
 #include <array>
-
-#include "ddpm/kernels/cpu/integers.h"
 
 // Arrays of vectors stand in registers here, which a vector of unknown length can't.
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
@@ -18,6 +15,9 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace ddpm::cpu::HWY_NAMESPACE {
+
+static_assert(kWinogradIn % kFewRows == 0 &&
+              kWinogradOut % static_cast<int64_t>(2 * hn::MaxLanes(Whole())) == 0);
 
 /// A y along one side.
 template <class D>
@@ -117,7 +117,7 @@ void add_tiles(const WinogradGradient& gradient, const WinogradBlock& block,
   spread_gradients(gradient.convolution, gradient.d_y + block.first_out, block.out, tiles,
                    gradients);
   for (int64_t point = 0; point < kWinogradPoints; ++point) {
-    float* const point_sums = sums + point * (kWinogradSums / kWinogradPoints);
+    float* const point_sums = sums + point * kWinogradPointSums;
     for (int64_t o = 0; o < block.out; o += block_width()) {
       const float* const g = gradients + point * out_row + o;
       const float* const x = pixels + point * in_row;
@@ -136,7 +136,6 @@ void add_tiles(const WinogradGradient& gradient, const WinogradBlock& block,
 
 void finish_sums(const WinogradConvolution& convolution, const WinogradBlock& block,
                  const float* sums, int64_t parts, int64_t part_step, float* d_weight) {
-  const int64_t point_step = kWinogradSums / kWinogradPoints;
   for (int64_t c = 0; c < block.in; ++c) {
     float* const to = d_weight + (block.first_in + c) * convolution.out_channels + block.first_out;
     for_channels(block.out, [&](auto d, int64_t o) HWY_ATTR {
@@ -146,7 +145,7 @@ void finish_sums(const WinogradConvolution& convolution, const WinogradBlock& bl
       for (int64_t j = 0; j < kPoints; ++j) {
         std::array<V, kPoints> column;
         for (int64_t i = 0; i < kPoints; ++i) {
-          const float* const point = from + (kPoints * i + j) * point_step;
+          const float* const point = from + (kPoints * i + j) * kWinogradPointSums;
           auto sum = hn::LoadU(d, point);
           for (int64_t part = 1; part < parts; ++part) {
             sum = hn::Add(sum, hn::LoadU(d, point + part * part_step));
@@ -180,7 +179,7 @@ HWY_EXPORT(add_tiles);
 HWY_EXPORT(finish_sums);
 
 int64_t winograd_gradient_room(int64_t tiles) {
-  return tiles * kWinogradPoints * (row_numbers(kWinogradIn) + row_numbers(kWinogradOut)) + kSkew;
+  return tiles * kWinogradPoints * (row_numbers(kWinogradIn) + row_numbers(kWinogradOut));
 }
 
 void add_winograd_products(const WinogradGradient& gradient, const WinogradBlock& block,

@@ -89,7 +89,8 @@ void transform_weight(const WinogradTaps& taps, int64_t block, int64_t begin, in
 void transform_tiles(const WinogradConvolution& c, const float* x, const WinogradTiles& tiles,
                      float* to) {
   const int64_t tile_numbers = kWinogradPoints * row_numbers(c.channels);
-  const int64_t rest = round_up(tiles.count, kFewRows) - tiles.count;  // multiplied as well
+  const int64_t rest =
+      round_up(tiles.count, kFewRows) - tiles.count;  // multiplied as well, for nothing
   std::fill_n(to + tiles.count * tile_numbers, rest * tile_numbers, 0.0F);
   transform_pixels(c, x, c.channels, tiles, to);
 }
@@ -103,7 +104,7 @@ HWY_INLINE void multiply(const float* pixels, int64_t pixel_step, const float* w
   hn::Vec<Whole> sums[kCount][2];
   for (auto& row : sums) row[0] = row[1] = hn::Zero(d);
   for (int64_t c = 0; c < channels; ++c, weight += 2 * lanes) {
-    const auto w0 = hn::Load(d, weight), w1 = hn::Load(d, weight + lanes);
+    const auto w0 = hn::LoadU(d, weight), w1 = hn::LoadU(d, weight + lanes);
     for (int64_t r = 0; r < kCount; ++r) {
       const auto x = hn::Set(d, pixels[r * pixel_step + c]);
       sums[r][0] = hn::MulAdd(x, w0, sums[r][0]);
@@ -111,8 +112,8 @@ HWY_INLINE void multiply(const float* pixels, int64_t pixel_step, const float* w
     }
   }
   for (int64_t r = 0; r < kCount; ++r) {
-    hn::Store(sums[r][0], d, products + r * product_step);
-    hn::Store(sums[r][1], d, products + r * product_step + lanes);
+    hn::StoreU(sums[r][0], d, products + r * product_step);
+    hn::StoreU(sums[r][1], d, products + r * product_step + lanes);
   }
 }
 
