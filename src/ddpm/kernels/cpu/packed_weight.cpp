@@ -2,19 +2,15 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/core/List.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <array>
 #include <mutex>
-#include <optional>
-#include <string_view>
 
 #include "ddpm/core/amx.h"
 #include "ddpm/core/device.h"
-#include "ddpm/kernels/linear.h"
+#include "ddpm/kernels/cpu/onednn_operators.h"
 #include "ddpm/kernels/weight_state.h"
 #ifdef DDPM_CUDA
 #include "ddpm/kernels/cuda/conv2d_tiles.h"
@@ -23,31 +19,6 @@
 
 namespace ddpm {
 namespace {
-
-using Scalars = c10::List<std::optional<at::Scalar>>;
-using Word = std::optional<c10::string_view>;
-using Sides = std::array<int64_t, 2>;
-using OptionalTensor = std::optional<Tensor>;
-
-using ReorderConv2d = Tensor(const Tensor&, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef,
-                             int64_t, c10::OptionalArrayRef<int64_t>);
-using ReorderLinear = Tensor(const Tensor&, std::optional<int64_t>);
-using Conv2dPointwise = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, at::IntArrayRef,
-                               at::IntArrayRef, at::IntArrayRef, int64_t, c10::string_view, Scalars,
-                               Word);
-using Conv2dBinary = Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
-                            at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, int64_t,
-                            c10::string_view, std::optional<at::Scalar>, Word, Scalars, Word);
-using LinearPointwise = Tensor(const Tensor&, const Tensor&, const OptionalTensor&,
-                               c10::string_view, Scalars, Word);
-using LinearBinary = Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
-                            c10::string_view);
-
-/// LibTorch's operators of oneDNN, which it shows to its compiler alone.
-template <typename Signature>
-c10::TypedOperatorHandle<Signature> operator_named(const char* name, const char* overload = "") {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
-}
 
 /// Only x86 has been measured.
 bool has_packed_kernels(const Tensor& weight) {
@@ -95,10 +66,6 @@ Tensor phase_tiles_of(const Tensor& weight) {
 #endif
 }
 
-OptionalTensor given(const Tensor& tensor) {
-  return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
-}
-
 }  // namespace
 
 struct PackedWeight::Forms {
@@ -119,7 +86,7 @@ struct PackedWeight::Forms {
   mutable cpu::WinogradWeight winograd;
   mutable std::mutex onednn_mutex;
   mutable Tensor of_onednn;  ///< for maps of onednn_sides
-  mutable Sides onednn_sides{};
+  mutable onednn::Sides onednn_sides{};
   Tensor joined, tiles, phase_tiles;
 };
 
@@ -192,19 +159,21 @@ const cpu::WinogradWeight& PackedWeight::winograd() const {
 }
 
 Tensor PackedWeight::of_onednn(const Tensor& x) const {
-  static const auto conv2d = operator_named<ReorderConv2d>("mkldnn::_reorder_convolution_weight");
-  static const auto linear = operator_named<ReorderLinear>("mkldnn::_reorder_linear_weight");
+  static const auto conv2d =
+      onednn::operator_named<onednn::ReorderConv2d>("mkldnn::_reorder_convolution_weight");
+  static const auto linear =
+      onednn::operator_named<onednn::ReorderLinear>("mkldnn::_reorder_linear_weight");
   const Forms& f = *forms_;
-  const Sides sides = f.is_linear ? Sides{} : Sides{x.size(2), x.size(3)};
+  const onednn::Sides sides = f.is_linear ? onednn::Sides{} : onednn::Sides{x.size(2), x.size(3)};
   const std::lock_guard lock(f.onednn_mutex);
   if (f.of_onednn.defined() && f.onednn_sides == sides) return f.of_onednn;
   const at::NoGradGuard no_grad;
   const Tensor whole = f.whole();
   const std::array<int64_t, 4> one_map{1, whole.size(1), sides[0], sides[1]};
-  f.of_onednn = f.is_linear
-                    ? linear.call(whole.flatten(1), /*batch_size=*/std::nullopt)
-                    : conv2d.call(whole, Sides{f.padding, f.padding}, Sides{f.stride, f.stride},
-                                  Sides{1, 1}, /*groups=*/1, one_map);
+  f.of_onednn = f.is_linear ? linear.call(whole.flatten(1), /*batch_size=*/std::nullopt)
+                            : conv2d.call(whole, onednn::Sides{f.padding, f.padding},
+                                          onednn::Sides{f.stride, f.stride}, onednn::Sides{1, 1},
+                                          /*groups=*/1, one_map);
   f.onednn_sides = sides;
   return f.of_onednn;
 }
@@ -214,64 +183,5 @@ const Tensor& PackedWeight::tiles() const { return forms_->tiles; }
 const Tensor& PackedWeight::phase_tiles() const { return forms_->phase_tiles; }
 
 const Tensor& PackedWeight::joined() const { return forms_->joined; }
-
-Tensor packed_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
-                     const Tensor& residual, int64_t stride, int64_t padding) {
-  if (weight.prefers_blocks(x.size(0) * x.size(2) * x.size(3) / (stride * stride))) {
-    return cpu::convolve_bf16(x, weight.blocks(), bias, residual, stride, padding);
-  }
-  const int64_t margin = 2 * padding - 2;
-  if (weight.prefers_winograd(x.size(2) + margin, x.size(3) + margin)) {
-    return cpu::convolve_winograd(x, weight.winograd(), bias, residual, padding);
-  }
-  static const auto plain = operator_named<Conv2dPointwise>("mkldnn::_convolution_pointwise");
-  static const auto binary =
-      operator_named<Conv2dBinary>("mkldnn::_convolution_pointwise", "binary");
-  const Sides strides{stride, stride};
-  const Sides paddings{padding, padding};
-  const Sides dilations{1, 1};
-  if (!residual.defined()) {
-    return plain.call(x, weight.of_onednn(x), given(bias), paddings, strides, dilations,
-                      /*groups=*/1, "none", Scalars(), "");
-  }
-  return binary.call(x, residual, weight.of_onednn(x), given(bias), paddings, strides, dilations,
-                     /*groups=*/1, "add", std::nullopt, std::nullopt, Scalars(), std::nullopt);
-}
-
-bool packed_weight_upsamples(const Tensor& x, const PackedWeight& weight) {
-  return weight.prefers_winograd(2 * x.size(2), 2 * x.size(3));
-}
-
-Tensor packed_upsampled_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias) {
-  return cpu::convolve_winograd(x, weight.winograd(), bias, /*residual=*/{}, /*padding=*/1,
-                                /*is_upsampled=*/true);
-}
-
-int64_t packed_images_beside(const Tensor& x, const PackedWeight& weight, int64_t stride,
-                             int64_t padding) {
-  if (stride != 1 || !weight.prefers_blocks(x.size(0) * x.size(2) * x.size(3))) return 0;
-  return cpu::images_beside_bf16(x, weight.blocks(), padding);
-}
-
-Tensor packed_padded_conv2d(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
-                            const Tensor& residual, int64_t padding) {
-  return cpu::convolve_padded_bf16(x, weight.blocks(), bias, residual, padding);
-}
-
-Tensor packed_linear(const Tensor& x, const PackedWeight& weight, const Tensor& bias,
-                     const Tensor& residual) {
-  if (weight.joined().defined()) {
-    return linear({.x = x, .weight = weight.joined(), .bias = bias, .residual = residual});
-  }
-  if (weight.prefers_blocks(x.numel() / x.size(-1))) {
-    const Tensor rest = residual.defined() ? residual.contiguous() : residual;
-    return cpu::multiply_bf16(x.contiguous(), weight.blocks(), bias, rest);
-  }
-  static const auto plain = operator_named<LinearPointwise>("mkldnn::_linear_pointwise");
-  static const auto binary = operator_named<LinearBinary>("mkldnn::_linear_pointwise", "binary");
-  if (!residual.defined())
-    return plain.call(x, weight.of_onednn(x), given(bias), "none", Scalars(), "");
-  return binary.call(x, residual, weight.of_onednn(x), given(bias), "add");
-}
 
 }  // namespace ddpm
